@@ -1,0 +1,1 @@
+"""Longspan: long-context continual pretraining, tuning and serving on one Ray cluster."""

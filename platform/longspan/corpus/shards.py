@@ -1,0 +1,179 @@
+"""Token shards: Parquet files of tokenised documents, read one block at a time.
+
+A block is one Parquet row group of whole documents; it is the unit in which the data is shuffled
+and fetched. Parquet's own page checksums are off by default, on write and on read, and a flipped
+bit then reads back as a different token; here they are on both ways. They do not cover the
+headers, so every block also carries a CRC-32 of what it decodes to.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from longspan.errors import UserError
+from longspan.storage import Store
+
+TOKENS = "tokens"
+SCHEMA = pa.schema([pa.field(TOKENS, pa.list_(pa.field("item", pa.int32(), nullable=False)), False)])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where a block of documents lies, and what it holds.
+
+    Attributes:
+        shard: path of the Parquet file, relative to the store's root.
+        group: index of the row group in that file.
+        documents: number of documents.
+        tokens: number of tokens of all the documents together.
+        crc: CRC-32 of the offsets and tokens, as `checksum` computes it; None is not checked.
+    """
+
+    shard: str
+    group: int
+    documents: int
+    tokens: int
+    crc: int | None = None
+
+
+@dataclass(frozen=True)
+class BlockData:
+    """The documents of a block, one after another.
+
+    Attributes:
+        tokens: int32 [tokens].
+        offsets: int64 [documents + 1]; document j is tokens[offsets[j]:offsets[j + 1]].
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return len(self.offsets) - 1
+
+    def document(self, index: int) -> np.ndarray:
+        """The tokens of one document, int32 [length] (a view)."""
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+
+def checksum(data: BlockData) -> int:
+    """CRC-32 of a block's offsets and then its tokens, both little-endian."""
+    crc = zlib.crc32(np.ascontiguousarray(data.offsets, "<i8").data)
+    return zlib.crc32(np.ascontiguousarray(data.tokens, "<i4").data, crc)
+
+
+def write_shard(
+    store: Store, path: str, documents: Sequence[np.ndarray], block_tokens: int
+) -> list[Block]:
+    """Write documents as one shard, in the order given.
+
+    A block ends with the document that brings it to `block_tokens`; documents are never split, so
+    a document longer than that makes a longer block.
+
+    Args:
+        store: where to write.
+        path: the shard's path; an object of that name is replaced once the new one is whole.
+        documents: integer arrays [length], each of at least one token.
+        block_tokens: tokens per block, at least 1.
+
+    Returns:
+        The shard's blocks, in order.
+
+    Raises:
+        UserError: the store cannot be written to.
+    """
+    assert documents, f"shard {path} has no documents"
+    sink = pa.BufferOutputStream()
+    blocks = []
+    with pq.ParquetWriter(
+        sink,
+        SCHEMA,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=False,
+        # Token ids have one or two zero bytes out of four: splitting the bytes into streams makes
+        # compression both faster and better.
+        column_encoding={f"{TOKENS}.list.item": "BYTE_STREAM_SPLIT"},
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,
+    ) as writer:
+        for group, data in enumerate(_blocks(documents, block_tokens)):
+            array = pa.ListArray.from_arrays(
+                pa.array(data.offsets.astype(np.int32)), pa.array(data.tokens), type=SCHEMA[0].type
+            )
+            # One table is at most one row group, however many documents it has.
+            table = pa.Table.from_arrays([array], schema=SCHEMA)
+            writer.write_table(table, row_group_size=data.documents)
+            blocks.append(Block(path, group, data.documents, len(data.tokens), checksum(data)))
+    store.write_bytes(path, sink.getvalue())
+    return blocks
+
+
+def _blocks(documents: Sequence[np.ndarray], block_tokens: int) -> Iterator[BlockData]:
+    lengths = np.array([len(document) for document in documents], np.int64)
+    assert lengths.min() > 0, "a document without tokens"
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < len(documents):
+        before = int(ends[first] - lengths[first])
+        last = min(int(np.searchsorted(ends, before + block_tokens)) + 1, len(documents))
+        assert ends[last - 1] - before < 2**31, f"a block of {ends[last - 1] - before} tokens"
+        offsets = np.concatenate([[0], ends[first:last] - before])
+        tokens = np.concatenate(documents[first:last]).astype(np.int32, copy=False)
+        yield BlockData(tokens, offsets)
+        first = last
+
+
+def read_block(store: Store, block: Block) -> BlockData:
+    """Read one block back and check it.
+
+    Raises:
+        UserError: the shard is missing, cannot be read, or its content is not what was written.
+    """
+    try:
+        with pq.ParquetFile(store.open(block.shard), page_checksum_verification=True) as file:
+            column = file.read_row_group(block.group, columns=[TOKENS], use_threads=False).column(0)
+    except FileNotFoundError:
+        raise UserError(
+            f"shard {store.uri(block.shard)} is missing: run the ingest again to write it"
+        ) from None
+    # A damaged file can fail anywhere in Arrow: every one of its exceptions derives from one of
+    # these, and so does a row group or a column that the footer no longer has.
+    except (pa.ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
+        raise _corrupt(store, block, str(error) or type(error).__name__) from error
+    data = _block_data(column)
+    facts = (data.documents, len(data.tokens))
+    if facts != (block.documents, block.tokens):
+        raise _corrupt(store, block, f"(documents, tokens) read as {facts}")
+    if block.crc is not None and checksum(data) != block.crc:
+        raise _corrupt(store, block, "its CRC-32 differs from the manifest's")
+    return data
+
+
+def _block_data(column: pa.ChunkedArray) -> BlockData:
+    """Flatten a list column; reading may return it in several chunks."""
+    tokens, lengths = [], []
+    for chunk in column.chunks:
+        tokens.append(chunk.flatten().to_numpy(zero_copy_only=False))
+        lengths.append(np.diff(chunk.offsets.to_numpy()))
+    offsets = np.zeros(sum(map(len, lengths)) + 1, np.int64)
+    if lengths:
+        np.cumsum(np.concatenate(lengths), out=offsets[1:])
+    flat = tokens[0] if len(tokens) == 1 else np.concatenate([np.empty(0, np.int32), *tokens])
+    return BlockData(flat, offsets)
+
+
+def _corrupt(store: Store, block: Block, reason: str) -> UserError:
+    return UserError(
+        f"shard {store.uri(block.shard)}, block {block.group}, is corrupt or unreadable ({reason}): "
+        "delete the shard and run the ingest again to write it anew"
+    )

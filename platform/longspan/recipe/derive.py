@@ -1,0 +1,294 @@
+"""One dial: every value that a recipe leaves out, derived, each with its reason."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from longspan.corpus.order import Stage
+from longspan.model.positions import Positions
+
+if TYPE_CHECKING:
+    from longspan.model.facts import ModelFacts
+    from longspan.recipe.schema import Recipe
+
+GIBI = 2**30
+
+
+@dataclass(frozen=True)
+class Device:
+    """What one worker computes on."""
+
+    kind: Literal["cuda", "cpu"]
+    name: str
+    memory: int
+    """Bytes."""
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run with every value explicit."""
+
+    window: int
+    """The window the exported model states, in tokens."""
+    positions: Positions
+    original: Positions
+    """The base model's own encoding."""
+    stages: tuple[Stage, ...]
+    micro_batch: dict[int, int]
+    """Rows per forward pass by row length."""
+    learning_rate: float
+    final_learning_rate: float
+    warmup_updates: int
+    zero_stage: Literal[1, 2, 3]
+    precision: Literal["bf16", "fp32"]
+    attention: str
+    activation_checkpointing: bool
+    loss_chunk: int
+    workers: tuple[int, int]
+    gpus_per_worker: float
+    cpus_per_worker: float
+    checkpoint_every: int
+    heldout_every: int
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why each derived value is what it is, by recipe key."""
+
+    @property
+    def updates(self) -> int:
+        """Optimizer updates of the whole run."""
+        return sum(stage.updates for stage in self.stages)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole run."""
+        return sum(stage.updates * stage.rows_per_update * stage.length for stage in self.stages)
+
+
+def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
+    """Fill in a recipe for one model and one kind of device. Pure arithmetic."""
+    reasons: dict[str, str] = {}
+    dials = _Dials(recipe, facts, device, reasons)
+    stages = dials.stages()
+    updates = sum(stage.updates for stage in stages)
+    longest = max(stage.length for stage in stages)
+    precision = dials.precision()
+    learning_rate = dials.learning_rate()
+    return RunPlan(
+        window=recipe.target_context,
+        positions=dials.positions(),
+        original=Positions("none", facts.rope_base, 1.0, facts.window),
+        stages=stages,
+        micro_batch=dials.micro_batch(stages),
+        learning_rate=learning_rate,
+        final_learning_rate=learning_rate * recipe.optimizer.final_learning_rate_fraction,
+        warmup_updates=dials.warmup(updates),
+        zero_stage=dials.zero_stage(precision),
+        precision=precision,
+        attention=recipe.training.attention,
+        activation_checkpointing=dials.activation_checkpointing(longest),
+        loss_chunk=dials.loss_chunk(),
+        workers=(recipe.workers.min, recipe.workers.max),
+        gpus_per_worker=dials.gpus_per_worker(),
+        cpus_per_worker=dials.cpus_per_worker(),
+        checkpoint_every=dials.checkpoint_every(updates),
+        heldout_every=dials.heldout_every(updates),
+        reasons=reasons,
+    )
+
+
+# RoPE bases that were trained and reported to work, by window.
+_ROPE_BASES = {
+    32_768: (500_000.0, "arXiv 2309.16039, section 4.1"),
+    65_536: (8e6, "ProLong, arXiv 2410.02660"),
+    524_288: (1.28e8, "ProLong, arXiv 2410.02660"),
+}
+
+
+def rope_base_for(window: int) -> tuple[float, str]:
+    """RoPE base for a window of ``window`` tokens: a published value, or log-log between two of them."""
+    windows = sorted(_ROPE_BASES)
+    if window <= windows[0]:
+        base, source = _ROPE_BASES[windows[0]]
+        return base, f"{base:,.0f} up to {windows[0]:,} tokens ({source})"
+    if window in _ROPE_BASES:
+        base, source = _ROPE_BASES[window]
+        return base, f"the value trained for {window:,} tokens ({source})"
+    upper = next((i for i, w in enumerate(windows) if w > window), len(windows) - 1)
+    low, high = windows[upper - 1], windows[upper]
+    slope = math.log(_ROPE_BASES[high][0] / _ROPE_BASES[low][0]) / math.log(high / low)
+    base = _ROPE_BASES[low][0] * (window / low) ** slope
+    base = float(f"{base:.1e}")
+    kind = "between" if window < high else "beyond"
+    return base, f"log-log {kind} the values trained for {low:,} and {high:,} tokens (see docs/method.md)"
+
+
+class _Dials:
+    """The rules, one method a key; each notes its reason."""
+
+    def __init__(self, recipe: Recipe, facts: ModelFacts, device: Device, reasons: dict[str, str]) -> None:
+        self.recipe, self.facts, self.device, self.reasons = recipe, facts, device, reasons
+
+    def _because(self, key: str, reason: str) -> None:
+        self.reasons[key] = reason
+
+    def positions(self) -> Positions:
+        asked = self.recipe.positions
+        factor = self.recipe.target_context / self.facts.window
+        self._because("positions.factor", f"target_context {self.recipe.target_context:,} / the model's window {self.facts.window:,}")
+        if asked.encoding in ("none", "pi"):
+            self._because("positions.base", f"{asked.encoding} keeps the model's own base")
+            return Positions(asked.encoding, self.facts.rope_base, factor, self.facts.window)
+        if asked.encoding == "yarn" and asked.base is None:
+            self._because("positions.base", "yarn keeps the model's own base (arXiv 2309.00071)")
+            return Positions("yarn", self.facts.rope_base, factor, self.facts.window)
+        if asked.base is not None:
+            self._because("positions.base", "set in the recipe")
+            return Positions(asked.encoding, asked.base, factor, self.facts.window)
+        base, reason = rope_base_for(self.recipe.target_context)
+        if base < self.facts.rope_base:
+            base, reason = self.facts.rope_base, f"the model's own base is already above the {base:,.0f} this window needs"
+        self._because("positions.base", reason)
+        return Positions(asked.encoding, base, factor, self.facts.window)
+
+    def stages(self) -> tuple[Stage, ...]:
+        training = self.recipe.training
+        per_update = training.tokens_per_update
+        if training.tokens is None:
+            updates = 1000
+            self._because("training.tokens", f"1,000 updates of {per_update:,} tokens; 5B tokens recover most of a long run (arXiv 2402.10171)")
+        else:
+            updates = math.ceil(training.tokens / per_update)
+            self._because("training.tokens", f"{training.tokens:,} asked for, in whole updates of {per_update:,}")
+        ends = [round(stage.until * updates) for stage in self.recipe.length_stages]
+        starts = [0, *ends[:-1]]
+        return tuple(
+            Stage(asked.length, per_update // asked.length, end - start)
+            for asked, start, end in zip(self.recipe.length_stages, starts, ends, strict=True)
+            if end > start
+        )
+
+    def micro_batch(self, stages: tuple[Stage, ...]) -> dict[int, int]:
+        asked, group = self.recipe.training.micro_batch, max(1, self.recipe.workers.min // self.recipe.workers.sequence_parallel)
+        rows: dict[int, int] = {}
+        for stage in stages:
+            per_worker = math.ceil(stage.rows_per_update / group)
+            rows[stage.length] = min(per_worker, asked or max(1, _MICRO_BATCH_TOKENS[self.device.kind] // stage.length))
+        reason = "set in the recipe" if asked else f"rows of about {_MICRO_BATCH_TOKENS[self.device.kind]:,} tokens in all keep a {self.device.kind} device busy"
+        self._because("training.micro_batch", f"{reason}; a worker has {per_worker} rows per update at the last length")
+        return rows
+
+    def learning_rate(self) -> float:
+        if self.recipe.optimizer.learning_rate is not None:
+            self._because("optimizer.learning_rate", "set in the recipe")
+            return self.recipe.optimizer.learning_rate
+        large = self.facts.parameters > 20e9
+        self._because(
+            "optimizer.learning_rate",
+            f"{self.facts.parameters / 1e9:.3g}B parameters: 2e-5 up to 20B, 1e-5 above (paper, section 2.1: 7B/13B and 34B/70B)",
+        )
+        return 1e-5 if large else 2e-5
+
+    def warmup(self, updates: int) -> int:
+        asked = self.recipe.optimizer.warmup_updates
+        if asked is not None:
+            self._because("optimizer.warmup_updates", "set in the recipe")
+            return min(asked, updates)
+        warmup = min(2000, math.ceil(updates / 10))
+        self._because("optimizer.warmup_updates", "2,000 as in the paper, but at most a tenth of the run")
+        return warmup
+
+    def precision(self) -> Literal["bf16", "fp32"]:
+        asked = self.recipe.training.precision
+        if asked != "auto":
+            self._because("training.precision", "set in the recipe")
+            return asked
+        if self.device.bf16:
+            self._because("training.precision", f"{self.device.name} computes bf16 natively; masters and moments stay fp32")
+            return "bf16"
+        self._because("training.precision", f"{self.device.name} has no bf16 units and would emulate it many times slower")
+        return "fp32"
+
+    def zero_stage(self, precision: str) -> Literal[1, 2, 3]:
+        asked = self.recipe.training.zero_stage
+        if asked is not None:
+            self._because("training.zero_stage", "set in the recipe")
+            return asked
+        workers = self.recipe.workers.min
+        room = 0.5 * self.device.memory
+        for stage in (1, 2, 3):
+            need = state_bytes(self.facts.parameters, stage, workers, precision)
+            if need <= room or stage == 3:
+                self._because(
+                    "training.zero_stage",
+                    f"weights, gradients and optimizer take {need / GIBI:.1f} GiB a worker; half of {self.device.memory / GIBI:.0f} GiB is for activations",
+                )
+                return stage
+        raise AssertionError("unreachable: stage 3 is always taken")
+
+    def activation_checkpointing(self, longest: int) -> bool:
+        asked = self.recipe.training.activation_checkpointing
+        if asked is not None:
+            self._because("training.activation_checkpointing", "set in the recipe")
+            return asked
+        # About 34 values per token, layer and hidden unit are kept for backward (arXiv 2205.05198, without the attention matrix).
+        need = 34 * longest * self.facts.hidden * self.facts.layers * 2
+        self._because(
+            "training.activation_checkpointing",
+            f"a row's activations take about {need / GIBI:.1f} GiB; recomputed where that is over an eighth of {self.device.memory / GIBI:.0f} GiB",
+        )
+        return need > self.device.memory / 8
+
+    def loss_chunk(self) -> int:
+        asked = self.recipe.training.loss_chunk
+        if asked is not None:
+            self._because("training.loss_chunk", "set in the recipe")
+            return asked
+        chunk = max(256, 2 ** int(math.log2(GIBI / (4 * self.facts.vocab))))
+        self._because("training.loss_chunk", f"fp32 logits of {chunk:,} tokens over {self.facts.vocab:,} words stay under 1 GiB")
+        return chunk
+
+    def gpus_per_worker(self) -> float:
+        asked = self.recipe.workers.gpus_per_worker
+        if asked is not None:
+            self._because("workers.gpus_per_worker", "set in the recipe")
+            return asked
+        self._because("workers.gpus_per_worker", f"the cluster's devices are {self.device.kind}")
+        return 1.0 if self.device.kind == "cuda" else 0.0
+
+    def cpus_per_worker(self) -> float:
+        asked = self.recipe.workers.cpus_per_worker
+        if asked is not None:
+            self._because("workers.cpus_per_worker", "set in the recipe")
+            return asked
+        self._because("workers.cpus_per_worker", "one logical CPU: Ray Data needs the others")
+        return 1.0
+
+    def checkpoint_every(self, updates: int) -> int:
+        asked = self.recipe.training.checkpoint_every
+        if asked is not None:
+            self._because("training.checkpoint_every", "set in the recipe")
+            return asked
+        self._because("training.checkpoint_every", "a tenth of the run, at most 100 updates")
+        return max(1, min(100, updates // 10))
+
+    def heldout_every(self, updates: int) -> int:
+        asked = self.recipe.heldout.every
+        if asked is not None:
+            self._because("heldout.every", "set in the recipe")
+            return asked
+        self._because("heldout.every", "five times in the run")
+        return max(1, math.ceil(updates / 5))
+
+
+_MICRO_BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
+
+
+def state_bytes(parameters: int, stage: int, workers: int, precision: str) -> float:
+    """Bytes per worker for weights, gradients, fp32 masters and AdamW moments under ZeRO (arXiv 1910.02054, section 3)."""
+    weight = gradient = 2 if precision == "bf16" else 4
+    optimizer = 12 if precision == "bf16" else 8
+    weights = weight / (workers if stage == 3 else 1)
+    gradients = gradient / (workers if stage >= 2 else 1)
+    return parameters * (weights + gradients + optimizer / workers)

@@ -1,0 +1,256 @@
+"""What a user writes: the recipe as pydantic models.
+
+A recipe states what is wanted; every value that is left out is derived later by
+:mod:`longspan.recipe.derive`, which also says why. Validation here is pure: it reads no file and
+starts nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+PositionEncoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
+Attention = Literal["auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager"]
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, values are fixed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Storage(Section):
+    """Where corpora are read and everything is written."""
+
+    root: str = ".longspan/store"
+    """A folder, or s3://bucket/prefix. Relative paths of corpora start here."""
+    endpoint: str | None = None
+    """URL of an S3 server other than AWS; AWS_ENDPOINT_URL is used when this is unset."""
+    region: str | None = None
+
+
+class Corpus(Section):
+    """One source of documents and its share of the tokens."""
+
+    name: str
+    path: str | list[str]
+    """Object, folder, prefix or glob (``*``, ``?``, ``**``), relative to storage.root unless absolute or s3://."""
+    weight: float = Field(gt=0, le=1)
+    """Share of the training tokens."""
+    format: Literal["auto", "parquet", "jsonl", "text"] = "auto"
+    text_field: str = "text"
+    min_tokens: int = Field(0, ge=0)
+    """Documents shorter than this are left out (and counted)."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+            raise ValueError(f"{name!r}: use lower-case letters, digits, - and _ (it names a folder)")
+        return name
+
+
+class Positions(Section):
+    """How positions are encoded in the extended model (paper, section 4.1)."""
+
+    encoding: PositionEncoding = "abf"
+    base: float | None = Field(None, gt=1)
+    """RoPE base for abf and yarn; derived from target_context."""
+
+
+class LengthStage(Section):
+    """Rows of one length until a fraction of the run's tokens."""
+
+    length: int = Field(gt=1)
+    until: float = Field(1.0, gt=0, le=1)
+
+
+class Packing(Section):
+    """How documents become rows."""
+
+    document_mask: bool = True
+    """Keep documents of one row apart (positions restart); off lets attention cross documents."""
+
+
+class Optimizer(Section):
+    """AdamW and its schedule. Defaults that the paper leaves out are Llama 2's (section 2.2)."""
+
+    learning_rate: float | None = Field(None, gt=0)
+    final_learning_rate_fraction: float = Field(0.1, ge=0, le=1)
+    warmup_updates: int | None = Field(None, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    gradient_clipping: float = Field(1.0, gt=0)
+
+
+class Workers(Section):
+    """The training workers on the Ray cluster."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+    gpus_per_worker: float | None = Field(None, ge=0)
+    cpus_per_worker: float | None = Field(None, gt=0)
+    sequence_parallel: int = Field(1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_number_means_exactly_that_many(cls, value: object) -> object:
+        return {"min": value, "max": value} if isinstance(value, int) else value
+
+
+class Training(Section):
+    """The engine's dials; what is unset is derived."""
+
+    tokens: int | None = Field(None, gt=0)
+    """Tokens of the whole run; rounded up to whole updates."""
+    tokens_per_update: int = Field(2**22, gt=0)
+    """Constant over all lengths (the paper: 4M)."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Rows per forward pass and worker."""
+    zero_stage: Literal[1, 2, 3] | None = None
+    precision: Precision = "auto"
+    attention: Attention = "auto"
+    activation_checkpointing: bool | None = None
+    loss_chunk: int | None = Field(None, ge=1)
+    """Tokens whose logits exist at one time."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Updates between checkpoints."""
+    keep_checkpoints: int = Field(2, ge=1)
+    seed: int = Field(0, ge=0)
+
+
+class HeldOut(Section):
+    """Documents that never enter training, and how often the loss on them is measured."""
+
+    fraction: float = Field(0.01, gt=0, lt=0.5)
+    """Share of each source's documents, chosen by a hash of their text."""
+    every: int | None = Field(None, ge=1)
+    """Updates between measurements; always at the start and the end."""
+    rows_per_source: int = Field(8, ge=1)
+    original_model: bool = True
+    """Also measure the model as it came, before its positions were changed."""
+
+
+class Architecture(Section):
+    """The base model's shape, for plans where its config.json can't be reached; checked against it where it can."""
+
+    parameters: int
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    window: int
+    rope_base: float
+
+
+def _one_stage(value: object) -> object:
+    return [{"length": value}] if isinstance(value, int) else value
+
+
+class Recipe(Section):
+    """One run of continual pretraining."""
+
+    name: str
+    """The run's name; submitting it again continues the run."""
+    base_model: str
+    """Hugging Face folder (local, relative to storage.root, s3://) or hub name."""
+    tokenizer: str | None = None
+    """Folder or hub name; the base model's own when unset."""
+    document_separator: str | None = None
+    """Token that ends every document; the tokenizer's eos token when unset."""
+    architecture: Architecture | None = None
+    target_context: int = Field(gt=1)
+    """The window to extend to, in tokens."""
+    positions: Positions = Positions()
+    lengths: Annotated[list[LengthStage], BeforeValidator(_one_stage)] | None = None
+    """Length schedule; rows of target_context all along when unset."""
+    corpora: list[Corpus] = Field(min_length=1)
+    bad_input: Literal["stop", "skip"] = "stop"
+    """What an unreadable object or row leads to: the end of the job, or a counted, reported skip."""
+    heldout: HeldOut = HeldOut()
+    packing: Packing = Packing()
+    training: Training = Training()
+    optimizer: Optimizer = Optimizer()
+    workers: Workers = Workers()
+    storage: Storage = Storage()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(f"{name!r}: use letters, digits, '.', '-' and '_' (it names a folder)")
+        return name
+
+    @field_validator("corpora")
+    @classmethod
+    def _sources_fit_together(cls, corpora: list[Corpus]) -> list[Corpus]:
+        names = [corpus.name for corpus in corpora]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {twice[0]!r}; give each its own name")
+        total = math.fsum(corpus.weight for corpus in corpora)
+        if abs(total - 1) > 1e-4:
+            weights = ", ".join(f"{c.name} {c.weight:g}" for c in corpora)
+            raise ValueError(f"weights add up to {total:g}, not 1 ({weights})")
+        return corpora
+
+    @model_validator(mode="after")
+    def _stages_rise_to_one(self) -> Recipe:
+        stages = self.length_stages
+        ends = [stage.until for stage in stages]
+        if ends != sorted(set(ends)) or ends[-1] != 1.0:
+            raise ValueError(f"lengths: 'until' must rise and end at 1.0, but is {ends}")
+        return self
+
+    @model_validator(mode="after")
+    def _lengths_divide(self) -> Recipe:
+        sp = self.workers.sequence_parallel
+        for stage in self.length_stages:
+            if stage.length > self.target_context:
+                raise ValueError(
+                    f"lengths: rows of {stage.length:,} tokens do not fit target_context {self.target_context:,}"
+                )
+            if self.training.tokens_per_update % stage.length:
+                near = max(1, round(self.training.tokens_per_update / stage.length)) * stage.length
+                raise ValueError(
+                    f"training.tokens_per_update: {self.training.tokens_per_update:,} is not a whole number of rows "
+                    f"of {stage.length:,} tokens; the nearest that is: {near:,}"
+                )
+            if stage.length % sp:
+                raise ValueError(
+                    f"workers.sequence_parallel: rows of {stage.length:,} tokens cannot be divided among {sp} workers; "
+                    f"the nearest degree that divides them: {_nearest_divisor(stage.length, sp)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_fit(self) -> Recipe:
+        workers = self.workers
+        if workers.min > workers.max:
+            raise ValueError(f"workers: min {workers.min} is more than max {workers.max}")
+        for count in (workers.min, workers.max):
+            if count % workers.sequence_parallel:
+                raise ValueError(
+                    f"workers: {count} workers cannot form groups of sequence_parallel {workers.sequence_parallel}; "
+                    f"the nearest degree that divides {count}: {_nearest_divisor(count, workers.sequence_parallel)}"
+                )
+        return self
+
+    @property
+    def length_stages(self) -> list[LengthStage]:
+        """The length schedule, with its default of target_context all along."""
+        return self.lengths or [LengthStage(length=self.target_context)]
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    divisors = [d for d in range(1, min(number, 4 * wanted) + 1) if number % d == 0]
+    return min(divisors, key=lambda d: (abs(d - wanted), d))

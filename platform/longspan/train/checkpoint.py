@@ -1,0 +1,86 @@
+"""Sealed checkpoints: each rank lists its files with size and SHA-256, and nothing unlisted is loaded.
+
+DeepSpeed's state files are pickles, so a file is opened only when it is the one that was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from longspan.errors import UserError
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a run must agree with to continue from a checkpoint."""
+
+    update: int
+    """Updates done; the next one has this number."""
+    world_size: int
+    zero_stage: int
+    order: str
+    """Fingerprint of the global order of the data."""
+
+
+def checkpoint_name(update: int) -> str:
+    """Folder name of the checkpoint taken after ``update`` updates."""
+    return f"update-{update:07d}"
+
+
+def update_of(name: str) -> int:
+    """The number in a :func:`checkpoint_name`."""
+    return int(name.removeprefix("update-"))
+
+
+def seal(folder: Path, rank: int, facts: CheckpointFacts) -> None:
+    """Write the list of this rank's files, last, beside them."""
+    files = {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    content = {"facts": asdict(facts), "files": files}
+    (folder / _seal_name(rank)).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
+    """Verify every file and that the run may continue from here; ``expected.update`` is not compared.
+
+    Raises:
+        UserError: a seal or a file is missing or damaged, or the checkpoint belongs to another
+            number of workers, ZeRO stage or order of data (the key to change is named).
+    """
+    seals = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(_seal_name("*")))]
+    if not seals:
+        raise UserError(f"checkpoint {folder.name}: no seal in it, so it was never finished; delete it to go on")
+    facts = CheckpointFacts(**seals[0]["facts"])
+    if len(seals) != facts.world_size:
+        raise UserError(f"checkpoint {folder.name}: {len(seals)} of {facts.world_size} workers' parts are there")
+    for sealed in seals:
+        for name, digest in sealed["files"].items():
+            path = folder / name
+            if not path.is_file() or _digest(path) != digest:
+                raise UserError(f"checkpoint {folder.name}: {name} is {'damaged' if path.is_file() else 'missing'}")
+    _must_agree("workers", facts.world_size, expected.world_size)
+    _must_agree("training.zero_stage", facts.zero_stage, expected.zero_stage)
+    if facts.order != expected.order:
+        raise UserError(
+            "name: the run to continue has another order of data (corpora, weights, seed or length schedule changed); "
+            "choose another name, or undo the change"
+        )
+    return facts
+
+
+def _must_agree(key: str, saved: int, wanted: int) -> None:
+    if saved != wanted:
+        raise UserError(
+            f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; set {key}={saved} or choose another name"
+        )
+
+
+def _seal_name(rank: int | str) -> str:
+    return f"seal-{rank:05d}.json" if isinstance(rank, int) else f"seal-{rank}.json"
+
+
+def _digest(path: Path) -> dict[str, int | str]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

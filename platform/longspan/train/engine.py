@@ -1,0 +1,240 @@
+"""The training engine: one model under DeepSpeed ZeRO, stepped by global batches. No Ray in it.
+
+Every loss is a sum over counted tokens divided by their number over all workers, so neither the
+number of workers, nor the micro-batch, nor rows of weight zero change it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from longspan.errors import UserError
+from longspan.train.schedule import CosineSchedule
+
+if TYPE_CHECKING:
+    from longspan.corpus.batch import Batch
+    from longspan.model.loss import CausalLMLoss
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What the engine needs to know; every value explicit."""
+
+    schedule: CosineSchedule
+    zero_stage: Literal[1, 2, 3]
+    precision: Literal["bf16", "fp32"]
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    gradient_clipping: float
+    num_sources: int
+    micro_batch: dict[int, int] = field(default_factory=dict)
+    """Rows per forward pass, by row length; 1 where not given."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' type in forward and backward; masters and moments are fp32 either way."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+@dataclass(frozen=True)
+class UpdateStats:
+    """One update, summed over all workers."""
+
+    update: int
+    loss: float
+    """Mean over all counted tokens of the global batch, in nats."""
+    learning_rate: float
+    grad_norm: float
+    """Global L2 norm before clipping."""
+    tokens: int
+    """Tokens of the global batch (weight-zero rows left out)."""
+    counted_tokens: int
+    source_tokens: tuple[int, ...]
+
+
+class Engine:
+    """DeepSpeed around a :class:`~longspan.model.loss.CausalLMLoss`."""
+
+    def __init__(self, model: CausalLMLoss, config: EngineConfig) -> None:
+        """Shard ``model`` over the ranks of the default process group, which must exist already."""
+        assert dist.is_initialized(), "start a process group first (Ray Train and torchrun both do)"
+        self.config = config
+        self.update_count = 0
+        self._deepspeed = _initialize(model, config)
+        self.device = self._deepspeed.device
+        world = dist.get_world_size()
+        assert self._deepspeed.train_batch_size() == world, (
+            f"DeepSpeed would scale gradients for a batch of {self._deepspeed.train_batch_size()}, not {world}"
+        )
+        assert self._deepspeed.zero_optimization_stage() == config.zero_stage
+
+    @property
+    def model(self) -> CausalLMLoss:
+        """The wrapped model; under ZeRO-3 its parameters exist only while its modules run."""
+        return self._deepspeed.module
+
+    def update(self, batch: Batch) -> UpdateStats:
+        """One optimizer step on this rank's rows of the global batch.
+
+        Raises:
+            UserError: the loss or the gradient is not finite; the model is left as it was before.
+        """
+        assert batch.update == self.update_count, f"batch of update {batch.update} at update {self.update_count}"
+        totals = self._global_totals(batch)
+        counted = int(totals[1])
+        assert counted > 0, f"update {batch.update}: no token of the global batch is counted"
+        learning_rate = self.config.schedule.learning_rate(batch.update)
+        for group in self._deepspeed.optimizer.param_groups:
+            group["lr"] = learning_rate
+        loss_sum = self._accumulate_gradients(batch, counted)
+        dist.all_reduce(loss_sum)
+        loss = loss_sum.item() / counted
+        if not math.isfinite(loss):
+            raise UserError(f"update {batch.update}: the loss is {loss}; lower optimizer.learning_rate or look at the rows")
+        self._deepspeed.step()
+        grad_norm = float(self._deepspeed.get_global_grad_norm() or 0.0)
+        if not math.isfinite(grad_norm):
+            raise UserError(f"update {batch.update}: the gradient's norm is {grad_norm} at a loss of {loss:.3f}")
+        self.update_count += 1
+        return UpdateStats(
+            update=batch.update,
+            loss=loss,
+            learning_rate=learning_rate,
+            grad_norm=grad_norm,
+            tokens=int(totals[0]),
+            counted_tokens=counted,
+            source_tokens=tuple(int(n) for n in totals[2:]),
+        )
+
+    def token_losses(self, batch: Batch) -> torch.Tensor:
+        """Loss of every position, float32 [rows, S] on the engine's device, 0 where not counted; no gradients.
+
+        Under ZeRO-3 all ranks must call it equally often.
+        """
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                rows = [self.model.token_losses(*tensors) for tensors in self._micro_batches(batch)]
+        finally:
+            self.model.train(was_training)
+        return torch.cat(rows)
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's part of the state below ``folder`` (all ranks call it)."""
+        self._deepspeed.save_checkpoint(str(folder), tag=_TAG, client_state={"update": self.update_count})
+
+    def load(self, folder: Path) -> None:
+        """Continue from a state that :meth:`save` wrote with as many ranks and the same ZeRO stage."""
+        path, state = self._deepspeed.load_checkpoint(str(folder), tag=_TAG)
+        assert path is not None, f"DeepSpeed loaded nothing from {folder}"
+        self.update_count = int(state["update"])
+
+    def state_dict(self) -> dict[str, torch.Tensor] | None:
+        """Full weights of the inner Hugging Face model on rank 0 (CPU), None elsewhere; all ranks call it."""
+        if self.config.zero_stage == 3:
+            state = self._deepspeed._zero3_consolidated_16bit_state_dict()
+        else:
+            state = self._deepspeed.module.state_dict() if dist.get_rank() == 0 else None
+        if dist.get_rank() != 0:
+            return None
+        assert state, "no weights were gathered"
+        prefix = "model."
+        return {name.removeprefix(prefix): tensor.cpu() for name, tensor in state.items() if name.startswith(prefix)}
+
+    def _accumulate_gradients(self, batch: Batch, counted: int) -> torch.Tensor:
+        """Forward and backward over the micro-batches; returns this rank's loss sum, float64 scalar."""
+        # DeepSpeed averages gradients over the ranks; the sum over all tokens wants the ranks' sum.
+        scale = dist.get_world_size() / counted
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        micro_batches = list(self._micro_batches(batch))
+        for number, tensors in enumerate(micro_batches, start=1):
+            self._deepspeed.set_gradient_accumulation_boundary(number == len(micro_batches))
+            loss_sum = self._deepspeed(*tensors)
+            self._deepspeed.backward(loss_sum * scale, scale_wrt_gas=False)
+            total += loss_sum.detach().double()
+            if number < len(micro_batches):
+                self._deepspeed.step()
+        return total
+
+    def _micro_batches(self, batch: Batch) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        rows = self.config.micro_batch.get(batch.length, 1)
+        for start in range(0, len(batch.tokens), rows):
+            part = slice(start, start + rows)
+            yield tuple(  # pyrefly: ignore
+                torch.as_tensor(array[part], dtype=torch.int64, device=self.device)
+                for array in (batch.tokens, batch.positions, batch.labels)
+            )
+
+    def _global_totals(self, batch: Batch) -> torch.Tensor:
+        """[tokens, counted tokens, tokens of source 0, 1, ...] over all ranks, int64."""
+        real = batch.indices >= 0
+        totals = torch.zeros(2 + self.config.num_sources, dtype=torch.int64)
+        totals[0] = int(real.sum()) * batch.length
+        totals[1] = int((batch.labels != -100).sum())
+        for source in batch.sources[real]:
+            totals[2 + int(source)] += batch.length
+        totals = totals.to(self.device)
+        dist.all_reduce(totals)
+        return totals.cpu()
+
+
+_TAG = "state"
+
+
+def _initialize(model: CausalLMLoss, config: EngineConfig) -> Any:
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+
+    # DeepSpeed would compile its shared-memory all-reduce for 100 s on the first start; gloo serves as well here.
+    deepspeed.ops.__compatible_ops__ = {}
+    deepspeed.init_distributed(dist_backend=dist.get_backend(), dist_init_required=False)
+    fused = torch.cuda.is_available()
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(model, config.weight_decay),
+        lr=config.schedule.peak,
+        betas=config.betas,
+        eps=config.eps,
+        fused=fused or None,
+    )
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_deepspeed_config(config))
+    return engine
+
+
+def _deepspeed_config(config: EngineConfig) -> dict[str, Any]:
+    return {
+        # One "sample" per rank: weighting is ours (sums over tokens), DeepSpeed only averages over ranks.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.gradient_clipping,
+        "bf16": {"enabled": config.precision == "bf16"},
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            "contiguous_gradients": True,
+            "overlap_comm": torch.cuda.is_available() and config.zero_stage > 1,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        },
+        "steps_per_print": 10**12,
+        "wall_clock_breakdown": False,
+    }
+
+
+def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; norms and biases (one dimension) do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.dim() > 1]
+    vectors = [parameter for parameter in trained if parameter.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+

@@ -1,0 +1,96 @@
+"""Loss on documents that never enter training: by source, and by position in the document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from longspan.corpus.batch import Batch, collate
+from longspan.corpus.rows import Row, heldout_rows
+from longspan.train.engine import Engine
+from longspan.train.job import Job
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """Sums over all workers; a mean is taken only at the end."""
+
+    source_sums: np.ndarray
+    """[sources, 2]: loss in nats, counted tokens."""
+    band_sums: np.ndarray
+    """[bands, 2]: the same by position."""
+    bands: tuple[tuple[int, int], ...]
+    """Positions [from, to) in the document, within its row."""
+
+    @property
+    def loss(self) -> float:
+        """Mean over all counted tokens, in nats."""
+        total = self.source_sums.sum(axis=0)
+        return float(total[0] / total[1])
+
+    def record(self, phase: str, update: int, source_names: Sequence[str]) -> dict[str, Any]:
+        """As a metrics record."""
+        record: dict[str, Any] = {"kind": "heldout", "phase": phase, "update": update, "loss": self.loss}
+        for name, (loss, tokens) in zip(source_names, self.source_sums, strict=True):
+            if tokens:
+                record[f"loss.{name}"] = float(loss / tokens)
+        record["positions"] = [
+            [first, last, float(loss / tokens), int(tokens)]
+            for (first, last), (loss, tokens) in zip(self.bands, self.band_sums, strict=True)
+            if tokens
+        ]
+        return record
+
+
+class HeldOut:
+    """This rank's share of the held-out rows, read once."""
+
+    def __init__(self, job: Job, rank: int, world_size: int) -> None:
+        """Read the rows: at the longest trained length, the same ones whatever the number of workers."""
+        self._length = max(stage.length for stage in job.plan.stages)
+        self._mask = job.recipe.packing.document_mask
+        self._sources = len(job.manifests)
+        self._bands = position_bands(self._length)
+        rows = [row for source, manifest in enumerate(job.manifests) for row in self._rows_of(job, source, manifest)]
+        mine = rows[rank::world_size]
+        self._batches = [self._batch(mine[i : i + 1]) for i in range(-(-len(rows) // world_size))]
+
+    def measure(self, engine: Engine) -> HeldOutLoss:
+        """Loss of ``engine``'s model as it is now; all ranks call it."""
+        sources = torch.zeros(self._sources, 2, dtype=torch.float64)
+        bands = torch.zeros(len(self._bands), 2, dtype=torch.float64)
+        edges = torch.tensor([last for _, last in self._bands[:-1]])
+        for batch in self._batches:
+            losses = engine.token_losses(batch).double().cpu()
+            counted = torch.as_tensor(batch.labels != -100)
+            pairs = torch.stack([losses, counted.double()], dim=-1)
+            sources.index_add_(0, torch.as_tensor(batch.sources, dtype=torch.int64), pairs.sum(dim=1))
+            band = torch.bucketize(torch.as_tensor(batch.positions), edges, right=True)
+            bands.index_add_(0, band[counted], pairs[counted])
+        sums = torch.cat([sources, bands]).to(engine.device)
+        dist.all_reduce(sums)
+        summed = sums.cpu().numpy()
+        return HeldOutLoss(summed[: self._sources], summed[self._sources :], self._bands)
+
+    def _rows_of(self, job: Job, source: int, manifest: Any) -> list[Row]:
+        rows = heldout_rows(job.store, manifest, self._length, job.recipe.heldout.rows_per_source, job.recipe.training.seed)
+        return [Row(row.index, row.update, source, row.tokens, row.starts, row.documents, row.offsets) for row in rows]
+
+    def _batch(self, rows: Sequence[Row]) -> Batch:
+        return collate(rows, num_rows=1, length=self._length, document_mask=self._mask)
+
+
+def position_bands(length: int) -> tuple[tuple[int, int], ...]:
+    """Position bands that double in width: [0, 64), [64, 128), [128, 256), ... up to ``length``."""
+    edges = [0]
+    edge = 64
+    while edge < length:
+        edges.append(edge)
+        edge *= 2
+    edges.append(length)
+    return tuple(zip(edges[:-1], edges[1:], strict=True))

@@ -1,0 +1,65 @@
+"""Everything a training worker needs to know, as one value that travels to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+from longspan.corpus.manifest import SourceManifest
+from longspan.corpus.order import Order
+from longspan.recipe.derive import RunPlan
+from longspan.recipe.schema import Recipe
+from longspan.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: what was asked, what was derived, and where things are."""
+
+    recipe: Recipe
+    plan: RunPlan
+    store: Store
+    manifests: tuple[SourceManifest, ...]
+    """One per corpus, in the recipe's order."""
+    cache: str
+    """Local folder where a node keeps models it has fetched."""
+    peak_flops: float | None = None
+    """Peak floating-point operations per second of one worker's device, where known."""
+
+    @cached_property
+    def order(self) -> Order:
+        """The run's global order of rows."""
+        return Order(
+            block_tokens=[[block.tokens for block in manifest.train] for manifest in self.manifests],
+            weights=[corpus.weight for corpus in self.recipe.corpora],
+            stages=self.plan.stages,
+            seed=self.recipe.training.seed,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the data and its order: runs continue only over the same one."""
+        facts = [self.order.fingerprint, [manifest.fingerprint for manifest in self.manifests], self.recipe.packing.document_mask]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of the corpora, by source number."""
+        return tuple(corpus.name for corpus in self.recipe.corpora)
+
+    @property
+    def run_path(self) -> str:
+        """Folder of this run in the store."""
+        return f"runs/{self.recipe.name}"
+
+    @property
+    def metrics_path(self) -> str:
+        """Folder of the JSON-lines metrics."""
+        return f"{self.run_path}/metrics"
+
+    @property
+    def model_path(self) -> str:
+        """Folder of the exported model."""
+        return f"{self.run_path}/model"

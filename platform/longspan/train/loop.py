@@ -1,0 +1,142 @@
+"""The training loop of one worker, the same under Ray Train and torchrun."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from longspan.corpus.batch import Batch
+from longspan.model.attention import choose
+from longspan.model.export import export_model
+from longspan.model.load import load_model, load_tokenizer
+from longspan.model.loss import CausalLMLoss
+from longspan.model.positions import using_positions
+from longspan.model.source import local_model_dir
+from longspan.train.checkpoint import CheckpointFacts, open_sealed, seal
+from longspan.train.engine import Engine, EngineConfig, UpdateStats
+from longspan.train.heldout import HeldOut
+from longspan.train.host import Host
+from longspan.train.job import Job
+from longspan.train.recorder import Recorder
+from longspan.train.schedule import CosineSchedule
+
+
+def train(job: Job, host: Host) -> None:
+    """Train ``job`` to its end, from its latest checkpoint if it has one, and export the model."""
+    torch.manual_seed(job.recipe.training.seed)
+    model_dir = local_model_dir(job.recipe.base_model, job.store, Path(job.cache))
+    recorder = Recorder(job, host)
+    try:
+        engine = build_engine(job, model_dir, recorder)
+        resumed = restore(engine, job, host)
+        recorder.started(engine.update_count, resumed)
+        heldout = HeldOut(job, host.rank, host.world_size)
+        if not resumed:
+            measure_before(engine, job, heldout, recorder)
+        run_updates(engine, job, host, heldout, recorder)
+        export(engine, job, host, model_dir, recorder)
+    finally:
+        recorder.close()
+
+
+def build_engine(job: Job, model_dir: Path, recorder: Recorder) -> Engine:
+    """The model with its new positions, verified, under DeepSpeed."""
+    plan = job.plan
+    choice = choose(plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
+    recorder.note(f"attention: {choice.implementation} ({choice.reason})")
+    config = engine_config(job)
+    model = load_model(
+        model_dir, plan.positions, plan.window, config.dtype, choice.implementation, plan.activation_checkpointing
+    )
+    model.train()
+    return Engine(CausalLMLoss(model, plan.loss_chunk), config)
+
+
+def engine_config(job: Job) -> EngineConfig:
+    """The engine's view of a job."""
+    plan, optimizer = job.plan, job.recipe.optimizer
+    return EngineConfig(
+        schedule=CosineSchedule(plan.learning_rate, plan.final_learning_rate, plan.warmup_updates, plan.updates),
+        zero_stage=plan.zero_stage,
+        precision=plan.precision,
+        betas=optimizer.betas,
+        eps=optimizer.eps,
+        weight_decay=optimizer.weight_decay,
+        gradient_clipping=optimizer.gradient_clipping,
+        num_sources=len(job.manifests),
+        micro_batch=plan.micro_batch,
+    )
+
+
+def restore(engine: Engine, job: Job, host: Host) -> bool:
+    """Continue from the run's latest checkpoint; False in a new run."""
+    with host.checkpoint() as folder:
+        if folder is None:
+            return False
+        open_sealed(folder, checkpoint_facts(engine, job, host))
+        engine.load(folder)
+    return True
+
+
+def measure_before(engine: Engine, job: Job, heldout: HeldOut, recorder: Recorder) -> None:
+    """Held-out loss of the model as it came, and after its positions were changed."""
+    if job.recipe.heldout.original_model and job.plan.positions.encoding != "none":
+        with using_positions(engine.model, job.plan.original):
+            recorder.heldout(heldout.measure(engine), "original", 0)
+    recorder.heldout(heldout.measure(engine), "start", 0)
+
+
+def run_updates(engine: Engine, job: Job, host: Host, heldout: HeldOut, recorder: Recorder) -> None:
+    """Every update that is left, with held-out losses and checkpoints when they are due."""
+    if engine.update_count == job.plan.updates:
+        return
+    batches = host.batches(engine.update_count)
+    for _ in range(engine.update_count, job.plan.updates):
+        began = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - began
+        stats = update(engine, batch)
+        recorder.update(stats, batch.length, seconds=time.perf_counter() - began, waited=waited)
+        done = engine.update_count
+        last = done == job.plan.updates
+        if last or done % job.plan.heldout_every == 0:
+            recorder.heldout(heldout.measure(engine), "end" if last else "during", done)
+        if last or done % job.plan.checkpoint_every == 0:
+            save(engine, job, host, recorder)
+
+
+def update(engine: Engine, batch: Batch) -> UpdateStats:
+    """One update, with every rank at the same one (a rank that got other rows stops the run)."""
+    return engine.update(batch)
+
+
+def save(engine: Engine, job: Job, host: Host, recorder: Recorder) -> None:
+    """Checkpoint: each rank writes and seals its part; the host keeps them together."""
+    with tempfile.TemporaryDirectory(prefix="longspan-checkpoint-") as temporary:
+        folder = Path(temporary)
+        engine.save(folder)
+        seal(folder, host.rank, checkpoint_facts(engine, job, host))
+        host.save_checkpoint(folder, engine.update_count, {"update": engine.update_count})
+    recorder.checkpoint(engine.update_count)
+
+
+def checkpoint_facts(engine: Engine, job: Job, host: Host) -> CheckpointFacts:
+    """What a checkpoint of this run says of itself."""
+    return CheckpointFacts(engine.update_count, host.world_size, engine.config.zero_stage, job.fingerprint)
+
+
+def export(engine: Engine, job: Job, host: Host, model_dir: Path, recorder: Recorder) -> None:
+    """Rank 0 writes the Hugging Face folder and puts it into the store; all ranks gather the weights."""
+    state = engine.state_dict()
+    if state is not None:
+        with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
+            tokenizer = load_tokenizer(Path(model_dir))
+            config = engine.model.model.config
+            export_model(state, tokenizer, config, Path(temporary), job.plan.positions, job.plan.window, torch.bfloat16)
+            job.store.upload(temporary, job.model_path)
+        recorder.exported(job.store.uri(job.model_path))
+    dist.barrier()

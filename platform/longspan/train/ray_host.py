@@ -1,0 +1,112 @@
+"""The training loop under Ray Train: workers, the data stream, checkpoints in object storage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Queue
+
+from longspan.corpus.batch import Batch
+from longspan.corpus.stream import OrderedDataConfig, StreamPlan, batches, placeholder
+from longspan.observe.raymetrics import RayMetrics
+from longspan.observe.tracker import Tracker
+from longspan.train.checkpoint import checkpoint_name, update_of
+from longspan.train.job import Job
+from longspan.train.loop import train
+
+
+def fit(job: Job, lines: Queue) -> None:
+    """Run ``job`` on the connected Ray cluster until it ends; progress goes to ``lines``.
+
+    Submitting the same name again continues from its last checkpoint.
+    """
+    filesystem, path = job.store.filesystem_and_path("runs")
+    plan = job.plan
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"job": job, "lines": lines},
+        torch_config=TorchConfig(backend="nccl" if plan.gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=plan.workers[0],
+            use_gpu=plan.gpus_per_worker > 0,
+            resources_per_worker=_resources(plan.gpus_per_worker, plan.cpus_per_worker),
+        ),
+        run_config=RunConfig(
+            name=job.recipe.name,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            checkpoint_config=CheckpointConfig(num_to_keep=job.recipe.training.keep_checkpoints),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+        datasets={"train": lambda: placeholder(StreamPlan.of(job, first_update=saved_update(job)))},
+        dataset_config=OrderedDataConfig(),
+    )
+    trainer.fit()
+
+
+def saved_update(job: Job) -> int:
+    """Updates done at the run's latest checkpoint, as Ray Train registered it; 0 in a new run."""
+    filesystem, path = job.store.filesystem_and_path(job.run_path)
+    try:
+        checkpoint = ray.train.Result.from_path(path, storage_filesystem=filesystem).checkpoint
+    except RuntimeError:
+        return 0
+    return update_of(Path(checkpoint.path).name) if checkpoint else 0
+
+
+class RayHost:
+    """One Ray Train worker."""
+
+    def __init__(self, job: Job, lines: Queue) -> None:
+        """Inside a worker only."""
+        context = ray.train.get_context()
+        self.rank: int = context.get_world_rank()
+        self.world_size: int = context.get_world_size()
+        self._job, self._lines = job, lines
+
+    def batches(self, first_update: int) -> Iterator[Batch]:
+        """The rows that the stream hands to this rank."""
+        return batches(ray.train.get_dataset_shard("train"), first_update=first_update)
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        """The latest checkpoint, downloaded while in use."""
+        latest = ray.train.get_checkpoint()
+        if latest is None:
+            yield None
+            return
+        with latest.as_directory() as folder:
+            yield Path(folder)
+
+    def save_checkpoint(self, folder: Path, update: int, metrics: dict[str, Any]) -> None:
+        """Every rank reports its files; Ray merges them into one folder in the store."""
+        ray.train.report(metrics, Checkpoint.from_directory(str(folder)), checkpoint_dir_name=checkpoint_name(update))
+
+    def say(self, line: str) -> None:
+        """To the job's output, by way of the driver."""
+        self._lines.put(line)
+
+    def trackers(self) -> list[Tracker]:
+        """Ray's own metrics."""
+        return [RayMetrics(run=self._job.recipe.name)]
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    if not torch.cuda.is_available():
+        local = ray.train.get_context().get_local_world_size()
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+    job = config["job"]
+    train(job, RayHost(job, config["lines"]))
+
+
+def _resources(gpus: float, cpus: float) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}

@@ -1,0 +1,98 @@
+"""The training loop without Ray: ``torchrun -m longspan.train.standalone recipe.yaml [key=value ...]``.
+
+Token shards must exist already (the Ray job writes them); everything else is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from longspan.corpus.batch import Batch
+from longspan.corpus.rows import RowReader
+from longspan.corpus.stream import local_batches
+from longspan.errors import UserError
+from longspan.observe.tracker import Tracker
+from longspan.train.checkpoint import checkpoint_name
+from longspan.train.job import Job
+from longspan.train.loop import train
+
+
+class LocalHost:
+    """A rank of torchrun's (or the only process); checkpoints go to the run's folder in the store."""
+
+    def __init__(self, job: Job) -> None:
+        """The process group must exist."""
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self._job = job
+
+    def batches(self, first_update: int) -> Iterator[Batch]:
+        """This rank's rows, read in its own process."""
+        reader = RowReader(self._job.store, self._job.manifests, self._job.order)
+        mask = self._job.recipe.packing.document_mask
+        return local_batches(reader, self._job.order, self.rank, self.world_size, first_update, mask)
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path | None]:
+        """The newest finished checkpoint of this run."""
+        finished = sorted(self._folder().glob("update-*[0-9]"))
+        yield finished[-1] if finished else None
+
+    def save_checkpoint(self, folder: Path, update: int, metrics: dict[str, Any]) -> None:
+        """Gather all ranks' files under a temporary name, then give it its own."""
+        final = self._folder() / checkpoint_name(update)
+        partial = final.with_name(final.name + ".partial")
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        dist.barrier()
+        if self.rank == 0:
+            partial.rename(final)
+        dist.barrier()
+
+    def say(self, line: str) -> None:
+        """To standard output."""
+        print(line, flush=True)
+
+    def trackers(self) -> list[Tracker]:
+        """None beyond the common ones."""
+        return []
+
+    def _folder(self) -> Path:
+        return Path(self._job.cache) / "checkpoints" / self._job.recipe.name
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train one recipe in the processes that torchrun started (or in this one alone)."""
+    from longspan.train.prepare import prepare_without_ray
+
+    if not arguments:
+        print(__doc__)
+        return 2
+    os.environ.setdefault("RANK", "0")
+    os.environ.setdefault("WORLD_SIZE", "1")
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", "29500")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        job = prepare_without_ray(Path(arguments[0]), arguments[1:])
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        train(job, LocalHost(job))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""A recipe's mistakes are named with their key and the nearest right one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from longspan.errors import UserError
+from longspan.recipe.load import all_keys, apply_overrides, load_recipe, parse_recipe
+from longspan.recipe.schema import Recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "jobs" / "recipes").glob("*.yaml"))
+
+GOOD = {
+    "name": "run",
+    "base_model": "models/tiny",
+    "target_context": 4096,
+    "corpora": [
+        {"name": "books", "path": "corpora/books", "weight": 0.75},
+        {"name": "code", "path": "corpora/code", "weight": 0.25},
+    ],
+}
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(UserError) as error:
+        parse_recipe(apply_overrides(GOOD, overrides))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    assert load_recipe(path).name
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainning.seed=1", "trainning: unknown key; the nearest known key is training"),
+        ("training.sed=1", "training.sed: unknown key; the nearest known key is training.seed"),
+        ("learning_rate=1e-5", "learning_rate: unknown key; the nearest known key is optimizer.learning_rate"),
+        ("corpora.books.weigth=1", "corpora.books.weigth: unknown key; the nearest known key is corpora.books.weight"),
+        ("optimizer.learning_rate=fast", "optimizer.learning_rate: must be a valid number"),
+        ("training.zero_stage=4", "training.zero_stage: must be 1, 2 or 3, but is 4"),
+        ("positions.encoding=alibi", "positions.encoding: must be 'none', 'pi', 'abf', 'yarn' or 'xpos_abf'"),
+        ("corpora.books.weight=0.5", "corpora: weights add up to 0.75, not 1 (books 0.5, code 0.25)"),
+        ("corpora.code.name=books", "corpora: two sources are called 'books'"),
+        ("workers={min: 8, max: 8, sequence_parallel: 3}", "rows of 4,096 tokens cannot be divided among 3 workers"),
+        ("workers={min: 3, max: 3, sequence_parallel: 2}", "3 workers cannot form groups of sequence_parallel 2"),
+        ("training.tokens_per_update=5000", "5,000 is not a whole number of rows of 4,096 tokens; the nearest that is: 4,096"),
+        ("lengths=8192", "rows of 8,192 tokens do not fit target_context 4,096"),
+        ("lengths=[{length: 1024, until: 0.5}]", "lengths: 'until' must rise and end at 1.0"),
+        ("name=a/b", "name: 'a/b': use letters"),
+        ("corpora.wiki.weight=1", "no item 'wiki' in the list; there are: books, code"),
+        ("training.seed", "write key.path=value"),
+        ("training.seed.x=1", "training.seed is a value, not a section"),
+    ],
+)
+def test_a_mistake_names_its_key_and_what_would_be_right(override: str, said: str) -> None:
+    assert said in refused(override)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert len(refused("training.sed=1", "optimizer.eps=0", "bad_input=ignore").splitlines()) == 3
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(UserError, match="base_model: required, but not set"):
+        parse_recipe({key: value for key, value in GOOD.items() if key != "base_model"})
+
+
+def test_overrides_reach_every_kind_of_value() -> None:
+    recipe = parse_recipe(
+        apply_overrides(
+            GOOD,
+            [
+                "optimizer.learning_rate=2e-5",
+                "corpora.code.min_tokens=32",
+                "corpora.0.format=text",
+                "workers=2",
+                "lengths=[{length: 1024, until: 0.25}, {length: 4096}]",
+                "packing.document_mask=false",
+            ],
+        )
+    )
+    assert recipe.optimizer.learning_rate == 2e-5
+    assert recipe.corpora[1].min_tokens == 32
+    assert recipe.corpora[0].format == "text"
+    assert (recipe.workers.min, recipe.workers.max) == (2, 2)
+    assert [stage.length for stage in recipe.length_stages] == [1024, 4096]
+    assert recipe.packing.document_mask is False
+
+
+def test_overriding_leaves_the_original_alone() -> None:
+    before = yaml.safe_dump(GOOD)
+    apply_overrides(GOOD, ["corpora.books.weight=1"])
+    assert yaml.safe_dump(GOOD) == before
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "quickstart.yaml").write_text("name: x")
+    with pytest.raises(UserError, match=r"there is no file .*quikstart.yaml.*the nearest is .*quickstart.yaml"):
+        load_recipe(tmp_path / "quikstart.yaml")
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "just words"])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="recipe: "):
+        load_recipe(path)
+
+
+def test_every_key_can_be_listed() -> None:
+    keys = all_keys(Recipe)
+    assert {"training.zero_stage", "corpora.weight", "lengths.until", "workers.sequence_parallel"} <= set(keys)
