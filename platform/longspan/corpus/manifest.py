@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from longspan.corpus.shards import Block
@@ -15,6 +15,7 @@ from longspan.errors import UserError
 from longspan.storage import Store
 
 FORMAT = 1
+PARTS = ("train", "heldout")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ObjectManifest:
         bytes: size of the object as stored.
         characters: characters of the documents kept.
         skipped: number of documents left out, by reason.
-        bad: those of `skipped` that were bad input and not filtered by choice, by reason.
+        bad: number of those left out because the input was bad, not by choice.
         lengths: number of documents kept by length; {n: count} counts lengths in [2^n, 2^(n+1)).
         lowest: smallest held-out score of a document kept, in [0, 1]; see `ingest`.
     """
@@ -45,65 +46,70 @@ class ObjectManifest:
     bytes: int = 0
     characters: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
-    bad: dict[str, int] = field(default_factory=dict)
+    bad: int = 0
     lengths: dict[int, int] = field(default_factory=dict)
     lowest: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value that `from_json` reads; blocks are grouped by shard to keep it small."""
-        value = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        value["train"], value["heldout"] = _pack(self.train), _pack(self.heldout)
-        value["lengths"] = {str(n): count for n, count in sorted(self.lengths.items())}
-        return value
+        """A JSON value that `from_json` reads."""
+        return _facts(self) | {"train": _pack(self.train), "heldout": _pack(self.heldout)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ObjectManifest:
         """The inverse of `to_json`."""
-        value = dict(value)
-        value["train"], value["heldout"] = _unpack(value["train"]), _unpack(value["heldout"])
-        value["lengths"] = {int(n): count for n, count in value["lengths"].items()}
-        return cls(**value)
+        blocks = {part: tuple(_unpack(value[part])) for part in ("train", "heldout")}
+        lengths = {int(n): count for n, count in value["lengths"].items()}
+        return cls(**(value | blocks | {"lengths": lengths}))
 
 
 @dataclass(frozen=True)
 class SourceManifest:
-    """What one source became: the sum of its objects.
+    """What one source became; `of` sums its objects up.
 
     Attributes:
         name: the source's name in the recipe.
+        fingerprint: hash of the tokenised content (see `fingerprint_of`).
         tokenizer: hash of the tokenizer's files.
-        separator: the token that ends every document; None is the tokenizer's end-of-text token.
+        train: blocks to train on, in the order of the objects.
+        heldout: blocks that never enter training, in the order of the objects.
+        characters: characters of the documents kept.
+        bytes: size of the raw objects as stored.
+        skipped: number of documents left out, by reason.
+        separator: the token that ends every document; None is the tokenizer's own eos_token.
         objects: one entry per raw object, sorted by path.
     """
 
     name: str
+    fingerprint: str
     tokenizer: str
+    train: tuple[Block, ...]
+    heldout: tuple[Block, ...] = ()
+    characters: int = 0
+    bytes: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
     separator: str | None = None
     objects: tuple[ObjectManifest, ...] = ()
 
-    @cached_property
-    def train(self) -> tuple[Block, ...]:
-        """Blocks to train on, in the order of the objects."""
-        return tuple(block for item in self.objects for block in item.train)
-
-    @cached_property
-    def heldout(self) -> tuple[Block, ...]:
-        """Blocks that never enter training, in the order of the objects."""
-        return tuple(block for item in self.objects for block in item.heldout)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the tokenised content, wherever and under whatever names it is stored.
-
-        Two manifests with the same fingerprint give the same rows. Copying the corpora, or only
-        touching them, does not change it.
-        """
-        content = [
-            self.tokenizer,
-            self.separator,
-            *([[b.documents, b.tokens, b.crc] for b in part] for part in (self.train, self.heldout)),
-        ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    @classmethod
+    def of(
+        cls, name: str, tokenizer: str, separator: str | None, objects: Iterable[ObjectManifest]
+    ) -> SourceManifest:
+        """Sum up the objects of a source, in order of their paths."""
+        objects = tuple(sorted(objects, key=lambda item: item.path))
+        train = tuple(block for item in objects for block in item.train)
+        heldout = tuple(block for item in objects for block in item.heldout)
+        return cls(
+            name=name,
+            fingerprint=fingerprint_of(tokenizer, train, heldout),
+            tokenizer=tokenizer,
+            train=train,
+            heldout=heldout,
+            characters=sum(item.characters for item in objects),
+            bytes=sum(item.bytes for item in objects),
+            skipped=_sum(item.skipped for item in objects),
+            separator=separator,
+            objects=objects,
+        )
 
     @property
     def train_tokens(self) -> int:
@@ -126,21 +132,6 @@ class SourceManifest:
         return sum(block.documents for block in self.heldout)
 
     @property
-    def characters(self) -> int:
-        """Characters of the documents kept."""
-        return sum(item.characters for item in self.objects)
-
-    @property
-    def bytes(self) -> int:
-        """Size of the raw objects as stored."""
-        return sum(item.bytes for item in self.objects)
-
-    @property
-    def skipped(self) -> dict[str, int]:
-        """Number of documents left out, by reason."""
-        return _sum(item.skipped for item in self.objects)
-
-    @property
     def tokenizers(self) -> dict[str, int]:
         """Number of objects by the implementation that encoded them."""
         return dict(Counter(item.tokenizer for item in self.objects))
@@ -148,23 +139,21 @@ class SourceManifest:
     @property
     def lengths(self) -> dict[int, int]:
         """Number of documents kept by length; {n: count} counts lengths in [2^n, 2^(n+1))."""
-        return dict(sorted(_sum(item.lengths for item in self.objects).items()))
+        return _sum(item.lengths for item in self.objects)
 
     def save(self, store: Store) -> None:
         """Write the manifest to `manifest_path`, whole or not at all."""
-        value = {
+        value = _facts(self) | {
             "format": FORMAT,
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "tokenizer": self.tokenizer,
-            "separator": self.separator,
-            # For people and other tools: `load` computes these from the objects.
             "train_tokens": self.train_tokens,
             "heldout_tokens": self.heldout_tokens,
-            "train_documents": self.train_documents,
-            "heldout_documents": self.heldout_documents,
-            "skipped": self.skipped,
-            "objects": [item.to_json() for item in self.objects],
+            "train": _pack(self.train),
+            "heldout": _pack(self.heldout),
+            # An object's blocks are the next so many of the lists above.
+            "objects": [
+                _facts(item) | {"train": len(item.train), "heldout": len(item.heldout)}
+                for item in self.objects
+            ],
         }
         store.write_bytes(manifest_path(self.name), json.dumps(value).encode() + b"\n")
 
@@ -184,18 +173,30 @@ class SourceManifest:
             ) from None
         except ValueError as error:
             raise UserError(f"manifest {store.uri(path)} is not JSON: {error}") from None
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
+        if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
             raise UserError(
-                f"manifest {store.uri(path)} is not of format {FORMAT}: run the ingest again"
+                f"manifest {store.uri(path)} is of another format: run the ingest again"
             )
-        objects = tuple(ObjectManifest.from_json(item) for item in value["objects"])
-        manifest = cls(value["name"], value["tokenizer"], value["separator"], objects)
-        if manifest.fingerprint != value["fingerprint"]:
-            raise UserError(
-                f"manifest {store.uri(path)} is corrupt: its fingerprint does not match its blocks; "
-                "delete it and run the ingest again"
-            )
-        return manifest
+        for derived in ("train_tokens", "heldout_tokens"):
+            del value[derived]
+        train, heldout = tuple(_unpack(value["train"])), tuple(_unpack(value["heldout"]))
+        rest = iter(train), iter(heldout)
+        objects = []
+        for item in value["objects"]:
+            taken = [tuple(islice(rest[i], item[part])) for i, part in enumerate(PARTS)]
+            item = ObjectManifest.from_json(item | dict.fromkeys(PARTS, ()))
+            objects.append(replace(item, train=taken[0], heldout=taken[1]))
+        return cls(**(value | {"train": train, "heldout": heldout, "objects": tuple(objects)}))
+
+
+def fingerprint_of(tokenizer: str, train: Sequence[Block], heldout: Sequence[Block]) -> str:
+    """Hash of tokenised content, wherever and under whatever names it is stored.
+
+    Two sources with the same fingerprint give the same rows. Copying the corpora, or only
+    touching them, does not change it.
+    """
+    parts = [[[b.documents, b.tokens, b.crc] for b in part] for part in (train, heldout)]
+    return hashlib.sha256(json.dumps([tokenizer, *parts]).encode()).hexdigest()[:16]
 
 
 def manifest_path(source: str) -> str:
@@ -203,7 +204,16 @@ def manifest_path(source: str) -> str:
     return f"shards/{source}/manifest.json"
 
 
+def _facts(value: ObjectManifest | SourceManifest) -> dict[str, Any]:
+    """The fields that are plain JSON."""
+    left_out = {"train", "heldout", "objects"}
+    return {
+        name: getattr(value, name) for name in value.__dataclass_fields__ if name not in left_out
+    }
+
+
 def _pack(blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """Blocks grouped by shard, so that a path is written once per shard."""
     packed: list[dict[str, Any]] = []
     for block in blocks:
         if not packed or packed[-1]["shard"] != block.shard:
@@ -212,12 +222,12 @@ def _pack(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     return packed
 
 
-def _unpack(packed: list[dict[str, Any]]) -> tuple[Block, ...]:
-    return tuple(Block(item["shard"], *facts) for item in packed for facts in item["blocks"])
+def _unpack(packed: Sequence[dict[str, Any]]) -> Iterable[Block]:
+    return (Block(item["shard"], *facts) for item in packed for facts in item["blocks"])
 
 
 def _sum(counts: Iterable[dict[Any, int]]) -> dict[Any, int]:
     total: Counter[Any] = Counter()
     for count in counts:
         total.update(count)
-    return dict(total)
+    return dict(sorted(total.items()))

@@ -20,7 +20,9 @@ from longspan.errors import UserError
 from longspan.storage import Store
 
 TOKENS = "tokens"
-SCHEMA = pa.schema([pa.field(TOKENS, pa.list_(pa.field("item", pa.int32(), nullable=False)), False)])
+SCHEMA = pa.schema(
+    [pa.field(TOKENS, pa.list_(pa.field("item", pa.int32(), nullable=False)), False)]
+)
 
 
 @dataclass(frozen=True)

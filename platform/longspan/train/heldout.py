@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from longspan.corpus.batch import Batch, collate
-from longspan.corpus.rows import Row, heldout_rows
+from longspan.corpus.batch import Batch, Row, collate
+from longspan.corpus.rows import heldout_rows
 from longspan.train.engine import Engine
 from longspan.train.job import Job
 
@@ -78,7 +78,7 @@ class HeldOut:
         return HeldOutLoss(summed[: self._sources], summed[self._sources :], self._bands)
 
     def _rows_of(self, job: Job, source: int, manifest: Any) -> list[Row]:
-        rows = heldout_rows(job.store, manifest, self._length, job.recipe.heldout.rows_per_source, job.recipe.training.seed)
+        rows = heldout_rows(job.store, manifest, self._length, job.recipe.heldout.rows_per_source)
         return [Row(row.index, row.update, source, row.tokens, row.starts, row.documents, row.offsets) for row in rows]
 
     def _batch(self, rows: Sequence[Row]) -> Batch:

@@ -1,0 +1,57 @@
+# Type `make` to see what there is. The work is done by the scripts in tools/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup sample head quickstart test test-unit lint format s3 stop clean
+export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL
+
+help: ## show this
+	@echo "Longspan: from a short-context model to a long-context one, on one Ray cluster."
+	@echo
+	@echo "  make quickstart   on a fresh machine: does setup, sample and head, then trains"
+	@echo "  make test         the whole test suite"
+	@echo
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | awk -F':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@echo
+	@echo "Variables, after the target (make setup PYTHON=/opt/python3.11/bin/python3.11):"
+	@echo "  PYTHON          the Python 3.11 that makes the environment   (found on PATH)"
+	@echo "  EXTRA_INDEX     one more package index, such as PyTorch's CPU wheel index   (none)"
+	@echo "  LONGSPAN_CACHE  where downloads and caches go   (.cache)"
+	@echo "  RAY_PORT, DASHBOARD_PORT   (6379, 8265, or the next free ones)"
+	@echo "  HEAD_ARGS       more options for ray start, such as --num-cpus=4"
+	@echo "  ARGS            more options for pytest, such as ARGS='-k order -x'"
+	@echo
+	@echo "After 'make quickstart', or 'make head', in a shell of your own:"
+	@echo "  . ./env.sh && ray job submit -- python jobs/pretrain.py jobs/recipes/quickstart.yaml"
+
+setup: ## build the environment in .venv from constraints/cpu.txt
+	@tools/setup.sh
+
+sample: setup ## fetch the sample model and three sample corpora into .longspan
+	@tools/sample.sh
+
+head: setup ## start a local Ray head with its dashboard (kept if it runs)
+	@tools/head.sh start
+
+quickstart: setup ## everything, from nothing to a trained and exported model
+	@tools/quickstart.sh
+
+test: setup ## run the whole test suite
+	@tools/check.sh test
+
+test-unit: setup ## run the fast tests: no Ray, no processes
+	@tools/check.sh test-unit
+
+lint: setup ## check style, format and types
+	@tools/check.sh lint
+
+format: setup ## rewrite the code in the project's format
+	@tools/check.sh format
+
+s3: setup ## start a local S3 server with the sample corpora in it
+	@tools/s3.sh start
+
+stop: ## stop our Ray head and S3 server, and nothing else
+	@tools/stop.sh
+
+clean: stop ## remove the environment, caches and Ray's files; ALL=1: samples and runs too
+	@tools/clean.sh

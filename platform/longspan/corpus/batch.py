@@ -1,0 +1,84 @@
+"""From rows to what one rank computes on: tokens, shifted labels, positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NOT_COUNTED = -100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of exactly S tokens, packed from documents or pieces of documents."""
+
+    index: int
+    """Global row number."""
+    update: int
+    source: int
+    tokens: np.ndarray
+    """int32 [S]."""
+    starts: np.ndarray
+    """int32 [pieces]: where each piece begins in the row; the first is 0."""
+    documents: np.ndarray
+    """int64 [pieces]: the piece's document, numbered within its source."""
+    offsets: np.ndarray
+    """int64 [pieces]: the piece's first token, counted in its document."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's rows of one update (k rows of S tokens)."""
+
+    update: int
+    length: int
+    tokens: np.ndarray
+    """int32 [k, S]."""
+    labels: np.ndarray
+    """int32 [k, S]: the token after each one; -100 where none is counted."""
+    positions: np.ndarray
+    """int32 [k, S]."""
+    sources: np.ndarray
+    """int32 [k]."""
+    indices: np.ndarray
+    """int64 [k]: global row numbers; -1 is a row of weight zero."""
+
+
+def collate(rows: Sequence[Row], num_rows: int, length: int, document_mask: bool) -> Batch:
+    """Stack rows and complete them to ``num_rows`` with rows of weight zero.
+
+    With the document mask, positions restart at every piece, which attention turns into a
+    block-diagonal mask, and the last token of a piece has no label. Without it the row is one text.
+    """
+    assert len(rows) <= num_rows, f"{len(rows)} rows for a batch of {num_rows}"
+    updates = {row.update for row in rows}
+    assert len(updates) <= 1, f"rows of updates {sorted(updates)} in one batch"
+    tokens = np.zeros((num_rows, length), np.int32)
+    labels = np.full((num_rows, length), NOT_COUNTED, np.int32)
+    positions = np.tile(np.arange(length, dtype=np.int32), (num_rows, 1))
+    sources = np.zeros(num_rows, np.int32)
+    indices = np.full(num_rows, -1, np.int64)
+    for number, row in enumerate(rows):
+        assert row.tokens.shape == (length,), f"row {row.index} has {row.tokens.shape} tokens, not {length}"
+        tokens[number] = row.tokens
+        labels[number, :-1] = row.tokens[1:]
+        if document_mask:
+            labels[number, row.starts[1:] - 1] = NOT_COUNTED
+            pieces = np.diff(np.append(row.starts, length))
+            positions[number] -= np.repeat(row.starts, pieces)
+        sources[number] = row.source
+        indices[number] = row.index
+    update = updates.pop() if updates else -1
+    return Batch(update, length, tokens, labels, positions, sources, indices)
+
+
+def rank_share(rows_per_update: int, rank: int, world_size: int) -> tuple[range, int]:
+    """Which rows of a global batch a rank computes: (their numbers in the batch, rows with padding).
+
+    Ranks get contiguous ranges of ceil(rows / ranks); the last ones may get fewer, or none.
+    """
+    share = -(-rows_per_update // world_size)
+    first = min(rank * share, rows_per_update)
+    return range(first, min(first + share, rows_per_update)), share

@@ -1,0 +1,145 @@
+"""Objects in the file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from pyarrow import fs
+
+from longspan.errors import UserError
+from longspan.storage.objects import ObjectInfo
+
+TEMPORARY = re.compile(r"\.longspan-[0-9a-f]{32}\.tmp")
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Folder:
+    """Keys are absolute paths; an object is a file."""
+
+    def __init__(self) -> None:
+        self.filesystem = fs.LocalFileSystem()
+
+    def uri(self, key: str) -> str:
+        """The path itself."""
+        return key
+
+    def filesystem_path(self, key: str) -> str:
+        """The path itself."""
+        return key
+
+    def walk(self, prefix: str, depth: int | None = None) -> Iterator[ObjectInfo]:
+        """See `Backend.walk`."""
+        folder, start = prefix.rsplit("/", 1)
+        try:
+            yield from _walk(folder + "/", start, depth, ())
+        except OSError as error:
+            raise self.explain(error, "list", folder or "/") from error
+
+    def exists(self, key: str) -> bool:
+        """See `Backend.exists`."""
+        return os.path.isfile(key) or any(True for _ in self.walk(key.rstrip("/") + "/"))
+
+    def write(self, key: str, data: bytes | memoryview) -> None:
+        """See `Backend.write`."""
+        with self.replacing(key) as temporary, open(temporary, "xb") as file:
+            file.write(data)
+            _to_disk(file.fileno())
+
+    def write_file(self, key: str, local: str) -> None:
+        """See `Backend.write_file`."""
+        with self.replacing(key) as temporary:
+            shutil.copyfile(local, temporary)
+            with open(temporary, "rb") as file:
+                _to_disk(file.fileno())
+
+    def delete(self, key: str) -> None:
+        """See `Backend.delete`."""
+        try:
+            if os.path.isdir(key) and not os.path.islink(key):
+                shutil.rmtree(key)
+            else:
+                os.unlink(key)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self.explain(error, "delete", key) from error
+
+    def check(self, key: str) -> None:
+        """See `Backend.check`; makes the folder."""
+        probe = os.path.join(key, f".longspan-{uuid.uuid4().hex}.tmp")
+        try:
+            os.makedirs(key, exist_ok=True)
+            next(os.scandir(key), None)
+            with open(probe, "xb") as file:
+                file.write(b"writable?")
+        except OSError as error:
+            raise UserError(
+                f"storage.root: {key} must be a folder that can be listed and written: "
+                f"{error.strerror or error}"
+            ) from error
+        finally:
+            with suppress(OSError):
+                os.unlink(probe)
+
+    def explain(self, error: Exception, doing: str, key: str) -> Exception:
+        """See `Backend.explain`."""
+        if isinstance(error, FileNotFoundError) and doing == "read":
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = ""
+        if getattr(error, "errno", None) in FULL:
+            hint = "; make room, then run the same command again: nothing was left half-written"
+        return UserError(f"cannot {doing} {key}: {reason}{hint}")
+
+    @contextmanager
+    def replacing(self, key: str) -> Iterator[str]:
+        """A temporary path in the same folder, renamed to the key when all went well."""
+        folder = os.path.dirname(key)
+        temporary = os.path.join(folder, f".longspan-{uuid.uuid4().hex}.tmp")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            yield temporary
+            os.replace(temporary, key)
+        except OSError as error:
+            raise self.explain(error, "write", key) from error
+        finally:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(temporary)
+
+
+def _to_disk(descriptor: int) -> None:
+    """Without this, a crash of the machine can leave an empty file under the final name."""
+    os.fsync(descriptor)
+
+
+def _walk(
+    folder: str, start: str, depth: int | None, above: tuple[tuple[int, int], ...]
+) -> Iterator[ObjectInfo]:
+    """Files below a folder whose first component starts with `start`; links are followed."""
+    try:
+        status = os.stat(folder)
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:  # A link back to a folder we are in.
+        return
+    for entry in entries:
+        if not entry.name.startswith(start) or TEMPORARY.fullmatch(entry.name):
+            continue
+        if entry.is_dir():
+            if depth is None or depth > 1:
+                below = None if depth is None else depth - 1
+                yield from _walk(entry.path + "/", "", below, (*above, identity))
+            continue
+        # A file may be gone by now (another process cleaning up), or be a dangling link.
+        with suppress(FileNotFoundError):
+            status = entry.stat()
+            version = f"{status.st_mtime_ns}-{status.st_size}"
+            yield ObjectInfo(entry.path, status.st_size, version)

@@ -1,0 +1,74 @@
+"""What a store's two kinds, a folder and an S3 bucket, have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyarrow import fs
+
+
+@dataclass(frozen=True, order=True)
+class ObjectInfo:
+    """One object of a listing.
+
+    Attributes:
+        path: the object's path, written as the pattern that found it was: relative to the store's
+            root, absolute, or s3://.
+        size: bytes.
+        version: changes whenever the object does: its ETag on S3, its time of modification in
+            nanoseconds and size in a folder.
+    """
+
+    path: str
+    size: int
+    version: str
+
+
+class Backend(Protocol):
+    """Objects by key: an absolute path in the file system, or a key in one bucket."""
+
+    filesystem: fs.FileSystem
+
+    def uri(self, key: str) -> str:
+        """How a person names the object."""
+        ...
+
+    def filesystem_path(self, key: str) -> str:
+        """The object's path in `filesystem`."""
+        ...
+
+    def walk(self, prefix: str, depth: int | None = None) -> Iterator[ObjectInfo]:
+        """Objects whose key starts with the prefix, in no particular order.
+
+        Args:
+            prefix: any string, not only a folder.
+            depth: look no more than this many levels below the prefix's folder; 1 is that folder
+                itself. A hint to save time: deeper objects may be listed too.
+        """
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of that key, or any below it."""
+        ...
+
+    def write(self, key: str, data: bytes | memoryview) -> None:
+        """Write an object; readers see all of it or what was there before."""
+        ...
+
+    def write_file(self, key: str, local: str) -> None:
+        """Like `write`, from a local file."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete the object of that key and those below it; having none is no error."""
+        ...
+
+    def check(self, key: str) -> None:
+        """Raise a UserError unless objects below the key can be listed and written."""
+        ...
+
+    def explain(self, error: Exception, doing: str, key: str) -> Exception:
+        """What to raise in place of an error met while doing something to a key."""
+        ...

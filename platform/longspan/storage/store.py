@@ -1,0 +1,242 @@
+"""A store: objects below one root, which is a folder or s3://bucket/prefix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from longspan.errors import UserError
+from longspan.storage.folder import Folder
+from longspan.storage.objects import Backend, ObjectInfo
+from longspan.storage.patterns import Glob, is_glob
+
+S3 = "s3://"
+THREADS = 8
+
+
+class Store:
+    """Reads, writes and lists objects the same way in a folder and on S3.
+
+    A path given to a method is relative to the root ("corpora/x.parquet"), or absolute ("/a/b"), or
+    an address ("s3://bucket/key"). A store travels to other processes as its three arguments.
+
+    All methods raise a UserError when credentials, permissions, the disk or the network stop them,
+    and FileNotFoundError for an object that is not there.
+
+    Args:
+        root: a folder, or s3://bucket/prefix.
+        endpoint: URL of an S3 server other than AWS; AWS_ENDPOINT_URL when this is None.
+        region: the bucket's region; AWS_REGION or AWS_DEFAULT_REGION when this is None.
+
+    Raises:
+        UserError: root or endpoint is not of that form, or holds credentials.
+    """
+
+    def __init__(
+        self, root: str, *, endpoint: str | None = None, region: str | None = None
+    ) -> None:
+        if not root.startswith(S3):
+            if "://" in root:
+                scheme = root.split("://")[0]
+                raise UserError(f"storage.root: {scheme}:// is not known; give a folder or s3://")
+            root = os.path.abspath(os.path.expanduser(root))
+        self.root = root.rstrip("/") or "/"
+        self.endpoint = _checked_endpoint(endpoint or os.environ.get("AWS_ENDPOINT_URL"))
+        self.region = region
+        self._backends: dict[str, Backend] = {}
+        self._locate("")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_backends": {}}
+
+    def __repr__(self) -> str:
+        return f"Store({self.root!r})"
+
+    def uri(self, path: str = "") -> str:
+        """The absolute path or s3:// address of a path."""
+        backend, key = self._locate(path)
+        return backend.uri(key)
+
+    def filesystem_and_path(self, path: str) -> tuple[fs.FileSystem, str]:
+        """A path as Arrow names it."""
+        backend, key = self._locate(path)
+        return backend.filesystem, backend.filesystem_path(key)
+
+    def read_bytes(self, path: str, offset: int | None = None, length: int | None = None) -> bytes:
+        """An object's content, or `length` bytes of it from `offset` on (fewer at the end)."""
+        with self._reading(path), self.open(path) as file:
+            if offset is None and length is None:
+                return file.readall()
+            offset = offset or 0
+            size = max(file.size() - offset, 0)
+            return file.read_at(size if length is None else min(length, size), offset)
+
+    def open(self, path: str) -> pa.NativeFile:
+        """An object for reading at random positions."""
+        backend, key = self._locate(path)
+        with self._reading(path):
+            return backend.filesystem.open_input_file(backend.filesystem_path(key))
+
+    def write_bytes(self, path: str, data: bytes | pa.Buffer) -> None:
+        """Write an object; readers see all of it or what was there before."""
+        backend, key = self._locate(path)
+        backend.write(key, memoryview(data))
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object at the path, or any below it."""
+        backend, key = self._locate(path)
+        return backend.exists(key)
+
+    def list(self, pattern: str) -> list[ObjectInfo]:
+        """Objects that a pattern names, sorted by path; none is no error.
+
+        Args:
+            pattern: an object, or a folder (which names everything below it), or a glob with `*`
+                and `?` (within one component of the path) and `**` (any number of components).
+        """
+        backend, root = self._locate(self._base(pattern))
+        rest = pattern.removeprefix(self._base(pattern)).strip("/")
+        base = root.rstrip("/") + "/" if root else ""
+        if is_glob(rest):
+            glob = Glob.compile(rest)
+            found = backend.walk(base + glob.prefix, glob.depth)
+            found = (item for item in found if glob.matches(item.path.removeprefix(base)))
+        elif rest:
+            found = (item for item in backend.walk(base + rest, 1) if item.path == base + rest)
+            found = list(found) or backend.walk(f"{base}{rest}/")
+        else:
+            found = backend.walk(base)
+        shown = self._shown(pattern, backend, base)
+        return sorted(replace(item, path=shown(item.path)) for item in found)
+
+    def delete(self, path: str) -> None:
+        """Delete an object, or a folder with all it holds; having none is no error."""
+        backend, key = self._locate(path)
+        assert key.strip("/"), f"refusing to delete the whole of {backend.uri(key)}"
+        backend.delete(key)
+
+    def upload(self, local_dir: str | os.PathLike[str], path: str) -> None:
+        """Copy a local folder's files, each of them whole or not at all, to below a path."""
+        local_dir = os.fspath(local_dir)
+        if not os.path.isdir(local_dir):
+            raise UserError(f"cannot upload {local_dir}: it is not a folder")
+        backend, key = self._locate(path)
+        names = [
+            os.path.relpath(os.path.join(folder, name), local_dir)
+            for folder, _, names in os.walk(local_dir)
+            for name in names
+        ]
+        _in_parallel(
+            lambda name: backend.write_file(f"{key}/{name}", os.path.join(local_dir, name)), names
+        )
+
+    def download(self, path: str, local_dir: str | os.PathLike[str]) -> None:
+        """Copy what is below a path to a local folder; files get their names when whole.
+
+        Raises:
+            UserError: there is nothing below the path.
+        """
+        backend, key = self._locate(path)
+        prefix = key.rstrip("/") + "/"
+        keys = [item.path for item in backend.walk(prefix)]
+        if not keys:
+            raise UserError(f"cannot download {backend.uri(key)}: there is nothing below it")
+        target = Folder()
+
+        def fetch(key: str) -> None:
+            local = os.path.join(os.path.abspath(local_dir), key.removeprefix(prefix))
+            with self._explaining(backend, "read", key):
+                source = backend.filesystem.open_input_stream(backend.filesystem_path(key))
+            with source, target.replacing(local) as temporary, open(temporary, "xb") as file:
+                while chunk := source.read(2**23):
+                    file.write(chunk)
+
+        _in_parallel(fetch, keys)
+
+    def preflight(self) -> None:
+        """Check that the root can be listed and written.
+
+        Raises:
+            UserError: it cannot; the message names storage.root, the bucket or the credentials,
+                and never holds a secret.
+        """
+        backend, key = self._locate("")
+        backend.check(key)
+
+    def _base(self, pattern: str) -> str:
+        """The part of a pattern that is no pattern: nothing, "/", or s3://bucket."""
+        if pattern.startswith(S3):
+            return "/".join(pattern.split("/")[:3])
+        return "/" if pattern.startswith("/") else ""
+
+    def _shown(self, pattern: str, backend: Backend, base: str) -> Callable[[str], str]:
+        """How to write a key in the way the pattern is written."""
+        if pattern.startswith((S3, "/")):
+            return backend.uri
+        return lambda key: key.removeprefix(base)
+
+    def _locate(self, path: str) -> tuple[Backend, str]:
+        """The backend and key of a path."""
+        if not path.startswith((S3, "/")):
+            path = f"{self.root}/{path}".rstrip("/") or "/"
+        if not path.startswith(S3):
+            return self._backend(""), os.path.normpath(path)
+        bucket, _, key = path.removeprefix(S3).partition("/")
+        if not bucket or "@" in bucket or ":" in bucket:
+            raise UserError(
+                "storage: an S3 address is s3://bucket/prefix; credentials come from the "
+                "environment, a profile or the node's role"
+            )
+        return self._backend(bucket), key.rstrip("/")
+
+    def _backend(self, bucket: str) -> Backend:
+        if bucket not in self._backends:
+            if bucket:
+                from longspan.storage.s3 import Bucket
+
+                self._backends[bucket] = Bucket(bucket, self.endpoint, self.region)
+            else:
+                self._backends[bucket] = Folder()
+        return self._backends[bucket]
+
+    def _reading(self, path: str):
+        backend, key = self._locate(path)
+        return self._explaining(backend, "read", key)
+
+    @contextmanager
+    def _explaining(self, backend: Backend, doing: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise backend.explain(error, doing, key) from error
+
+
+def _checked_endpoint(endpoint: str | None) -> str | None:
+    if not endpoint:
+        return None
+    url = urlsplit(endpoint)
+    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
+        raise UserError(
+            "storage.endpoint: must be http://host:port or https://host:port, without credentials"
+        )
+    return endpoint
+
+
+def _in_parallel(action: Callable[[str], None], names: list[str]) -> None:
+    """Do something to every name; the first error stops what has not begun."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = [pool.submit(action, name) for name in sorted(names)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Builds .venv from constraints/cpu.txt; does nothing where it is already what it should be.
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+STEP=setup
+LOG="$STATE/logs/setup.log"
+CONSTRAINTS=constraints/cpu.txt
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 "$HOME"/.pyenv/versions/3.11.*/bin/python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+            say "$candidate"
+            return
+        fi
+        [ "$candidate" != "${PYTHON:-}" ] || fail $STEP "PYTHON=$PYTHON is not a Python 3.11"
+    done
+    fail $STEP "no Python 3.11 was found on PATH" \
+        "install it (python3.11 with its venv part), or name it: make setup PYTHON=/path/to/python3.11"
+}
+
+check_machine() {
+    local machine
+    machine=$(uname -sm)
+    [ "$machine" = "Linux x86_64" ] ||
+        fail $STEP "this is $machine; the pinned packages are built for Linux x86_64"
+}
+
+# The environment is what these inputs say, in this place: scripts in it hold absolute paths.
+wanted() {
+    {
+        cat "$CONSTRAINTS" pyproject.toml tools/setup.sh
+        say "$LONGSPAN_ROOT"
+    } | sha256sum | cut -d' ' -f1
+}
+
+make_token() {
+    [ -s "$RAY_AUTH_TOKEN_PATH" ] && return
+    (umask 077 && mkdir -p "$STATE/ray" && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH")
+}
+
+make_venv() {
+    if [ -e "$VENV" ] && [ "$(cat "$VENV/.longspan-place" 2>/dev/null)" = "$LONGSPAN_ROOT" ] &&
+        "$VENV/bin/python" -c '' 2>/dev/null; then
+        return
+    fi
+    local python
+    python=$(find_python)
+    say "setup: new environment in .venv, with $("$python" -V) ($python)"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || fail $STEP "$python cannot make virtual environments" \
+        "install its venv part (on Debian and Ubuntu: the package python3.11-venv)" \
+        "or name another one: make setup PYTHON=/path/to/python3.11"
+    rm -rf "$VENV"
+    "$python" -m venv "$VENV" >> "$LOG" 2>&1 || fail $STEP "python -m venv failed; see $LOG"
+    say "$LONGSPAN_ROOT" > "$VENV/.longspan-place"
+}
+
+# One line in twenty packages, so that a person sees that it moves.
+progress() {
+    awk -v total="$1" '/^Collecting / { n++; if (n % 20 == 0 || n == total)
+        { printf "setup: %d of %d packages fetched\n", n, total; fflush() } }
+        /^Installing collected packages/ { print "setup: installing"; fflush() }'
+}
+
+explain_pip() {
+    local advice=()
+    if grep -qE 'No matching distribution found for torch==' "$LOG"; then
+        advice=("the CPU wheel of torch is not on the Python package index; add PyTorch's own CPU wheel index:"
+            "make setup EXTRA_INDEX=<address of PyTorch's CPU wheel index>")
+    elif grep -qE 'No space left on device' "$LOG"; then
+        advice=("the disk is full: the environment takes 5 GiB, its caches 1 GiB")
+    elif grep -qE 'No matching distribution found' "$LOG"; then
+        advice=("your package index does not carry: $(grep -oE 'No matching distribution found for .*' "$LOG" | tail -1 | cut -c36-)"
+            "if it is a partial mirror, add the full one: make setup EXTRA_INDEX=<address>")
+    elif grep -qE 'Temporary failure in name resolution|NewConnectionError|ReadTimeout|Max retries exceeded|ProxyError|ConnectionReset' "$LOG"; then
+        advice=("the package index was not reached: check the network and the proxy (HTTPS_PROXY), then run it again;"
+            "what was fetched already is kept")
+    elif grep -qE 'PermissionError|Permission denied' "$LOG"; then
+        advice=("a file could not be written: who owns $VENV and $LONGSPAN_CACHE?")
+    else
+        advice=("run it again: what was fetched already is kept")
+    fi
+    fail $STEP "pip did not install $1" "${advice[@]}" "everything pip said is in $LOG; its end:" "$(tail -n 4 "$LOG")"
+}
+
+pip_install() {
+    # DeepSpeed stays pure Python: no kernels are compiled here.
+    DS_BUILD_OPS=0 TMPDIR="$LONGSPAN_CACHE/tmp" PIP_DISABLE_PIP_VERSION_CHECK=1 \
+        "$VENV/bin/python" -m pip install --no-input --no-deps ${EXTRA_INDEX:+--extra-index-url "$EXTRA_INDEX"} "$@"
+}
+
+install() {
+    local total started=$SECONDS
+    total=$(grep -cvE '^[[:space:]]*(#|$)' "$CONSTRAINTS")
+    say "setup: $total pinned packages from $CONSTRAINTS (a few minutes; about 1 GiB to fetch)"
+    : > "$LOG"
+    pip_install -r "$CONSTRAINTS" 2>&1 | tee -a "$LOG" | progress "$total" || explain_pip "$CONSTRAINTS"
+    pip_install --no-build-isolation --editable . >> "$LOG" 2>&1 || explain_pip longspan
+    say "setup: done in $((SECONDS - started)) s"
+}
+
+check_machine
+mkdir -p "$STATE/logs" "$LONGSPAN_CACHE/tmp"
+make_token
+if [ "$(cat "$VENV/.longspan-stamp" 2>/dev/null)" = "$(wanted)" ] && "$VENV/bin/python" -c '' 2>/dev/null; then
+    exit 0
+fi
+if command -v flock > /dev/null; then # two of these at once would write into one folder
+    exec 9> "$LONGSPAN_CACHE/setup.lock"
+    flock -n 9 || { say "setup: another one is at work here, waiting for it" && flock 9; }
+fi
+[ -e "$VENV/.longspan-stamp" ] || need_space $STEP 8
+make_venv
+install
+wanted > "$VENV/.longspan-stamp"
