@@ -56,9 +56,16 @@ make_venv() {
 
 # One line in twenty packages, so that a person sees that it moves.
 progress() {
-    awk -v total="$1" '/^Collecting / { n++; if (n % 20 == 0 || n == total)
-        { printf "setup: %d of %d packages fetched\n", n, total; fflush() } }
-        /^Installing collected packages/ { print "setup: installing"; fflush() }'
+    local line n=0
+    while IFS= read -r line; do
+        case $line in
+            "Collecting "*)
+                n=$((n + 1))
+                [ $((n % 20)) -ne 0 ] || say "setup: $n of $1 packages"
+                ;;
+            "Installing collected packages"*) say "setup: unpacking all $1" ;;
+        esac
+    done
 }
 
 explain_pip() {

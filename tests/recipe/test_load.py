@@ -53,7 +53,7 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
         ("name=a/b", "name: 'a/b': use letters"),
         ("corpora.wiki.weight=1", "no item 'wiki' in the list; there are: books, code"),
         ("training.seed", "write key.path=value"),
-        ("training.seed.x=1", "training.seed is a value, not a section"),
+        ("name.x=1", "name is a value, not a section"),
     ],
 )
 def test_a_mistake_names_its_key_and_what_would_be_right(override: str, said: str) -> None:

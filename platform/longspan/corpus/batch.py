@@ -46,15 +46,14 @@ class Batch:
     """int64 [k]: global row numbers; -1 is a row of weight zero."""
 
 
-def collate(rows: Sequence[Row], num_rows: int, length: int, document_mask: bool) -> Batch:
-    """Stack rows and complete them to ``num_rows`` with rows of weight zero.
+def collate(update: int, rows: Sequence[Row], num_rows: int, length: int, document_mask: bool) -> Batch:
+    """Stack the rows of an update and complete them to ``num_rows`` with rows of weight zero.
 
     With the document mask, positions restart at every piece, which attention turns into a
     block-diagonal mask, and the last token of a piece has no label. Without it the row is one text.
     """
     assert len(rows) <= num_rows, f"{len(rows)} rows for a batch of {num_rows}"
-    updates = {row.update for row in rows}
-    assert len(updates) <= 1, f"rows of updates {sorted(updates)} in one batch"
+    assert all(row.update == update for row in rows), f"rows of updates {[row.update for row in rows]} in {update}"
     tokens = np.zeros((num_rows, length), np.int32)
     labels = np.full((num_rows, length), NOT_COUNTED, np.int32)
     positions = np.tile(np.arange(length, dtype=np.int32), (num_rows, 1))
@@ -70,7 +69,6 @@ def collate(rows: Sequence[Row], num_rows: int, length: int, document_mask: bool
             positions[number] -= np.repeat(row.starts, pieces)
         sources[number] = row.source
         indices[number] = row.index
-    update = updates.pop() if updates else -1
     return Batch(update, length, tokens, labels, positions, sources, indices)
 
 

@@ -145,10 +145,13 @@ class Order:
 
     def rows_of_update(self, update: int) -> list[RowPlan]:
         """The global batch of one update, in order."""
+        first = self.first_row_of_update(update)
+        return [self.row(index) for index in range(first, first + self.stage_of_update(update).rows_per_update)]
+
+    def first_row_of_update(self, update: int) -> int:
+        """Number of an update's first row."""
         number = self._stage_number(update)
-        stage = self.stages[number]
-        first = self._first_row[number] + (update - self._first_update[number]) * stage.rows_per_update
-        return [self.row(index) for index in range(first, first + stage.rows_per_update)]
+        return self._first_row[number] + (update - self._first_update[number]) * self.stages[number].rows_per_update
 
     def stage_of_update(self, update: int) -> Stage:
         """The stage that an update belongs to."""

@@ -103,7 +103,7 @@ def write_shard(
         use_dictionary=False,
         # Token ids have one or two zero bytes out of four: splitting the bytes into streams makes
         # compression both faster and better.
-        column_encoding={f"{TOKENS}.list.item": "BYTE_STREAM_SPLIT"},
+        column_encoding={f"{TOKENS}.list.element": "BYTE_STREAM_SPLIT"},
         write_statistics=False,
         write_page_checksum=True,
         store_schema=False,

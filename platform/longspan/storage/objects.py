@@ -29,7 +29,10 @@ class ObjectInfo:
 class Backend(Protocol):
     """Objects by key: an absolute path in the file system, or a key in one bucket."""
 
-    filesystem: fs.FileSystem
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """Arrow's way to read the objects."""
+        ...
 
     def uri(self, key: str) -> str:
         """How a person names the object."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -93,8 +95,6 @@ class Bucket:
 
     def write(self, key: str, data: bytes | memoryview) -> None:
         """See `Backend.write`."""
-        from io import BytesIO
-
         try:
             # In parts when it is large; the object appears when the last part is there.
             self.client.upload_fileobj(BytesIO(data), self.name, key)
@@ -133,10 +133,9 @@ class Bucket:
         except s3_errors.ERRORS as error:
             doing = "list" if getattr(error, "operation_name", "") != "PutObject" else "write"
             raise self.explain(error, doing, key, client) from error
-        try:
+        # Writing without deleting is enough for everything but `delete`.
+        with suppress(*s3_errors.ERRORS):
             client.delete_object(Bucket=self.name, Key=folder + PROBE)
-        except s3_errors.ERRORS:
-            pass  # Writing without deleting is enough for everything but `delete`.
 
     def explain(
         self, error: Exception, doing: str, key: str, client: S3Client | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from longspan.storage.patterns import Glob, is_glob
 
 S3 = "s3://"
 THREADS = 8
+CHUNK = 2**23
 
 
 class Store:
@@ -156,7 +157,7 @@ class Store:
             with self._explaining(backend, "read", key):
                 source = backend.filesystem.open_input_stream(backend.filesystem_path(key))
             with source, target.replacing(local) as temporary, open(temporary, "xb") as file:
-                while chunk := source.read(2**23):
+                while chunk := self._read(backend, key, source):
                     file.write(chunk)
 
         _in_parallel(fetch, keys)
@@ -207,7 +208,11 @@ class Store:
                 self._backends[bucket] = Folder()
         return self._backends[bucket]
 
-    def _reading(self, path: str):
+    def _read(self, backend: Backend, key: str, source: pa.NativeFile) -> bytes:
+        with self._explaining(backend, "read", key):
+            return source.read(CHUNK)
+
+    def _reading(self, path: str) -> AbstractContextManager[None]:
         backend, key = self._locate(path)
         return self._explaining(backend, "read", key)
 

@@ -82,7 +82,7 @@ class HeldOut:
         return [Row(row.index, row.update, source, row.tokens, row.starts, row.documents, row.offsets) for row in rows]
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
-        return collate(rows, num_rows=1, length=self._length, document_mask=self._mask)
+        return collate(0, rows, num_rows=1, length=self._length, document_mask=self._mask)
 
 
 def position_bands(length: int) -> tuple[tuple[int, int], ...]:

@@ -1,0 +1,1 @@
+"""Models: position encodings, loading, attention, loss, export."""

@@ -1,0 +1,168 @@
+"""The causal language model's loss, in chunks: the logits of a long row never exist at once.
+
+At 32,768 tokens and 128,000 words the float32 logits of one row would take 16 GiB, and their gradient
+as much again. Each chunk of tokens is recomputed in backward instead.
+
+DeepSpeed's own TiledFusedLogitsLoss is not used: it runs backward inside forward, so that a scale put
+on the loss afterwards (1 / counted tokens) never reaches the output head's gradient, and with tied
+embeddings ZeRO would reduce that gradient twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from longspan.errors import UserError
+
+IGNORED = -100
+"""Label of a position that is not counted."""
+
+Head = Callable[[Tensor], Tensor]
+
+
+def loss_sum(hidden: Tensor, lm_head: Head, labels: Tensor, chunk: int) -> Tensor:
+    """Cross-entropy summed over counted tokens, float32 scalar, in nats.
+
+    Args:
+        hidden: last hidden states [B, S, H].
+        lm_head: called as a module (ZeRO-3 gathers its weight in its hooks).
+        labels: int64 [B, S], already shifted (the token to predict at each position); -100 is not counted.
+        chunk: tokens whose logits exist at one time.
+    """
+    # Chunks that count nothing are computed all the same: under ZeRO-3 every rank has to gather the
+    # output head equally often, and which labels count differs by rank.
+    pieces = _pieces(hidden, labels, chunk)
+    if len(pieces) == 1:
+        return _summed(lm_head, *pieces[0])
+    # Non-reentrant checkpoints keep one autograd graph, so that the head's gradient is accumulated,
+    # and reduced by ZeRO, once per backward pass and not once per chunk.
+    sums = [checkpoint(_summed, lm_head, *piece, use_reentrant=False) for piece in pieces]
+    return torch.stack(sums).sum()
+
+
+@torch.no_grad()
+def token_losses(hidden: Tensor, lm_head: Head, labels: Tensor, chunk: int) -> Tensor:
+    """Cross-entropy of each position, float32 [B, S], 0 where not counted; no gradients.
+
+    Arguments as for :func:`loss_sum`.
+    """
+    losses = [
+        functional.cross_entropy(lm_head(h).float(), y, ignore_index=IGNORED, reduction="none")
+        for h, y in _pieces(hidden, labels, chunk)
+    ]
+    return torch.cat(losses).view_as(labels)
+
+
+class CausalLMLoss(nn.Module):
+    """A Hugging Face causal language model whose forward pass is its summed loss.
+
+    Works under DeepSpeed ZeRO 1 to 3, with tied and untied embeddings. Every module is called as a
+    module, never its weight by itself.
+    """
+
+    def __init__(self, model: Any, chunk: int) -> None:
+        """Wrap ``model``; ``chunk`` is the number of tokens whose logits exist at one time.
+
+        Raises:
+            UserError: a model without a decoder and an output head that make up its logits.
+        """
+        super().__init__()
+        assert chunk > 0, f"chunk of {chunk} tokens"
+        _decoder_of(model)
+        _head_of(model)
+        self.model = model
+        self.chunk = chunk
+
+    def forward(self, tokens: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+        """Summed loss over counted tokens, float32 scalar.
+
+        Args:
+            tokens: int64 [B, S].
+            positions: int64 [B, S]; restarting at 0 where a document begins keeps documents apart.
+            labels: int64 [B, S], shifted, -100 where not counted.
+        """
+        return loss_sum(self._hidden(tokens, positions), _head_of(self.model), labels, self.chunk)
+
+    def token_losses(self, tokens: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+        """Loss of each position, float32 [B, S], 0 where not counted; no gradients.
+
+        Dropout is as the module's mode has it: call :meth:`eval` first. Under ZeRO-3 every rank has to
+        call it equally often.
+        """
+        with torch.no_grad():
+            hidden = self._hidden(tokens, positions)
+            return token_losses(hidden, _head_of(self.model), labels, self.chunk)
+
+    def _hidden(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        boundaries = {}
+        if "flash" in (self.model.config._attn_implementation or ""):
+            boundaries = _flash_boundaries(positions)
+        # No attention_mask: it would turn the document mask off.
+        output = _decoder_of(self.model)(
+            input_ids=tokens, position_ids=positions, use_cache=False, **boundaries
+        )
+        return output.last_hidden_state
+
+
+def _pieces(hidden: Tensor, labels: Tensor, chunk: int) -> list[tuple[Tensor, Tensor]]:
+    assert hidden.shape[:2] == labels.shape, f"hidden {hidden.shape}, labels {labels.shape}"
+    return list(zip(hidden.flatten(0, 1).split(chunk), labels.flatten().split(chunk), strict=True))
+
+
+def _summed(lm_head: Head, hidden: Tensor, labels: Tensor) -> Tensor:
+    logits = lm_head(hidden).float()
+    return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+
+
+def _flash_boundaries(positions: Tensor) -> dict[str, Any]:
+    """Where documents begin, in the words of FlashAttention's kernels for many sequences.
+
+    Left to itself transformers finds them only for a single row: with two or more it would let
+    attention cross documents, without a word. Given, they also save a search in every layer.
+    """
+    begins = positions == 0
+    begins[:, 0] = True
+    starts = begins.flatten().nonzero().flatten().to(torch.int32)
+    edges = functional.pad(starts, (0, 1), value=positions.numel())
+    longest = int(edges.diff().max())
+    return {
+        "cu_seq_lens_q": edges,
+        "cu_seq_lens_k": edges,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+
+
+def _decoder_of(model: Any) -> nn.Module:
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    if decoder is None or decoder is model:
+        decoder = getattr(model, "base_model", None)
+    if not isinstance(decoder, nn.Module) or decoder is model:
+        raise UserError(
+            f"base_model: {type(model).__name__} has no decoder apart from its output head, as a causal "
+            "language model for text has"
+        )
+    return decoder
+
+
+def _head_of(model: Any) -> nn.Module:
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if not isinstance(head, nn.Module):
+        raise UserError(f"base_model: {type(model).__name__} has no output head; it is no language model")
+    scaled = [key for key in _LOGIT_SCALES if getattr(model.config, key, None) not in (None, 1, 1.0)]
+    if scaled:
+        raise UserError(
+            f"base_model: {type(model).__name__} changes its logits after the output head ({scaled[0]}="
+            f"{getattr(model.config, scaled[0])}), which the loss here would leave out"
+        )
+    return head
+
+
+# What the families call a scale or a soft cap applied to the logits (Gemma 2, Cohere, Granite, Falcon H1).
+_LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")

@@ -1,0 +1,230 @@
+"""Rotary position encodings: the settings a model is built with, and proof that it was built so.
+
+A rotary encoding turns pair j of a head's d dimensions by the angle theta_j * t at position t (Su et
+al., arXiv 2104.09864). The encodings here differ in theta_j (radians per token) alone, and YaRN also
+in the length of queries and keys. This module imports no torch until it is handed a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from longspan.errors import UserError
+from longspan.model.rope import rope_attention_scaling, rope_frequencies
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Encoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
+
+# xPos with the paper's decay fix. The paper prints no values; these reproduce its figure 4 to 3e-5.
+XPOS_GAMMA = 0.8
+XPOS_SCALE_BASE = 4096.0
+
+# Largest relative error of a float32 frequency: computing a power costs about 1e-6, while frequencies
+# that went through bfloat16 are wrong by up to 4e-3, which at 32,768 tokens is twenty full turns.
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A model's position encoding (paper arXiv 2309.16039, section 4.1)."""
+
+    encoding: Encoding
+    base: float
+    """RoPE base b (``rope_theta``): theta_j = b^(-2j/d)."""
+    factor: float
+    """New window / original window."""
+    original_window: int
+    """Window of the base model, in tokens."""
+    own: tuple[tuple[str, Any], ...] = ()
+    """With "none": the model's own scaling (its ``rope_parameters``, sorted); empty for plain RoPE."""
+
+    def __post_init__(self) -> None:
+        assert self.encoding in get_args(Encoding), f"unknown position encoding {self.encoding!r}"
+        assert self.base > 1, f"RoPE base {self.base} must be above 1"
+        assert self.factor > 0, f"factor {self.factor} must be positive"
+        assert not self.own or self.encoding == "none", f"{self.encoding} replaces {self.own}"
+
+
+def own_positions(rope: Mapping[str, Any], window: int) -> Positions:
+    """The encoding a model came with, from its ``rope_parameters`` and window in tokens."""
+    plain = rope.get("rope_type", "default") == "default"
+    own = () if plain else tuple(sorted(rope.items()))
+    return Positions("none", float(rope["rope_theta"]), 1.0, window, own)
+
+
+def supported(encoding: str) -> bool:
+    """Whether stock attention, and so any tool that loads the exported model, can apply it."""
+    return encoding in ("none", "pi", "abf", "yarn")
+
+
+def require_supported(positions: Positions) -> None:
+    """Refuse an encoding that the exported model could not state.
+
+    Raises:
+        UserError: xPos, which needs its own attention.
+    """
+    if not supported(positions.encoding):
+        raise UserError(
+            f"positions.encoding: {positions.encoding} cannot be trained here. xPos scales queries and "
+            "keys differently by position, stock attention rotates both alike, and other tools could not "
+            "load the exported model. Use abf, which the paper found the best, or pi or yarn"
+        )
+
+
+def rope_parameters(positions: Positions) -> dict[str, Any]:
+    """What to set as ``config.rope_parameters`` *before* the model is built.
+
+    transformers 5 ignores ``rope_theta`` given in any other way, without a word.
+
+    Raises:
+        UserError: the encoding is not supported by stock attention.
+    """
+    require_supported(positions)
+    base = float(positions.base)
+    if positions.encoding == "none" and positions.own:
+        return dict(positions.own)
+    if positions.encoding == "pi":
+        return {"rope_type": "linear", "rope_theta": base, "factor": float(positions.factor)}
+    if positions.encoding == "yarn":
+        return {
+            "rope_type": "yarn",
+            "rope_theta": base,
+            "factor": float(positions.factor),
+            "original_max_position_embeddings": int(positions.original_window),
+        }
+    return {"rope_type": "default", "rope_theta": base}
+
+
+def frequencies(positions: Positions, head_dim: int) -> np.ndarray:
+    """theta_j in radians per token, float64 [head_dim / 2]; head_dim counts the rotated dimensions.
+
+    RoPE and ABF b^(-2j/d); PI the same divided by the factor (arXiv 2306.15595); YaRN between the two
+    by wavelength (arXiv 2309.00071, section 3.2); xPos ABF as ABF.
+    """
+    if positions.encoding == "xpos_abf":
+        return rope_frequencies({"rope_theta": positions.base}, head_dim)
+    return rope_frequencies(rope_parameters(positions), head_dim)
+
+
+def attention_scaling(positions: Positions) -> float:
+    """What queries and keys are each multiplied with: 0.1 ln(factor) + 1 for YaRN, else 1."""
+    if positions.encoding == "xpos_abf":
+        return 1.0
+    return rope_attention_scaling(rope_parameters(positions))
+
+
+def decay(positions: Positions, head_dim: int, distances: np.ndarray) -> np.ndarray:
+    """Attention score of an all-ones query and key by distance in tokens, float64 (paper, figure 4).
+
+    score(n) = sum_j 2 cos(theta_j n) / sqrt(d); xPos weighs pair j with zeta_j^(n / 4096), where
+    zeta_j = (2j + 0.8 d) / (1.8 d) (arXiv 2212.10554, with the constants recovered from the figure).
+    """
+    distance = np.asarray(distances, dtype=np.float64)[..., None]
+    terms = 2.0 * np.cos(frequencies(positions, head_dim) * distance)
+    if positions.encoding == "xpos_abf":
+        pair = np.arange(head_dim // 2)
+        zeta = (2 * pair + XPOS_GAMMA * head_dim) / ((1 + XPOS_GAMMA) * head_dim)
+        terms = terms * zeta ** (distance / XPOS_SCALE_BASE)
+    return attention_scaling(positions) ** 2 * terms.sum(axis=-1) / math.sqrt(head_dim)
+
+
+def granularity(positions: Positions, head_dim: int) -> float:
+    """How far apart neighbouring positions are kept: mean_j sin(theta_j) (paper, appendix B).
+
+    The appendix's C_d as a plain sum would grow with d; its printed limits are those of the mean.
+    """
+    return float(np.sin(frequencies(positions, head_dim)).mean())
+
+
+def require_applicable(positions: Positions, rope: Mapping[str, Any], window: int) -> None:
+    """Refuse a change that has no agreed meaning for a model with these ``rope_parameters``.
+
+    Raises:
+        UserError: pi or yarn on positions that are scaled already, or to a window (in tokens) that is
+            not ``factor`` times the original one.
+    """
+    require_supported(positions)
+    if positions.encoding not in ("pi", "yarn"):
+        return
+    kind = rope.get("rope_type", "default")
+    if kind != "default":
+        raise UserError(
+            f"positions.encoding: {positions.encoding} would scale the model's positions, which are "
+            f"scaled already ({kind}); use abf, which replaces that scaling, or none, which keeps it"
+        )
+    if positions.factor < 1 or round(positions.factor * positions.original_window) != window:
+        raise UserError(
+            f"positions.encoding: {positions.encoding} by {positions.factor:g} takes the model's window "
+            f"of {positions.original_window:,} tokens to "
+            f"{round(positions.factor * positions.original_window):,}; target_context is {window:,}"
+        )
+
+
+def replaced_scaling(positions: Positions, rope: Mapping[str, Any]) -> str | None:
+    """A sentence for the user where ``positions`` drop a scaling that the model came with, else None."""
+    kind = rope.get("rope_type", "default")
+    if positions.encoding != "abf" or kind == "default":
+        return None
+    return (
+        f"positions.encoding: abf replaces the model's own {kind} scaling (factor "
+        f"{rope.get('factor')}, base {rope.get('rope_theta'):g}) by plain RoPE of base "
+        f"{positions.base:g}; the model has to learn its positions anew"
+    )
+
+
+def verify(model: nn.Module, positions: Positions) -> None:
+    """Assert that every rotary module of a *built* model has the frequencies of ``positions``.
+
+    Also worth calling after anything that may cast buffers (a trainer, a change of dtype).
+
+    Raises:
+        AssertionError: with the facts, where frequencies, their dtype or the attention scaling differ.
+    """
+    for name, module in _rotary_modules(model):
+        built = module.inv_freq.detach().cpu()
+        assert str(built.dtype) == "torch.float32", f"{name}.inv_freq is {built.dtype}, not float32"
+        expected = frequencies(positions, 2 * built.numel())
+        error = float(np.max(np.abs(built.numpy() / expected - 1.0)))
+        assert error < TOLERANCE, (
+            f"{name}: frequencies are off by {error:.2g} (relative) from {positions}; built with "
+            f"rope_parameters={module.config.rope_parameters}, base {_implied_base(built.numpy()):.6g}"
+        )
+        scaling, wanted = float(module.attention_scaling), attention_scaling(positions)
+        assert abs(scaling - wanted) < TOLERANCE, f"{name}: attention scaling {scaling}, not {wanted}"
+
+
+@contextlib.contextmanager
+def using_positions(model: nn.Module, positions: Positions) -> Iterator[None]:
+    """Within the block, a built model has other positions (to measure it as it came, say)."""
+    import torch
+
+    kept = [(m, m.inv_freq.clone(), m.attention_scaling) for _, m in _rotary_modules(model)]
+    try:
+        for module, before, _ in kept:
+            module.inv_freq.copy_(torch.as_tensor(frequencies(positions, 2 * before.numel())))
+            module.attention_scaling = attention_scaling(positions)
+        verify(model, positions)
+        yield
+    finally:
+        for module, before, scaling in kept:
+            module.inv_freq.copy_(before)
+            module.attention_scaling = scaling
+
+
+def _rotary_modules(model: nn.Module) -> list[tuple[str, Any]]:
+    found = [(n, m) for n, m in model.named_modules() if getattr(m, "inv_freq", None) is not None]
+    assert found, f"{type(model).__name__} has no rotary position embedding"
+    return found
+
+
+def _implied_base(built: np.ndarray) -> float:
+    """The base whose second frequency is the one that was built."""
+    return float(built[1] ** -len(built)) if len(built) > 1 else math.nan

@@ -1,0 +1,150 @@
+"""Metrics records as JSON lines in the store, in parts: objects that are written whole.
+
+Object storage can't append, so the newest part is rewritten, atomically, until it holds
+``lines_per_part`` lines and the next one begins. A process that is killed loses what it had not
+flushed, and nothing else; the next one begins a part of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from longspan.errors import UserError
+from longspan.observe.records import from_json, to_json
+from longspan.observe.tracker import Record
+from longspan.storage.store import Store
+
+_PART = re.compile(r"part-(\d+)\.jsonl")
+
+
+class MetricsLog:
+    """Writes a run's records below ``path``; a :class:`~longspan.observe.tracker.Tracker`.
+
+    "heldout" and "event" records are flushed at once (there are few, and a checkpoint's event makes
+    sure that what led to the checkpoint is stored), "update" records every ``seconds`` or at a
+    part's end. A store that fails to take a part delays it: it is offered again at the next flush,
+    and only :meth:`flush` and :meth:`close` raise.
+
+    Args:
+        store: where to.
+        path: folder in the store; one writer at a time.
+        lines_per_part: records in a full part.
+        seconds: the most that a kill can lose, while records keep coming.
+        clock: seconds, from any moment on.
+        warn: told once, when the store begins to fail.
+
+    Raises:
+        UserError: the store can't be listed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        *,
+        lines_per_part: int = 1000,
+        seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        assert lines_per_part > 0, f"{lines_per_part=}"
+        self._store, self._path = store, path.rstrip("/")
+        self._lines_per_part, self._seconds = lines_per_part, seconds
+        self._clock = clock
+        self._warn = warn or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._number = max((number for number, _ in _parts(store, self._path)), default=-1) + 1
+        self._lines: list[str] = []
+        self._flushed = 0
+        self._due = clock() + seconds
+        self._failing = False
+
+    def add(self, record: Record) -> None:
+        """Take one record; it is stored at the next flush, which may be now.
+
+        Raises:
+            TypeError: a value is no number, word, list or dict.
+        """
+        self._lines.append(to_json(record))
+        waiting = len(self._lines) - self._flushed
+        if self._failing and waiting % self._lines_per_part:
+            return  # a store that fails is tried again once in a while, not for every record
+        full = len(self._lines) >= self._lines_per_part
+        if full or record.get("kind") != "update" or self._clock() >= self._due:
+            self._try_to_flush()
+
+    def log(self, record: Record) -> None:
+        """The same as :meth:`add`, by the tracker's name for it."""
+        self.add(record)
+
+    def flush(self) -> None:
+        """Store every record taken so far.
+
+        Raises:
+            UserError: the store does not take it; the records are kept for the next flush.
+        """
+        self._due = self._clock() + self._seconds
+        while len(self._lines) > self._flushed:
+            part = self._lines[: self._lines_per_part]
+            name = f"{self._path}/part-{self._number:06d}.jsonl"
+            self._store.write_bytes(name, "".join(line + "\n" for line in part).encode())
+            if len(part) < self._lines_per_part:
+                self._flushed = len(part)
+            else:
+                self._lines = self._lines[len(part) :]
+                self._number += 1
+                self._flushed = 0
+        self._failing = False
+
+    def close(self) -> None:
+        """Store the rest; UserError where the store does not take it."""
+        self.flush()
+
+    def _try_to_flush(self) -> None:
+        try:
+            self.flush()
+        except (OSError, UserError) as error:
+            if not self._failing:
+                self._warn(f"metrics are kept in memory until the store takes them: {error}")
+            self._failing = True
+
+
+def read_metrics(store: Store, path: str) -> list[dict[str, Any]]:
+    """The records below ``path``, in the order of their updates; none where there are no parts.
+
+    A resumed run repeats the updates since its checkpoint: of records that describe the same thing
+    (update; update and phase for held-out losses) the latest is kept. Events are all kept.
+
+    Raises:
+        UserError: a part holds something else than records; the message names part and line.
+    """
+    latest: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for _, part in sorted(_parts(store, path.rstrip("/"))):
+        for number, line in enumerate(store.read_bytes(part).decode().splitlines(), start=1):
+            try:
+                record = from_json(line)
+            except ValueError as error:
+                raise UserError(f"{store.uri(part)}, line {number}: not a record: {error}") from error
+            key = _identity(record)
+            latest.pop(key, None)  # the later one also takes the later place
+            latest[key] = record
+    return sorted(latest.values(), key=lambda record: record.get("update", 0))
+
+
+def _identity(record: dict[str, Any]) -> tuple[Any, ...]:
+    kind, update = record.get("kind"), record.get("update")
+    if kind == "event":
+        return kind, update, record.get("event"), record.get("time")
+    return kind, update, record.get("phase")
+
+
+def _parts(store: Store, path: str) -> list[tuple[int, str]]:
+    parts = []
+    for item in store.list(path):
+        name = _PART.fullmatch(item.path.rsplit("/", 1)[-1])
+        if name:
+            parts.append((int(name.group(1)), item.path))
+    return parts

@@ -1,0 +1,94 @@
+"""A run's numbers as Ray metrics, for the cluster's Prometheus endpoint and its dashboards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from longspan.observe.tracker import Record
+
+if TYPE_CHECKING:
+    from ray.util.metrics import Counter, Gauge
+
+_PREFIX = "longspan_train_"
+
+_GAUGES = {
+    "update": "Optimizer updates done.",
+    "loss": "Training loss of the last update, in nats per token.",
+    "learning_rate": "Learning rate of the last update.",
+    "grad_norm": "Global gradient norm before clipping.",
+    "tokens_per_second": "Training tokens per second.",
+    "mfu": "Model FLOPs utilization: a fraction of the devices' peak.",
+    "step_seconds": "Seconds that the last update took.",
+    "data_wait_seconds": "Seconds of the last update spent waiting for rows.",
+    "length": "Tokens per row.",
+}
+_SOURCE_TOKENS = "source_tokens."
+
+
+class RayMetrics:
+    """Sets gauges and counters of ``ray.util.metrics``; a tracker for processes that run in Ray.
+
+    All are called ``longspan_train_*`` and tagged with the run, those of a source with the source
+    too. Each is made when it first has a value. Where Ray is not initialised nothing happens.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._gauges: dict[str, Gauge] = {}
+        self._counters: dict[str, Counter] = {}
+
+    def log(self, record: Record) -> None:
+        """Show the record's numbers."""
+        import ray
+
+        if not ray.is_initialized():
+            return
+        if record["kind"] == "update":
+            self._log_update(record)
+        elif record["kind"] == "heldout" and record.get("phase") != "original":
+            self._log_heldout(record)
+
+    def close(self) -> None:
+        """Nothing is pending: Ray collects the values by itself."""
+
+    def _log_update(self, record: Record) -> None:
+        for key, description in _GAUGES.items():
+            if key in record:
+                self._set(key, description, float(record[key]))
+        self._count("tokens", "Tokens trained on.", float(record.get("tokens", 0)))
+        for key, value in record.items():
+            if key.startswith(_SOURCE_TOKENS):
+                source = key.removeprefix(_SOURCE_TOKENS)
+                self._count("source_tokens", "Tokens by source.", float(value), source)
+
+    def _log_heldout(self, record: Record) -> None:
+        for key, value in record.items():
+            if key == "loss":
+                self._set("heldout_loss", "Held-out loss, in nats per token.", float(value))
+            elif key.startswith("loss."):
+                description = "Held-out loss by source, in nats per token."
+                source = key.removeprefix("loss.")
+                self._set("heldout_source_loss", description, float(value), source)
+
+    def _set(self, name: str, description: str, value: float, source: str | None = None) -> None:
+        from ray.util.metrics import Gauge
+
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(_PREFIX + name, description, _tag_keys(source))
+        self._gauges[name].set(value, self._tags(source))
+
+    def _count(self, name: str, description: str, value: float, source: str | None = None) -> None:
+        from ray.util.metrics import Counter
+
+        if value <= 0:
+            return  # a counter takes no zero
+        if name not in self._counters:
+            self._counters[name] = Counter(_PREFIX + name, description, _tag_keys(source))
+        self._counters[name].inc(value, self._tags(source))
+
+    def _tags(self, source: str | None) -> dict[str, str]:
+        return {"run": self._run} if source is None else {"run": self._run, "source": source}
+
+
+def _tag_keys(source: str | None) -> tuple[str, ...]:
+    return ("run",) if source is None else ("run", "source")

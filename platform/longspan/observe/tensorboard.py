@@ -1,0 +1,120 @@
+"""TensorBoard event files: written locally, uploaded to the store whole at each flush."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from longspan.errors import UserError
+from longspan.observe.tracker import Record
+from longspan.storage.store import Store
+
+# Of "update" records; the others name times that TensorBoard shows better as rates.
+_SCALARS = {
+    "loss": "train/loss",
+    "learning_rate": "train/learning_rate",
+    "grad_norm": "train/grad_norm",
+    "tokens_per_second": "speed/tokens_per_second",
+    "mfu": "speed/mfu",
+    "step_seconds": "speed/step_seconds",
+    "data_wait_seconds": "speed/data_wait_seconds",
+    "length": "train/row_length",
+}
+_SOURCE_TOKENS = "source_tokens."
+
+
+class TensorBoard:
+    """Writes a run's records as TensorBoard scalars; a :class:`~longspan.observe.tracker.Tracker`.
+
+    An event file grows, and object storage can't append: the file is written into a temporary
+    folder and copied as a whole every ``seconds``, after a held-out loss, and at the end. Each
+    process that continues a run adds a file of its own, which hides what earlier ones said about
+    ``first_update`` and later (``purge_step``).
+
+    Args:
+        store: where to.
+        path: folder in the store, to be given to ``tensorboard --logdir``.
+        first_update: updates done when this process began.
+        seconds: between uploads, while records keep coming.
+        clock: seconds, from any moment on.
+        warn: told once, when the store begins to fail.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        *,
+        first_update: int = 0,
+        seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._store, self._path = store, path
+        self._seconds, self._clock, self._due = seconds, clock, clock() + seconds
+        self._warn = warn or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._failing = False
+        self._folder = Path(tempfile.mkdtemp(prefix="longspan-tensorboard-"))
+        purge = first_update + 1 if first_update else None
+        self._writer = SummaryWriter(str(self._folder), purge_step=purge)
+
+    def log(self, record: Record) -> None:
+        """Write the record's numbers at its update."""
+        for tag, value in scalars(record).items():
+            self._writer.add_scalar(tag, value, record["update"], walltime=record.get("time"))
+        if record["kind"] == "event":
+            said = {key: value for key, value in record.items() if key not in ("kind", "update")}
+            text = ", ".join(f"{key}: {value}" for key, value in said.items() if key != "time")
+            self._writer.add_text("events", text, record["update"], walltime=record.get("time"))
+        if record["kind"] == "heldout" or self._clock() >= self._due:
+            self._try_to_flush()
+
+    def flush(self) -> None:
+        """Copy the event file as it is now; UserError where the store does not take it."""
+        self._due = self._clock() + self._seconds
+        self._writer.flush()
+        self._store.upload(str(self._folder), self._path)
+        self._failing = False
+
+    def close(self) -> None:
+        """Copy the whole file and forget the local one; UserError where the store refuses it."""
+        self._writer.close()
+        try:
+            self._store.upload(str(self._folder), self._path)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _try_to_flush(self) -> None:
+        try:
+            self.flush()
+        except (OSError, UserError) as error:
+            if not self._failing:
+                self._warn(f"TensorBoard's file stays local until the store takes it: {error}")
+            self._failing = True
+
+
+def scalars(record: Record) -> dict[str, float]:
+    """What of a record TensorBoard shows, by tag."""
+    if record["kind"] == "update":
+        shown = {tag: float(record[key]) for key, tag in _SCALARS.items() if key in record}
+        for key, value in record.items():
+            if key.startswith(_SOURCE_TOKENS):
+                shown[f"source_tokens/{key.removeprefix(_SOURCE_TOKENS)}"] = float(value)
+        return shown
+    if record["kind"] == "heldout":
+        # The base model as it came stands apart: it shares update 0 with the run's start.
+        group = "heldout_original" if record.get("phase") == "original" else "heldout"
+        shown = {}
+        for key, value in record.items():
+            if key == "loss" or key.startswith("loss."):
+                shown[f"{group}/{key.replace('.', '/', 1)}"] = float(value)
+        for first, last, loss, _ in record.get("positions", ()):
+            shown[f"{group}_by_position/{int(first):07d}-{int(last):07d}"] = float(loss)
+        return shown
+    return {}

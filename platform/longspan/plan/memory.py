@@ -1,0 +1,243 @@
+"""Memory of one training worker: model states under ZeRO, activations, logits.
+
+An estimate to choose a ZeRO stage by, in bytes. It assumes AdamW under DeepSpeed and a fused
+attention kernel (FlashAttention, or SDPA without a mask), whose attention matrix never exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from longspan.model.facts import ModelFacts
+
+# DeepSpeed's defaults, in elements: parameters that ZeRO-3 keeps gathered at one time
+# (stage3_max_live_parameters), and the bucket in which gradients are reduced (reduce_bucket_size).
+_LIVE_PARAMETERS = 10**9
+_REDUCE_BUCKET = 5 * 10**8
+
+_GIBI = 2**30
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one worker computes at a time."""
+
+    length: int
+    """Tokens per row; the longest of the run."""
+    micro_batch: int = 1
+    """Rows per forward pass."""
+    activation_checkpointing: bool = False
+    loss_chunk: int | None = None
+    """Tokens whose logits exist at one time; None: all of them."""
+    sequence_parallel: int = 1
+    """Workers that share a row."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a forward pass on one worker."""
+        return -(-self.length * self.micro_batch // self.sequence_parallel)
+
+
+@dataclass(frozen=True)
+class StateBytes:
+    """Model states of one worker, in bytes."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+
+    @property
+    def total(self) -> int:
+        """All three."""
+        return self.weights + self.gradients + self.optimizer
+
+
+@dataclass(frozen=True)
+class WorkerMemory:
+    """Everything one worker holds at its fullest moment, in bytes."""
+
+    states: StateBytes
+    buffers: int
+    """Gathered weights (ZeRO-3) and the bucket for reducing gradients."""
+    activations: int
+    logits: int
+    update: int
+    """Gradients in fp32 while the optimizer steps, when there are no activations."""
+
+    @property
+    def total(self) -> int:
+        """The peak: activations and the optimizer's step take turns."""
+        return self.states.total + self.buffers + max(self.activations + self.logits, self.update)
+
+
+@dataclass(frozen=True)
+class ZeroChoice:
+    """A ZeRO stage, and why."""
+
+    stage: int
+    fits: bool
+    memory: WorkerMemory
+    reason: str
+
+
+def state_bytes(parameters: int, stage: int, workers: int, precision: str) -> StateBytes:
+    """Weights, gradients and AdamW's states of one of ``workers`` (ZeRO, arXiv 1910.02054, 3.1).
+
+    16 bytes a parameter in all: in bf16, 2 for the weight, 2 for its gradient, 12 for the fp32
+    master and two moments; in fp32, 4, 4 and 8. Stage 1 divides the optimizer's states among the
+    workers, stage 2 the gradients too, stage 3 the weights too.
+    """
+    assert stage in (0, 1, 2, 3), f"no such ZeRO stage: {stage=}"
+    assert workers > 0, f"{workers=}"
+    weight, gradient, optimizer = _bytes_per_parameter(precision)
+    return StateBytes(
+        weights=weight * _share(parameters, workers, stage >= 3),
+        gradients=gradient * _share(parameters, workers, stage >= 2),
+        optimizer=optimizer * _share(parameters, workers, stage >= 1),
+    )
+
+
+def activation_bytes(facts: ModelFacts, tokens: int, precision: str, checkpointing: bool) -> int:
+    """Tensors kept for backward, without the logits, for ``tokens`` tokens of a Llama-like model.
+
+    Counted as Korthikanti et al. do for GPT (arXiv 2205.05198, section 4.1), for RMSNorm, grouped
+    queries and a gated MLP. With ``checkpointing`` only each layer's input is kept, and one layer's
+    tensors exist while it is recomputed.
+    """
+    one_layer = _layer_bytes_per_token(facts, precision)
+    layer_input = facts.hidden * _element(precision)
+    final_norm = _norm_bytes_per_token(facts, precision)
+    if checkpointing:
+        return tokens * (facts.layers * layer_input + one_layer + final_norm)
+    return tokens * (facts.layers * one_layer + final_norm)
+
+
+def logits_bytes(facts: ModelFacts, tokens: int, chunk: int | None) -> int:
+    """Logits of ``chunk`` tokens (None: all) while their loss is computed.
+
+    12 bytes each: in fp32 the logits, their log-softmax and its gradient; in bf16 the last two in
+    fp32, and the logits and their gradient in bf16.
+    """
+    return 12 * facts.vocab * (tokens if chunk is None else min(chunk, tokens))
+
+
+def worker_memory(
+    facts: ModelFacts, workload: Workload, stage: int, workers: int, precision: str
+) -> WorkerMemory:
+    """What one of ``workers`` holds when it trains ``facts``'s model on ``workload``."""
+    weight, gradient, _ = _bytes_per_parameter(precision)
+    gathered = min(facts.parameters, _LIVE_PARAMETERS) if stage == 3 and workers > 1 else 0
+    bucket = min(facts.parameters, _REDUCE_BUCKET) if stage else 0
+    return WorkerMemory(
+        states=state_bytes(facts.parameters, stage, workers, precision),
+        buffers=weight * gathered + gradient * bucket,
+        activations=activation_bytes(
+            facts, workload.tokens, precision, workload.activation_checkpointing
+        ),
+        logits=logits_bytes(facts, workload.tokens, workload.loss_chunk),
+        update=4 * _share(facts.parameters, workers, stage >= 1) if precision == "bf16" else 0,
+    )
+
+
+def choose_zero_stage(
+    facts: ModelFacts,
+    workload: Workload,
+    workers: int,
+    precision: str,
+    device_memory: int,
+    stages: Sequence[int] = (0, 1, 2, 3),
+    usable: float = 0.9,
+) -> ZeroChoice:
+    """The smallest of ``stages`` that fits into ``usable`` of ``device_memory`` (bytes).
+
+    The rest is left to the driver, communication and fragmentation. Where none fits, the choice is
+    the one that needs least, with ``fits`` False and a reason that says what would help.
+    """
+    assert stages, "no ZeRO stage to choose from"
+    room = usable * device_memory
+    needs = {stage: worker_memory(facts, workload, stage, workers, precision) for stage in stages}
+    for stage in sorted(needs):
+        if needs[stage].total <= room:
+            reason = _reason(stage, needs, workers, device_memory, usable)
+            return ZeroChoice(stage, True, needs[stage], reason)
+    least = min(needs, key=lambda stage: (needs[stage].total, stage))
+    reason = _why_none_fits(needs[least], workload, workers, device_memory, usable)
+    return ZeroChoice(least, False, needs[least], reason)
+
+
+def _reason(
+    stage: int, needs: dict[int, WorkerMemory], workers: int, device_memory: int, usable: float
+) -> str:
+    fits = (
+        f"{_describe(needs[stage], workers)}, within {usable:.0%} of the device's "
+        f"{_gib(device_memory)}"
+    )
+    smaller = [other for other in needs if other < stage]
+    if not smaller:
+        return fits
+    before = max(smaller)
+    return f"{fits}; stage {before} would take {_gib(needs[before].total)}"
+
+
+def _why_none_fits(
+    need: WorkerMemory, workload: Workload, workers: int, device_memory: int, usable: float
+) -> str:
+    if need.activations + need.logits < need.states.total:
+        help_ = "more workers, or devices with more memory"
+    elif not workload.activation_checkpointing:
+        help_ = "activation checkpointing"
+    elif workload.loss_chunk is None and need.logits > need.activations:
+        help_ = "a loss chunk"
+    elif workload.micro_batch > 1:
+        help_ = "a smaller micro-batch"
+    else:
+        help_ = "sequence parallelism, shorter rows, or devices with more memory"
+    return (
+        f"nothing fits: {_describe(need, workers)}, more than {usable:.0%} of the device's "
+        f"{_gib(device_memory)}; what would help: {help_}"
+    )
+
+
+def _describe(need: WorkerMemory, workers: int) -> str:
+    among = "one worker" if workers == 1 else f"each of {workers} workers"
+    return (
+        f"{among} takes {_gib(need.total)} (model states {_gib(need.states.total)}, activations "
+        f"and logits {_gib(need.activations + need.logits)}, buffers {_gib(need.buffers)})"
+    )
+
+
+def _layer_bytes_per_token(facts: ModelFacts, precision: str) -> int:
+    element = _element(precision)
+    queries = facts.heads * facts.head_dim
+    keys_and_values = 2 * facts.kv_heads * facts.head_dim
+    # Queries, keys and values as attention takes them, its output, and its row sums in fp32.
+    attention = element * (2 * queries + keys_and_values) + 4 * facts.heads
+    # The gate before and after its activation, the other half, and their product.
+    mlp = 4 * element * facts.intermediate
+    return 2 * _norm_bytes_per_token(facts, precision) + attention + mlp
+
+
+def _norm_bytes_per_token(facts: ModelFacts, precision: str) -> int:
+    # The input in fp32, the normed value, and that times the weight, which the next matrix takes.
+    return facts.hidden * (4 + 2 * _element(precision))
+
+
+def _bytes_per_parameter(precision: str) -> tuple[int, int, int]:
+    element = _element(precision)
+    return element, element, 16 - 2 * element
+
+
+def _element(precision: str) -> int:
+    assert precision in ("bf16", "fp32"), f"no memory estimate for {precision=}"
+    return 2 if precision == "bf16" else 4
+
+
+def _share(parameters: int, workers: int, divided: bool) -> int:
+    return -(-parameters // workers) if divided else parameters
+
+
+def _gib(count: float) -> str:
+    return f"{count / _GIBI:.1f} GiB"

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# check.sh lint|format|test|test-unit. ARGS goes to pytest.
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# The tests start what they need themselves: never on the head of the person who runs them.
+unset RAY_ADDRESS RAY_API_SERVER_ADDRESS
+
+case "${1:-}" in
+    lint)
+        ruff check
+        ruff format --check
+        pyrefly check
+        for script in tools/*.sh env.sh .ci/run; do bash -n "$script"; done
+        ;;
+    format)
+        ruff check --fix --exit-zero --quiet
+        ruff format
+        ;;
+    test) eval "exec python -m pytest ${ARGS:-}" ;;
+    test-unit) eval "exec python -m pytest -m 'not real' ${ARGS:-}" ;;
+    *)
+        say "check.sh lint|format|test|test-unit" >&2
+        exit 2
+        ;;
+esac
