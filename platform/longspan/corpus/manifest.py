@@ -57,9 +57,9 @@ class ObjectManifest:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ObjectManifest:
         """The inverse of `to_json`."""
-        blocks = {part: tuple(_unpack(value[part])) for part in ("train", "heldout")}
-        lengths = {int(n): count for n, count in value["lengths"].items()}
-        return cls(**(value | blocks | {"lengths": lengths}))
+        parsed: dict[str, Any] = {part: tuple(_unpack(value[part])) for part in PARTS}
+        parsed["lengths"] = {int(n): count for n, count in value["lengths"].items()}
+        return cls(**(value | parsed))
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,6 @@ def _block_data(column: pa.ChunkedArray) -> BlockData:
 
 def _corrupt(store: Store, block: Block, reason: str) -> UserError:
     return UserError(
-        f"shard {store.uri(block.shard)}, block {block.group}, is corrupt or unreadable ({reason}): "
-        "delete the shard and run the ingest again to write it anew"
+        f"shard {store.uri(block.shard)}, block {block.group}, is corrupt or unreadable "
+        f"({reason}): delete the shard and run the ingest again to write it anew"
     )

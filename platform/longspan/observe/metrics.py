@@ -69,11 +69,9 @@ class MetricsLog:
             TypeError: a value is no number, word, list or dict.
         """
         self._lines.append(to_json(record))
-        waiting = len(self._lines) - self._flushed
-        if self._failing and waiting % self._lines_per_part:
-            return  # a store that fails is tried again once in a while, not for every record
-        full = len(self._lines) >= self._lines_per_part
-        if full or record.get("kind") != "update" or self._clock() >= self._due:
+        urgent = len(self._lines) >= self._lines_per_part or record.get("kind") != "update"
+        # A store that fails is tried again when the time has come, not for every record.
+        if (urgent and not self._failing) or self._clock() >= self._due:
             self._try_to_flush()
 
     def log(self, record: Record) -> None:
@@ -127,7 +125,8 @@ def read_metrics(store: Store, path: str) -> list[dict[str, Any]]:
             try:
                 record = from_json(line)
             except ValueError as error:
-                raise UserError(f"{store.uri(part)}, line {number}: not a record: {error}") from error
+                where = f"{store.uri(part)}, line {number}"
+                raise UserError(f"{where}: not a metrics record: {error}") from error
             key = _identity(record)
             latest.pop(key, None)  # the later one also takes the later place
             latest[key] = record

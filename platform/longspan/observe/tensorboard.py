@@ -33,7 +33,7 @@ class TensorBoard:
     An event file grows, and object storage can't append: the file is written into a temporary
     folder and copied as a whole every ``seconds``, after a held-out loss, and at the end. Each
     process that continues a run adds a file of its own, which hides what earlier ones said about
-    ``first_update`` and later (``purge_step``).
+    updates after ``first_update`` (``purge_step``).
 
     Args:
         store: where to.

@@ -5,9 +5,9 @@ A record is a flat dict of numbers and words:
 - every record: ``kind`` ("update", "heldout" or "event"), ``update`` (optimizer updates done so
   far), ``time`` (seconds since 1970);
 - "update": ``loss`` (nats per counted token), ``learning_rate``, ``grad_norm``, ``tokens`` and
-  ``source_tokens.<name>`` (of this update), ``tokens_per_second``, ``mfu`` (a fraction; absent where
-  the device's peak is unknown), ``step_seconds`` (the whole update), ``data_wait_seconds`` (the
-  part of it spent waiting for rows), ``length`` (tokens per row);
+  ``source_tokens.<name>`` (of this update), ``tokens_per_second``, ``mfu`` (a fraction; absent
+  where the device's peak is unknown), ``step_seconds`` (the whole update), ``data_wait_seconds``
+  (the part of it spent waiting for rows), ``length`` (tokens per row);
 - "heldout": ``phase`` ("original": the base model as it came; "start": with its new positions;
   "during"; "end"), ``loss``, ``loss.<source>``, ``positions`` (a list of ``[position_from,
   position_to, loss, tokens]``);

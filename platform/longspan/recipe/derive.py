@@ -7,24 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from longspan.corpus.order import Stage
-from longspan.model.positions import Positions
+from longspan.model.positions import Positions, replaced_scaling, require_applicable
+from longspan.plan.memory import Workload, activation_bytes, choose_zero_stage
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
+    from longspan.recipe.device import Device
     from longspan.recipe.schema import Recipe
 
 GIBI = 2**30
-
-
-@dataclass(frozen=True)
-class Device:
-    """What one worker computes on."""
-
-    kind: Literal["cuda", "cpu"]
-    name: str
-    memory: int
-    """Bytes."""
-    bf16: bool
 
 
 @dataclass(frozen=True)
@@ -54,6 +45,8 @@ class RunPlan:
     heldout_every: int
     reasons: dict[str, str] = field(default_factory=dict)
     """Why each derived value is what it is, by recipe key."""
+    notes: tuple[str, ...] = ()
+    """What the user should know before starting."""
 
     @property
     def updates(self) -> int:
@@ -68,33 +61,37 @@ class RunPlan:
 
 def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
     """Fill in a recipe for one model and one kind of device. Pure arithmetic."""
-    reasons: dict[str, str] = {}
-    dials = _Dials(recipe, facts, device, reasons)
+    dials = _Dials(recipe, facts, device)
     stages = dials.stages()
     updates = sum(stage.updates for stage in stages)
     longest = max(stage.length for stage in stages)
     precision = dials.precision()
     learning_rate = dials.learning_rate()
+    micro_batch = dials.micro_batch(stages)
+    checkpointing = dials.activation_checkpointing(longest * micro_batch[longest], precision)
+    loss_chunk = dials.loss_chunk()
+    workload = Workload(longest, micro_batch[longest], checkpointing, loss_chunk, recipe.workers.sequence_parallel)
     return RunPlan(
         window=recipe.target_context,
         positions=dials.positions(),
-        original=Positions("none", facts.rope_base, 1.0, facts.window),
+        original=facts.positions,
         stages=stages,
-        micro_batch=dials.micro_batch(stages),
+        micro_batch=micro_batch,
         learning_rate=learning_rate,
         final_learning_rate=learning_rate * recipe.optimizer.final_learning_rate_fraction,
         warmup_updates=dials.warmup(updates),
-        zero_stage=dials.zero_stage(precision),
+        zero_stage=dials.zero_stage(precision, workload),
         precision=precision,
         attention=recipe.training.attention,
-        activation_checkpointing=dials.activation_checkpointing(longest),
-        loss_chunk=dials.loss_chunk(),
+        activation_checkpointing=checkpointing,
+        loss_chunk=loss_chunk,
         workers=(recipe.workers.min, recipe.workers.max),
         gpus_per_worker=dials.gpus_per_worker(),
         cpus_per_worker=dials.cpus_per_worker(),
         checkpoint_every=dials.checkpoint_every(updates),
         heldout_every=dials.heldout_every(updates),
-        reasons=reasons,
+        reasons=dials.reasons,
+        notes=(*dials.notes, *_notes(recipe, longest)),
     )
 
 
@@ -124,33 +121,55 @@ def rope_base_for(window: int) -> tuple[float, str]:
     return base, f"log-log {kind} the values trained for {low:,} and {high:,} tokens (see docs/method.md)"
 
 
+def _notes(recipe: Recipe, longest: int) -> list[str]:
+    if longest == recipe.target_context:
+        return []
+    return [
+        f"lengths: no row is longer than {longest:,} tokens, so positions up to the window of "
+        f"{recipe.target_context:,} are stated but never trained; fine for a trial, not for a model to use"
+    ]
+
+
 class _Dials:
     """The rules, one method a key; each notes its reason."""
 
-    def __init__(self, recipe: Recipe, facts: ModelFacts, device: Device, reasons: dict[str, str]) -> None:
-        self.recipe, self.facts, self.device, self.reasons = recipe, facts, device, reasons
+    def __init__(self, recipe: Recipe, facts: ModelFacts, device: Device) -> None:
+        self.recipe, self.facts, self.device = recipe, facts, device
+        self.reasons: dict[str, str] = {}
+        self.notes: list[str] = []
 
     def _because(self, key: str, reason: str) -> None:
         self.reasons[key] = reason
 
     def positions(self) -> Positions:
-        asked = self.recipe.positions
-        factor = self.recipe.target_context / self.facts.window
-        self._because("positions.factor", f"target_context {self.recipe.target_context:,} / the model's window {self.facts.window:,}")
-        if asked.encoding in ("none", "pi"):
-            self._because("positions.base", f"{asked.encoding} keeps the model's own base")
-            return Positions(asked.encoding, self.facts.rope_base, factor, self.facts.window)
-        if asked.encoding == "yarn" and asked.base is None:
-            self._because("positions.base", "yarn keeps the model's own base (arXiv 2309.00071)")
-            return Positions("yarn", self.facts.rope_base, factor, self.facts.window)
-        if asked.base is not None:
+        asked, own = self.recipe.positions, self.facts.positions
+        window, factor = self.recipe.target_context, self.recipe.target_context / self.facts.window
+        if asked.encoding == "none":
+            self._because("positions.base", "none keeps the model's own positions")
+            return own
+        base = self._base(asked.encoding, asked.base)
+        chosen = Positions(asked.encoding, base, factor, self.facts.window)
+        require_applicable(chosen, dict(self.facts.rope), window)
+        dropped = replaced_scaling(chosen, dict(self.facts.rope))
+        if dropped:
+            self.notes.append(dropped)
+        return chosen
+
+    def _base(self, encoding: str, asked: float | None) -> float:
+        own = self.facts.rope_base
+        if encoding == "pi" or (encoding == "yarn" and asked is None):
+            self._because("positions.base", f"{encoding} keeps the model's own base")
+            return own
+        if asked is not None:
             self._because("positions.base", "set in the recipe")
-            return Positions(asked.encoding, asked.base, factor, self.facts.window)
+            if asked < own:
+                self.notes.append(f"positions.base: {asked:,.0f} is below the model's own {own:,.0f}")
+            return asked
         base, reason = rope_base_for(self.recipe.target_context)
-        if base < self.facts.rope_base:
-            base, reason = self.facts.rope_base, f"the model's own base is already above the {base:,.0f} this window needs"
+        if base < own:
+            base, reason = own, f"the model's own base is already above the {base:,.0f} this window needs"
         self._because("positions.base", reason)
-        return Positions(asked.encoding, base, factor, self.facts.window)
+        return base
 
     def stages(self) -> tuple[Stage, ...]:
         training = self.recipe.training
@@ -210,35 +229,30 @@ class _Dials:
         self._because("training.precision", f"{self.device.name} has no bf16 units and would emulate it many times slower")
         return "fp32"
 
-    def zero_stage(self, precision: str) -> Literal[1, 2, 3]:
+    def zero_stage(self, precision: str, workload: Workload) -> Literal[1, 2, 3]:
         asked = self.recipe.training.zero_stage
         if asked is not None:
             self._because("training.zero_stage", "set in the recipe")
             return asked
-        workers = self.recipe.workers.min
-        room = 0.5 * self.device.memory
-        for stage in (1, 2, 3):
-            need = state_bytes(self.facts.parameters, stage, workers, precision)
-            if need <= room or stage == 3:
-                self._because(
-                    "training.zero_stage",
-                    f"weights, gradients and optimizer take {need / GIBI:.1f} GiB a worker; half of {self.device.memory / GIBI:.0f} GiB is for activations",
-                )
-                return stage
-        raise AssertionError("unreachable: stage 3 is always taken")
+        workers, memory = self.recipe.workers.min, self.device.memory
+        choice = choose_zero_stage(self.facts, workload, workers, precision, memory, stages=(1, 2, 3))
+        self._because("training.zero_stage", choice.reason)
+        if not choice.fits:
+            self.notes.append(f"training.zero_stage: {choice.reason}")
+        return _STAGES[choice.stage]
 
-    def activation_checkpointing(self, longest: int) -> bool:
+    def activation_checkpointing(self, tokens: int, precision: str) -> bool:
         asked = self.recipe.training.activation_checkpointing
         if asked is not None:
             self._because("training.activation_checkpointing", "set in the recipe")
             return asked
-        # About 34 values per token, layer and hidden unit are kept for backward (arXiv 2205.05198, without the attention matrix).
-        need = 34 * longest * self.facts.hidden * self.facts.layers * 2
+        tokens //= self.recipe.workers.sequence_parallel
+        need = activation_bytes(self.facts, tokens, precision, checkpointing=False)
         self._because(
             "training.activation_checkpointing",
-            f"a row's activations take about {need / GIBI:.1f} GiB; recomputed where that is over an eighth of {self.device.memory / GIBI:.0f} GiB",
+            f"a micro-batch's activations take {need / GIBI:.1f} GiB; recomputed when over a quarter of {self.device.memory / GIBI:.0f} GiB",
         )
-        return need > self.device.memory / 8
+        return need > self.device.memory / 4
 
     def loss_chunk(self) -> int:
         asked = self.recipe.training.loss_chunk
@@ -284,11 +298,4 @@ class _Dials:
 
 _MICRO_BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
 
-
-def state_bytes(parameters: int, stage: int, workers: int, precision: str) -> float:
-    """Bytes per worker for weights, gradients, fp32 masters and AdamW moments under ZeRO (arXiv 1910.02054, section 3)."""
-    weight = gradient = 2 if precision == "bf16" else 4
-    optimizer = 12 if precision == "bf16" else 8
-    weights = weight / (workers if stage == 3 else 1)
-    gradients = gradient / (workers if stage >= 2 else 1)
-    return parameters * (weights + gradients + optimizer / workers)
+_STAGES: dict[int, Literal[1, 2, 3]] = {1: 1, 2: 2, 3: 3}

@@ -73,7 +73,7 @@ class Bucket:
 
     def walk(self, prefix: str, depth: int | None = None) -> Iterator[ObjectInfo]:
         """See `Backend.walk`."""
-        one_level = {"Delimiter": "/"} if depth == 1 else {}
+        one_level: dict[str, Any] = {"Delimiter": "/"} if depth == 1 else {}
         pages = self.client.get_paginator("list_objects_v2")
         try:
             for page in pages.paginate(Bucket=self.name, Prefix=prefix, **one_level):

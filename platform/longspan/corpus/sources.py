@@ -1,0 +1,115 @@
+"""Raw corpora: documents out of Parquet, JSON lines and plain text, however large the file.
+
+Every format is read as a stream. What cannot be read comes out of the stream as a `BadInput` in
+its place, so that a caller may stop at it or count it and go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from longspan.corpus import jsonl, parquet, text
+from longspan.corpus.bad_input import BadInput
+from longspan.errors import UserError
+from longspan.storage import Store
+
+Format = Literal["auto", "parquet", "jsonl", "text"]
+
+SUFFIXES: dict[str, Format] = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+
+__all__ = ["BadInput", "SourceSpec", "documents", "format_of", "read"]
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """One source of documents.
+
+    Attributes:
+        name: names the source's folder of shards.
+        patterns: what `Store.list` takes.
+        format: of all the source's objects; "auto" goes by each object's name.
+        text_field: the column or key that holds a document's text (not used by "text").
+        min_tokens: documents of fewer tokens are left out.
+    """
+
+    name: str
+    patterns: tuple[str, ...]
+    format: Format = "auto"
+    text_field: str = "text"
+    min_tokens: int = 0
+
+
+def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, str | None]:
+    """An object's format, and its compression ("gzip", "zstd" or None).
+
+    Raises:
+        UserError: the format is "auto" and the object's name does not tell it.
+    """
+    name = object_path.rsplit("/", 1)[-1].lower()
+    compression = None
+    for suffix, codec in COMPRESSIONS.items():
+        if name.endswith(suffix):
+            name, compression = name.removesuffix(suffix), codec
+    if spec.format != "auto":
+        return spec.format, compression
+    for suffix, format in SUFFIXES.items():
+        if name.endswith(suffix):
+            return format, compression
+    raise UserError(
+        f"corpora.{spec.name}.path: the name of {object_path!r} does not tell its format: it must "
+        f"end in one of {', '.join(SUFFIXES)} (the last ones also with {', '.join(COMPRESSIONS)}), "
+        f"or set corpora.{spec.name}.format"
+    )
+
+
+def read(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str | BadInput]:
+    """An object's documents, and in their places what could not be read, in order.
+
+    Damage that hides where the next document begins (a truncated archive) ends the stream; the
+    documents before it are whole. A text without any character is not an error here.
+
+    Raises:
+        UserError: the object cannot be reached, or its format is not known.
+        FileNotFoundError: the object is not there.
+    """
+    format, compression = format_of(object_path, spec)
+    with store.open(object_path) as file:
+        if file.size() == 0:
+            yield BadInput(object_path, "the whole object", "empty", "it has 0 bytes")
+            return
+        if format == "parquet":
+            yield from parquet.read(file, object_path, spec.text_field)
+            return
+        # Arrow finds out where a compressed stream ends too early; it reads several streams that
+        # follow each other in one file as one.
+        stream = pa.CompressedInputStream(file, compression) if compression else file
+        if format == "jsonl":
+            yield from jsonl.read(stream, object_path, spec.text_field)
+        else:
+            yield from text.read(stream, object_path)
+
+
+def documents(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str]:
+    """An object's documents, in order.
+
+    Raises:
+        BadInput: at the first thing that cannot be read.
+        UserError: the object cannot be reached, or its format is not known.
+    """
+    for item in read(store, object_path, spec):
+        if isinstance(item, BadInput):
+            raise item
+        yield item

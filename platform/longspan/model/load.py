@@ -1,0 +1,200 @@
+"""Loading a causal language model with the positions it is to be trained with, and its tokenizer."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longspan.errors import UserError
+from longspan.model.positions import (
+    Positions,
+    replaced_scaling,
+    require_applicable,
+    rope_parameters,
+    verify,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+# Models round their vocabulary up, by at most a few per cent; a tokenizer far smaller is another model's.
+MIN_COVERED = 0.9
+
+
+def load_model(
+    path: str | Path,
+    positions: Positions,
+    window: int,
+    dtype: torch.dtype | str,
+    attention: str,
+    activation_checkpointing: bool,
+) -> PreTrainedModel:
+    """The model in a local folder, built with ``positions`` and verified to have them.
+
+    Args:
+        path: local folder with config.json and safetensors.
+        positions: set in the config before the model is built; "none" keeps what the model has.
+        window: tokens the model is to state as its window.
+        dtype: of the parameters; rotary frequencies stay float32.
+        attention: an implementation by transformers' name (see :mod:`longspan.model.attention`).
+        activation_checkpointing: recompute every layer in backward instead of keeping its activations.
+
+    Raises:
+        UserError: the folder holds no causal language model with rotary positions, weights are missing,
+            or the model cannot take the encoding or the attention.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(path)
+    positions = set_positions(config, positions, window)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise UserError(f"base_model: {path} cannot be loaded: {error}") from error
+    _require_all_weights(report, path)
+    verify(model, positions)
+    if activation_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def load_config(path: str | Path) -> PretrainedConfig:
+    """The config of a causal language model in a local folder; code in the folder is not run.
+
+    Raises:
+        UserError: there is none, or transformers does not know its kind.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"base_model: {path} holds no config that transformers knows: {error}") from error
+
+
+def set_positions(config: PretrainedConfig, positions: Positions, window: int) -> Positions:
+    """Set a config's rotary parameters and window (tokens), in place and before a model is built of it.
+
+    Returns the positions to verify: for "none" with the model's own scaling filled in.
+
+    Raises:
+        UserError: the model has no rotary positions, different ones by layer, or none that can be
+            changed so.
+    """
+    rope = _rope_of(config)
+    require_applicable(positions, rope, window)
+    if positions.encoding == "none":
+        positions = _own(positions, rope)
+    said = replaced_scaling(positions, rope)
+    if said:
+        logger.warning(said)
+    _warn_of_sliding_window(config, window)
+    # The share of a head's dimensions that is rotated belongs to the architecture, not the encoding.
+    kept = {k: v for k, v in rope.items() if k == "partial_rotary_factor"}
+    # Replaced as a whole: the keys of another encoding must not survive in it.
+    config.rope_parameters = {**kept, **rope_parameters(positions)}  # pyrefly: ignore
+    config.max_position_embeddings = window
+    return positions
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's local folder.
+
+    Raises:
+        UserError: there is none that transformers can load.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the library behind it raises bare exceptions
+        raise UserError(f"base_model: {path} holds no tokenizer that can be loaded: {error}") from error
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model_config: Any) -> None:
+    """Refuse a tokenizer that does not belong to the model.
+
+    It belongs when the model has an embedding for each of its ids and hardly any more, and when the
+    ids that the config calls bos and eos are special tokens of it. (They need not be *its* bos and
+    eos: chat models often end a turn and a text with different tokens.)
+
+    Raises:
+        UserError: it does not belong; the message says why.
+    """
+    vocab = model_config.vocab_size
+    ids = tokenizer.get_vocab().values()
+    problem = None
+    if not ids or max(ids) >= vocab:
+        problem = f"it has ids up to {max(ids, default=0):,}, the model's vocabulary is {vocab:,}"
+    elif len(tokenizer) < MIN_COVERED * vocab:
+        problem = f"it has {len(tokenizer):,} tokens, the model's vocabulary is {vocab:,}"
+    else:
+        problem = _misplaced_special(tokenizer, model_config)
+    if problem:
+        raise UserError(f"base_model: the tokenizer does not belong to the model: {problem}")
+
+
+def _misplaced_special(tokenizer: PreTrainedTokenizerBase, model_config: Any) -> str | None:
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    for name in ("bos_token_id", "eos_token_id"):
+        value = getattr(model_config, name, None)
+        for token_id in value if isinstance(value, list) else [value]:
+            if token_id is not None and token_id not in special:
+                token = tokenizer.convert_ids_to_tokens(token_id)
+                return f"the model's {name} {token_id} is the ordinary token {token!r} in it"
+    return None
+
+
+def _rope_of(config: PretrainedConfig) -> dict[str, Any]:
+    rope = getattr(config, "rope_parameters", None)
+    kind = config.model_type
+    if not rope:
+        raise UserError(f"base_model: a {kind} model has no rotary positions; only those can be extended")
+    if any(isinstance(value, dict) for value in rope.values()):
+        raise UserError(
+            f"base_model: this {kind} model has different rotary positions by layer ({', '.join(rope)}); "
+            "one set for all layers is supported"
+        )
+    return dict(rope)
+
+
+def _own(positions: Positions, rope: dict[str, Any]) -> Positions:
+    from longspan.model.positions import own_positions
+
+    own = own_positions(rope, positions.original_window)
+    assert own.base == positions.base, f"the model's base is {own.base}, not {positions.base}"
+    return own
+
+
+def _warn_of_sliding_window(config: PretrainedConfig, window: int) -> None:
+    sliding = getattr(config, "sliding_window", None)
+    if sliding and sliding < window and getattr(config, "use_sliding_window", True):
+        logger.warning(
+            "base_model: attention slides over %s tokens in this model; a window of %s reaches further "
+            "only from layer to layer",
+            f"{sliding:,}",
+            f"{window:,}",
+        )
+
+
+def _require_all_weights(report: dict[str, Any], path: str | Path) -> None:
+    for kind in ("missing_keys", "mismatched_keys"):
+        names = sorted(str(name) for name in report.get(kind) or ())
+        if names:
+            raise UserError(
+                f"base_model: {path} lacks {len(names)} of the model's tensors or has them in another shape "
+                f"(the first: {names[0]}); they would start at random"
+            )

@@ -1,0 +1,158 @@
+"""From what a recipe calls ``base_model`` to a local folder that holds it.
+
+Only safetensors are taken: a pickle can run code when it is read. Code from a model's folder is never
+run either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longspan.errors import UserError
+
+if TYPE_CHECKING:
+    from longspan.storage.objects import ObjectInfo
+    from longspan.storage.store import Store
+
+WANTED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+INDEX = "model.safetensors.index.json"
+
+
+def local_model_dir(base_model: str, store: Store | None, cache_dir: str | Path) -> Path:
+    """A local folder with the model's config, tokenizer and whole safetensors.
+
+    Args:
+        base_model: a local folder, an s3:// address, a folder of the store, or a hub name
+            (owner/name); tried in this order.
+        store: where relative names are looked up, and whose credentials an s3:// address uses.
+        cache_dir: local folder that keeps what was downloaded from a store (one download for each
+            content); hub models are kept in the hub's own cache.
+
+    Raises:
+        UserError: no such model, or not one of whole safetensors.
+    """
+    folder = _find(base_model, store, Path(cache_dir))
+    _require_whole(folder, base_model)
+    return folder
+
+
+def _find(base_model: str, store: Store | None, cache_dir: Path) -> Path:
+    local = Path(base_model).expanduser()
+    if not base_model.startswith("s3://") and local.is_dir():
+        return local.resolve()
+    if base_model.startswith("s3://"):
+        return _from_store(base_model, store or _store_at(base_model), cache_dir)
+    if store is not None and store.exists(f"{base_model}/config.json"):
+        return _from_store(base_model, store, cache_dir)
+    places = f"{str(local.absolute())!r} is no folder"
+    if store is not None:
+        places += f", and {store.uri(base_model)} holds no config.json"
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base_model):
+        raise UserError(f"base_model: there is no model at {base_model!r}: {places}")
+    return _from_hub(base_model, places)
+
+
+def _store_at(address: str) -> Store:
+    from longspan.storage.store import Store
+
+    return Store(address)
+
+
+def _from_store(base_model: str, store: Store, cache_dir: Path) -> Path:
+    address = store.uri(base_model)
+    if not address.startswith("s3://"):
+        return Path(address)
+    objects = store.list(base_model.rstrip("/") + "/")
+    _require_safetensors([item.path for item in objects], base_model)
+    target = cache_dir / _fingerprint(address, objects)
+    if target.is_dir():
+        return target
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    # Workers of one node may fetch at the same time: each to a folder of its own, the first one wins.
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache_dir))
+    try:
+        store.download(base_model, partial)
+        if not target.is_dir():
+            os.replace(partial, target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _fingerprint(address: str, objects: Sequence[ObjectInfo]) -> str:
+    facts = [address, *((item.path, item.size, item.version) for item in objects)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
+
+
+def _from_hub(name: str, places: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    offline = huggingface_hub.constants.is_offline_mode()
+    try:
+        # Subfolders hold other formats of the same weights.
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, allow_patterns=list(WANTED), ignore_patterns=["*/*"], local_files_only=offline
+            )
+        )
+    except errors.GatedRepoError:
+        why = "the hub keeps this model behind an agreement: accept it there and log in"
+    except errors.RepositoryNotFoundError:
+        why = "the hub has no such model (or keeps it private)"
+    except errors.LocalEntryNotFoundError:
+        why = "the hub's cache on this machine does not hold it, and "
+        why += "HF_HUB_OFFLINE forbids fetching it" if offline else "the hub cannot be reached"
+    except (errors.HfHubHTTPError, errors.HFValidationError) as error:
+        why = f"the hub answered: {error}"
+    raise UserError(f"base_model: there is no model {name!r}: {places}; {why}")
+
+
+def _require_whole(folder: Path, base_model: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"base_model: {base_model!r} ({folder}) holds no config.json; it is no model folder")
+    names = [path.name for path in folder.iterdir()]
+    _require_safetensors(names, base_model)
+    weights = {name for name in names if name.endswith(".safetensors")}
+    if INDEX in names:
+        weights = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        missing = sorted(weights - set(names))
+        if missing:
+            raise UserError(f"base_model: {base_model!r} lacks {', '.join(missing)}, which {INDEX} names")
+    for name in sorted(weights):
+        _require_readable(folder / name, base_model)
+
+
+def _require_safetensors(names: Sequence[str], base_model: str) -> None:
+    if any(name.endswith(".safetensors") for name in names):
+        return
+    pickles = sorted(Path(name).name for name in names if name.endswith(PICKLES))
+    if pickles:
+        raise UserError(
+            f"base_model: {base_model!r} has its weights in {pickles[0]} only, a pickle, which can run code "
+            "when it is read; convert it to safetensors (save_pretrained writes them)"
+        )
+    raise UserError(f"base_model: {base_model!r} holds no .safetensors file")
+
+
+def _require_readable(path: Path, base_model: str) -> None:
+    """Read the header, which names every tensor's place: a truncated file does not hold them all."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"base_model: {base_model!r}: {path.name} is truncated or damaged: {error}") from None
