@@ -66,9 +66,7 @@ def recorded() -> Head | None:
 def ask(head: Head, path: str) -> object | None:
     """What the dashboard answers to our token; None where nothing of ours answers."""
     token = (STATE / "token").read_text().strip()
-    request = urllib.request.Request(
-        head.url + path, headers={"Authorization": f"Bearer {token}"}
-    )
+    request = urllib.request.Request(head.url + path, headers={"Authorization": f"Bearer {token}"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=5) as answer:
@@ -123,7 +121,7 @@ def _forget_old_sessions() -> None:
 def _launch(head: Head, taken: set[int]) -> None:
     folder = short_path(STATE / "t", SOCKET_PATH_LIMIT - len(LONGEST_SOCKET))
     if folder != STATE / "t":
-        print(f"head: the path of this checkout is too long for sockets; Ray reaches it by {folder}")
+        print(f"head: this checkout's path is too long for sockets; Ray reaches it by {folder}")
     command = [
         str(Path(sys.executable).parent / "ray"),
         "start",

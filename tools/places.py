@@ -49,10 +49,10 @@ def choose_port(default: int, variable: str, taken: set[int]) -> int:
 
 
 def short_path(folder: Path, longest: int) -> Path:
-    """A path to `folder` of at most `longest` bytes: itself, or a link in the temporary directory.
+    """A path to `folder` of at most `longest` bytes: itself, or a link in the temporary folder.
 
-    Unix sockets are limited by the path they are opened by, not by where it leads: the files stay in
-    `folder` either way. The link lies in a folder that only its owner can enter.
+    Unix sockets are limited by the path they are opened by, not by where it leads: the files stay
+    in `folder` either way. The link lies in a folder that only its owner can enter.
 
     Raises:
         Trouble: somebody else owns that folder.

@@ -1,7 +1,7 @@
 """The processes that a checkout started, found by a mark in their environment and ended by pid.
 
-`ray stop` ends every Ray on the machine. A mark that all descendants inherit, also those whose parent
-died, tells ours from anybody else's.
+`ray stop` ends every Ray on the machine. A mark that all descendants inherit, also those whose
+parent died, tells ours from anybody else's.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def mark(root: Path, what: str) -> tuple[str, str]:
-    """The environment variable, name and value, that marks the processes of `what` of this checkout."""
+    """The environment variable, name and value, that marks what this checkout starts."""
     return f"LONGSPAN_{what.upper()}_OF", str(root)
 
 

@@ -1,7 +1,7 @@
 """A local S3 server for trying s3:// recipes: python -m tools.s3 start|stop.
 
-SeaweedFS on 127.0.0.1, with one identity whose keys are made here, its data in .longspan/s3, and one
-bucket that holds the sample corpora. Needs the environment for start, and only Python for stop.
+SeaweedFS on 127.0.0.1, with one identity whose keys are made here, its data in .longspan/s3, and
+one bucket that holds the sample corpora. Needs the environment for start, and only Python for stop.
 """
 
 import json

@@ -59,7 +59,7 @@ progress() {
     local line n=0
     while IFS= read -r line; do
         case $line in
-            "Collecting "*)
+            "Collecting "* | "Processing "*)
                 n=$((n + 1))
                 [ $((n % 20)) -ne 0 ] || say "setup: $n of $1 packages"
                 ;;

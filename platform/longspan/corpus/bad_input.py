@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from longspan.storage import is_transport
+
 
 class BadInput(Exception):
     """A raw object, or a part of it, that is not what its format promises.
@@ -45,5 +47,12 @@ def not_text(object: str, where: str, field: str, value: object) -> BadInput:
 
 
 def unreadable(object: str, where: str, error: Exception) -> BadInput:
-    """For an archive or a Parquet file that ends early or is damaged."""
+    """For an archive or a Parquet file that ends early or is damaged.
+
+    Raises:
+        OSError: the error itself, when it says that the object was not reached at all: skipping
+            bad input must not skip what a network lost.
+    """
+    if is_transport(error):
+        raise error
     return BadInput(object, where, "truncated or corrupt", " ".join(str(error).split())[:200])

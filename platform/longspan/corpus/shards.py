@@ -142,17 +142,15 @@ def read_block(store: Store, block: Block) -> BlockData:
         UserError: the shard is missing, cannot be read, or its content is not what was written.
     """
     try:
-        with pq.ParquetFile(store.open(block.shard), page_checksum_verification=True) as file:
-            column = file.read_row_group(block.group, columns=[TOKENS], use_threads=False).column(0)
+        data = _read(store, block)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(
             f"shard {store.uri(block.shard)} is missing: run the ingest again to write it"
         ) from None
-    # A damaged file can fail anywhere in Arrow: every one of its exceptions derives from one of
-    # these, and so does a row group or a column that the footer no longer has.
-    except (pa.ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
+    except Exception as error:  # A damaged file can fail anywhere in Arrow, in any way.
         raise _corrupt(store, block, str(error) or type(error).__name__) from error
-    data = _block_data(column)
     facts = (data.documents, len(data.tokens))
     if facts != (block.documents, block.tokens):
         raise _corrupt(store, block, f"(documents, tokens) read as {facts}")
@@ -161,8 +159,11 @@ def read_block(store: Store, block: Block) -> BlockData:
     return data
 
 
-def _block_data(column: pa.ChunkedArray) -> BlockData:
-    """Flatten a list column; reading may return it in several chunks."""
+def _read(store: Store, block: Block) -> BlockData:
+    with store.reading(block.shard), store.open(block.shard) as raw:
+        file = pq.ParquetFile(raw, page_checksum_verification=True)
+        column = file.read_row_group(block.group, columns=[TOKENS], use_threads=False).column(0)
+    # Reading may return a column in several chunks.
     tokens, lengths = [], []
     for chunk in column.chunks:
         tokens.append(chunk.flatten().to_numpy(zero_copy_only=False))

@@ -86,7 +86,7 @@ def read(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str | Bad
         FileNotFoundError: the object is not there.
     """
     format, compression = format_of(object_path, spec)
-    with store.open(object_path) as file:
+    with store.reading(object_path), store.open(object_path) as file:
         if file.size() == 0:
             yield BadInput(object_path, "the whole object", "empty", "it has 0 bytes")
             return

@@ -61,7 +61,9 @@ def _why_not_flash(name: str, device_type: str) -> str | None:
         return f"FlashAttention needs a CUDA device, and this is {device_type}"
     from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
-    available = is_flash_attn_3_available if name == "flash_attention_3" else is_flash_attn_2_available
+    available = (
+        is_flash_attn_3_available if name == "flash_attention_3" else is_flash_attn_2_available
+    )
     if not available():
         package = "flash-attn-3" if name == "flash_attention_3" else "flash-attn"
         return f"the package {package} is not installed"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longspan.errors import UserError
-from longspan.model.load import load_config, set_positions
+from longspan.model.load import load_config, load_tokenizer, write_positions
 from longspan.model.positions import Positions, own_positions, rope_parameters, verify
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def export_model(
     """Write the model to the folder ``path``, replacing what is there, and verify it.
 
     Args:
-        weights: the causal language model, a :class:`~longspan.model.loss.CausalLMLoss` around it, or
-            its full state dict on one process (tied weights may be there once or twice).
+        weights: the causal language model, a :class:`~longspan.model.loss.CausalLMLoss` around it,
+            or its full state dict on one process (tied weights may be there once or twice).
         tokenizer: goes along with its chat template; its ``model_max_length`` becomes the window.
         config: of the trained model.
         path: the folder, under this name only when it is whole.
@@ -57,7 +57,7 @@ def export_model(
             one is made from ``config``, and the model's own is taken where ``weights`` is a model.
 
     Raises:
-        AssertionError: the weights are not those of the config, or the written folder is not as asked.
+        AssertionError: the weights are not the config's, or the folder came out otherwise.
     """
     path = Path(path).absolute()
     config = _exported_config(config, positions, window)
@@ -85,7 +85,7 @@ def verify_export(path: str | Path, positions: Positions, window: int) -> None:
     Raises:
         AssertionError: it does not; with the facts.
     """
-    from longspan.model.source import PICKLES, local_model_dir
+    from longspan.model.source import PICKLES, require_whole
 
     path = Path(path)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -102,18 +102,128 @@ def verify_export(path: str | Path, positions: Positions, window: int) -> None:
     others = [file.name for file in path.iterdir() if file.suffix in PICKLES]
     assert not others, f"{path} holds {others} beside safetensors"
     try:
-        local_model_dir(str(path), None, path)
+        require_whole(path, str(path))
     except UserError as error:
         raise AssertionError(f"the export is not whole: {error}") from error
 
 
-def _exported_config(config: PretrainedConfig, positions: Positions, window: int) -> PretrainedConfig:
+def _exported_config(
+    config: PretrainedConfig, positions: Positions, window: int
+) -> PretrainedConfig:
     """A copy that states the positions; generation uses its cache again."""
     config = copy.deepcopy(config)
-    if positions.encoding != "none":
-        # The config is the trained model's, whose positions are these already.
-        config.rope_parameters = None  # pyrefly: ignore
-    _ = set_positions
-    config.max_position_embeddings = window
+    write_positions(config, positions, window)
     config.use_cache = True
     return config
+
+
+def _generation_config_of(weights: object) -> GenerationConfig | None:
+    return getattr(_inner(weights), "generation_config", None)
+
+
+def _state_dict_of(weights: Mapping[str, torch.Tensor] | nn.Module) -> Mapping[str, torch.Tensor]:
+    return weights if isinstance(weights, Mapping) else _inner(weights).state_dict()
+
+
+def _inner(weights: object) -> Any:
+    from longspan.model.loss import CausalLMLoss
+
+    return weights.model if isinstance(weights, CausalLMLoss) else weights
+
+
+def _write_weights(
+    state: Mapping[str, torch.Tensor],
+    config: PretrainedConfig,
+    folder: Path,
+    dtype: torch.dtype,
+    generation_config: GenerationConfig | None,
+) -> None:
+    """Config, generation config and weights; the model itself is only built on the meta device."""
+    model = _on_meta(config, dtype)
+    model.save_pretrained(
+        folder, state_dict=_complete(state, model, dtype), max_shard_size=SHARD_SIZE
+    )
+    if generation_config is not None:
+        # As it came: saving it through transformers would refuse settings that loading it accepts.
+        text = generation_config.to_json_string(use_diff=True)
+        (folder / "generation_config.json").write_text(text, encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)
+
+
+def _on_meta(config: PretrainedConfig, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+
+
+def _complete(
+    state: Mapping[str, torch.Tensor], model: PreTrainedModel, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """Exactly the model's tensors on the CPU, each once and in ``dtype``, or an AssertionError."""
+    names: dict[int, list[str]] = {}
+    shapes: dict[str, torch.Size] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+        shapes[name] = tensor.shape
+    unknown = sorted(set(state) - set(shapes))
+    assert not unknown, f"{len(unknown)} tensors are not of this model, the first is {unknown[0]}"
+    complete: dict[str, torch.Tensor] = {}
+    for aliases in names.values():
+        given = [name for name in aliases if name in state]
+        assert given, f"the weights lack {aliases[0]}"
+        tensor = state[given[0]].detach().cpu()
+        for name in given:
+            assert tensor.shape == shapes[name], f"{name} is {tensor.shape}, not {shapes[name]}"
+            same = tensor.equal(state[name].detach().cpu())
+            assert same, f"{given[0]} and {name} are tied but differ"
+        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        complete[aliases[0]] = tensor.contiguous()
+    return complete
+
+
+def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, window: int) -> None:
+    tokenizer = copy.deepcopy(tokenizer)
+    # The base model's limit would cut, or warn of, every text that the new window is for.
+    tokenizer.model_max_length = window
+    tokenizer.save_pretrained(folder)
+
+
+def _check_chat_template(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    written = load_tokenizer(folder).chat_template
+    assert written == tokenizer.chat_template, f"the chat template in {folder} is another one"
+
+
+def _state_base_for_older_readers(path: Path) -> None:
+    """Add transformers 4's two keys to config.json.
+
+    transformers 5 writes ``rope_parameters`` alone; readers of the older form would not find the
+    base and take 10,000 without a word. transformers 5 reads the same from both forms.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    scaling = dict(config["rope_parameters"])
+    config["rope_theta"] = scaling.pop("rope_theta")
+    if scaling["rope_type"] != "default":
+        config["rope_scaling"] = scaling
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _rotary_of(path: Path) -> nn.Module:
+    """The rotary modules, with real frequencies, of the model that the folder describes."""
+    from torch import nn
+
+    model = _on_meta(load_config(path))
+    found = [m for m in model.modules() if getattr(m, "inv_freq", None) is not None]
+    return nn.ModuleList(type(module)(module.config) for module in found)
+
+
+def _take_name(partial: Path, path: Path) -> None:
+    if path.exists():
+        previous = partial.with_name(partial.name + "-previous")
+        os.replace(path, previous)
+        os.replace(partial, path)
+        shutil.rmtree(previous)
+    else:
+        os.replace(partial, path)

@@ -63,7 +63,7 @@ class ModelFacts:
 
     @property
     def matmul_parameters(self) -> int:
-        """Those that multiply every token: looking an input embedding up is free, the output head is not."""
+        """Those that multiply every token: the output head does, an input embedding is looked up."""
         return self.non_embedding_parameters + self.vocab * self.hidden
 
     @property
@@ -92,13 +92,14 @@ def facts_from_config(config: Mapping[str, Any]) -> ModelFacts:
     """Facts from a config.json as transformers 4 or 5 writes it.
 
     Raises:
-        UserError: not a causal language model with rotary positions, or one that cannot be trained here.
+        UserError: not a dense causal language model with one set of rotary positions.
     """
     _require_causal(config)
     missing = [key for key in _KEYS if not isinstance(config.get(key), int)]
     if missing:
         raise UserError(
-            f"base_model: the config.json of this {config['model_type']} model lacks {', '.join(missing)}"
+            f"base_model: the config.json of this {config['model_type']} model lacks "
+            f"{', '.join(missing)}"
         )
     rope = rope_of_config(config)
     facts = ModelFacts(
@@ -129,8 +130,8 @@ def rope_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
     rope = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
     if any(isinstance(value, Mapping) for value in rope.values()):
         raise UserError(
-            f"base_model: this {config.get('model_type')} model has different rotary positions by layer "
-            f"({', '.join(rope)}); one set for all layers is supported"
+            f"base_model: this {config.get('model_type')} model has different rotary positions by "
+            f"layer ({', '.join(rope)}); one set for all layers is supported"
         )
     kind = rope.pop("type", None)
     rope["rope_type"] = rope.get("rope_type") or kind or "default"
@@ -155,21 +156,24 @@ def _require_causal(config: Mapping[str, Any]) -> None:
     architectures = config.get("architectures") or []
     if architectures and not any(str(name).endswith("ForCausalLM") for name in architectures):
         raise UserError(
-            f"base_model: config.json is of {', '.join(architectures)}, which is not a causal language model"
+            f"base_model: config.json is of {', '.join(architectures)}, which is not a causal "
+            "language model"
         )
-    experts = [key for key in config if key.startswith("num_") and key.endswith("experts") and config[key]]
+    experts = [key for key in config if key.endswith("experts") and config[key]]
     if experts:
         raise UserError(
-            f"base_model: this {model_type} model is a mixture of experts ({experts[0]}={config[experts[0]]}), "
-            "whose routers need a loss of their own; dense models are supported"
+            f"base_model: this {model_type} model is a mixture of experts ({experts[0]} is "
+            f"{config[experts[0]]}), whose routers need a loss of their own; dense models are "
+            "supported"
         )
 
 
 def _head_dim(config: Mapping[str, Any]) -> int:
     if config.get("head_dim"):
         return config["head_dim"]
-    # Qwen3's own default does not follow from its hidden size.
-    return 128 if config["model_type"] == "qwen3" else config["hidden_size"] // config["num_attention_heads"]
+    if config["model_type"] == "qwen3":
+        return 128  # the family's default, whatever the hidden size
+    return config["hidden_size"] // config["num_attention_heads"]
 
 
 def _sliding_window(config: Mapping[str, Any]) -> int | None:

@@ -1,4 +1,4 @@
-"""Loading a causal language model with the positions it is to be trained with, and its tokenizer."""
+"""Loading a causal language model, with the positions it is to be trained with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from longspan.errors import UserError
 from longspan.model.positions import (
     Positions,
+    own_positions,
     replaced_scaling,
     require_applicable,
     rope_parameters,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Models round their vocabulary up, by at most a few per cent; a tokenizer far smaller is another model's.
+# Models round their vocabulary up by a few per cent; a tokenizer far smaller is another model's.
 MIN_COVERED = 0.9
 
 
@@ -41,11 +42,11 @@ def load_model(
         window: tokens the model is to state as its window.
         dtype: of the parameters; rotary frequencies stay float32.
         attention: an implementation by transformers' name (see :mod:`longspan.model.attention`).
-        activation_checkpointing: recompute every layer in backward instead of keeping its activations.
+        activation_checkpointing: recompute each layer in backward, not keep its activations.
 
     Raises:
-        UserError: the folder holds no causal language model with rotary positions, weights are missing,
-            or the model cannot take the encoding or the attention.
+        UserError: the folder holds no causal language model with rotary positions, weights are
+            missing, or the model cannot take the encoding or the attention.
     """
     from transformers import AutoModelForCausalLM
 
@@ -82,11 +83,13 @@ def load_config(path: str | Path) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"base_model: {path} holds no config that transformers knows: {error}") from error
+        raise UserError(
+            f"base_model: {path} holds no config that transformers knows: {error}"
+        ) from error
 
 
 def set_positions(config: PretrainedConfig, positions: Positions, window: int) -> Positions:
-    """Set a config's rotary parameters and window (tokens), in place and before a model is built of it.
+    """Set a config's positions and window (tokens), in place and before a model is built of it.
 
     Returns the positions to verify: for "none" with the model's own scaling filled in.
 
@@ -102,12 +105,19 @@ def set_positions(config: PretrainedConfig, positions: Positions, window: int) -
     if said:
         logger.warning(said)
     _warn_of_sliding_window(config, window)
-    # The share of a head's dimensions that is rotated belongs to the architecture, not the encoding.
-    kept = {k: v for k, v in rope.items() if k == "partial_rotary_factor"}
-    # Replaced as a whole: the keys of another encoding must not survive in it.
-    config.rope_parameters = {**kept, **rope_parameters(positions)}  # pyrefly: ignore
-    config.max_position_embeddings = window
+    write_positions(config, positions, window)
     return positions
+
+
+def write_positions(config: PretrainedConfig, positions: Positions, window: int) -> None:
+    """Make a config state ``positions`` and ``window`` (tokens), in place and unchecked."""
+    config.max_position_embeddings = window
+    if positions.encoding == "none":
+        return
+    # The share of a head's dimensions that is rotated belongs to the architecture.
+    rotated = {k: v for k, v in _rope_of(config).items() if k == "partial_rotary_factor"}
+    # Replaced as a whole: no key of another encoding may survive in it.
+    config.rope_parameters = {**rotated, **rope_parameters(positions)}  # pyrefly: ignore
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
@@ -119,9 +129,13 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # the library behind it raises bare exceptions
-        raise UserError(f"base_model: {path} holds no tokenizer that can be loaded: {error}") from error
+        raise UserError(f"base_model: {path} holds no tokenizer that loads: {error}") from error
+    assert tokenizer is not None, f"{path}: transformers returned no tokenizer"
+    return tokenizer
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model_config: Any) -> None:
@@ -136,7 +150,6 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model_config: Any) -> No
     """
     vocab = model_config.vocab_size
     ids = tokenizer.get_vocab().values()
-    problem = None
     if not ids or max(ids) >= vocab:
         problem = f"it has ids up to {max(ids, default=0):,}, the model's vocabulary is {vocab:,}"
     elif len(tokenizer) < MIN_COVERED * vocab:
@@ -162,18 +175,18 @@ def _rope_of(config: PretrainedConfig) -> dict[str, Any]:
     rope = getattr(config, "rope_parameters", None)
     kind = config.model_type
     if not rope:
-        raise UserError(f"base_model: a {kind} model has no rotary positions; only those can be extended")
+        raise UserError(
+            f"base_model: a {kind} model has no rotary positions; only those can be extended"
+        )
     if any(isinstance(value, dict) for value in rope.values()):
         raise UserError(
-            f"base_model: this {kind} model has different rotary positions by layer ({', '.join(rope)}); "
-            "one set for all layers is supported"
+            f"base_model: this {kind} model has different rotary positions by layer "
+            f"({', '.join(rope)}); one set for all layers is supported"
         )
     return dict(rope)
 
 
 def _own(positions: Positions, rope: dict[str, Any]) -> Positions:
-    from longspan.model.positions import own_positions
-
     own = own_positions(rope, positions.original_window)
     assert own.base == positions.base, f"the model's base is {own.base}, not {positions.base}"
     return own
@@ -183,8 +196,8 @@ def _warn_of_sliding_window(config: PretrainedConfig, window: int) -> None:
     sliding = getattr(config, "sliding_window", None)
     if sliding and sliding < window and getattr(config, "use_sliding_window", True):
         logger.warning(
-            "base_model: attention slides over %s tokens in this model; a window of %s reaches further "
-            "only from layer to layer",
+            "base_model: attention slides over %s tokens in this model; a window of %s reaches "
+            "further only from layer to layer",
             f"{sliding:,}",
             f"{window:,}",
         )
@@ -195,6 +208,6 @@ def _require_all_weights(report: dict[str, Any], path: str | Path) -> None:
         names = sorted(str(name) for name in report.get(kind) or ())
         if names:
             raise UserError(
-                f"base_model: {path} lacks {len(names)} of the model's tensors or has them in another shape "
-                f"(the first: {names[0]}); they would start at random"
+                f"base_model: {path} lacks {len(names)} of the model's tensors or has them in "
+                f"another shape (the first: {names[0]}); they would start at random"
             )

@@ -1,11 +1,11 @@
 """The causal language model's loss, in chunks: the logits of a long row never exist at once.
 
-At 32,768 tokens and 128,000 words the float32 logits of one row would take 16 GiB, and their gradient
-as much again. Each chunk of tokens is recomputed in backward instead.
+At 32,768 tokens and 128,000 words the float32 logits of one row would take 16 GiB, and their
+gradient as much again. Each chunk of tokens is recomputed in backward instead.
 
-DeepSpeed's own TiledFusedLogitsLoss is not used: it runs backward inside forward, so that a scale put
-on the loss afterwards (1 / counted tokens) never reaches the output head's gradient, and with tied
-embeddings ZeRO would reduce that gradient twice.
+DeepSpeed's own TiledFusedLogitsLoss is not used: it runs backward inside forward, so that a scale
+put on the loss afterwards (1 / counted tokens) never reaches the output head's gradient, and with
+tied embeddings ZeRO would reduce that gradient twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def loss_sum(hidden: Tensor, lm_head: Head, labels: Tensor, chunk: int) -> Tenso
     Args:
         hidden: last hidden states [B, S, H].
         lm_head: called as a module (ZeRO-3 gathers its weight in its hooks).
-        labels: int64 [B, S], already shifted (the token to predict at each position); -100 is not counted.
+        labels: int64 [B, S], the token to predict at each position; -100 is not counted.
         chunk: tokens whose logits exist at one time.
     """
     # Chunks that count nothing are computed all the same: under ZeRO-3 every rank has to gather the
@@ -92,8 +92,8 @@ class CausalLMLoss(nn.Module):
     def token_losses(self, tokens: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
         """Loss of each position, float32 [B, S], 0 where not counted; no gradients.
 
-        Dropout is as the module's mode has it: call :meth:`eval` first. Under ZeRO-3 every rank has to
-        call it equally often.
+        Dropout is as the module's mode has it: call :meth:`eval` first. Under ZeRO-3 every rank
+        has to call it equally often.
         """
         with torch.no_grad():
             hidden = self._hidden(tokens, positions)
@@ -145,8 +145,8 @@ def _decoder_of(model: Any) -> nn.Module:
         decoder = getattr(model, "base_model", None)
     if not isinstance(decoder, nn.Module) or decoder is model:
         raise UserError(
-            f"base_model: {type(model).__name__} has no decoder apart from its output head, as a causal "
-            "language model for text has"
+            f"base_model: {type(model).__name__} has no decoder apart from an output head, as a "
+            "causal language model has"
         )
     return decoder
 
@@ -154,15 +154,18 @@ def _decoder_of(model: Any) -> nn.Module:
 def _head_of(model: Any) -> nn.Module:
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if not isinstance(head, nn.Module):
-        raise UserError(f"base_model: {type(model).__name__} has no output head; it is no language model")
-    scaled = [key for key in _LOGIT_SCALES if getattr(model.config, key, None) not in (None, 1, 1.0)]
-    if scaled:
         raise UserError(
-            f"base_model: {type(model).__name__} changes its logits after the output head ({scaled[0]}="
-            f"{getattr(model.config, scaled[0])}), which the loss here would leave out"
+            f"base_model: {type(model).__name__} has no output head; it is no language model"
         )
+    for key in _LOGIT_SCALES:
+        scale = getattr(model.config, key, None)
+        if scale not in (None, 1):
+            raise UserError(
+                f"base_model: {type(model).__name__} changes its logits after the output head "
+                f"({key} is {scale}), which the loss here would leave out"
+            )
     return head
 
 
-# What the families call a scale or a soft cap applied to the logits (Gemma 2, Cohere, Granite, Falcon H1).
+# What Gemma 2, Cohere, Granite and Falcon H1 call a cap or a scale of their logits.
 _LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")

@@ -1,7 +1,9 @@
 """Rotary position encodings: the settings a model is built with, and proof that it was built so.
 
-A rotary encoding turns pair j of a head's d dimensions by the angle theta_j * t at position t (Su et
-al., arXiv 2104.09864). The encodings here differ in theta_j (radians per token) alone, and YaRN also
+A rotary encoding turns pair j of a head's d dimensions by the angle theta_j * t at position t (Su
+et
+al., arXiv 2104.09864). The encodings here differ in theta_j (radians per token) alone, and YaRN
+also
 in the length of queries and keys. This module imports no torch until it is handed a model.
 """
 
@@ -27,7 +29,8 @@ Encoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
 XPOS_GAMMA = 0.8
 XPOS_SCALE_BASE = 4096.0
 
-# Largest relative error of a float32 frequency: computing a power costs about 1e-6, while frequencies
+# Largest relative error of a float32 frequency: computing a power costs about 1e-6, while
+# frequencies
 # that went through bfloat16 are wrong by up to 4e-3, which at 32,768 tokens is twenty full turns.
 TOLERANCE = 1e-5
 
@@ -44,7 +47,7 @@ class Positions:
     original_window: int
     """Window of the base model, in tokens."""
     own: tuple[tuple[str, Any], ...] = ()
-    """With "none": the model's own scaling (its ``rope_parameters``, sorted); empty for plain RoPE."""
+    """With "none": the model's own scaling (its ``rope_parameters``); empty for plain RoPE."""
 
     def __post_init__(self) -> None:
         assert self.encoding in get_args(Encoding), f"unknown position encoding {self.encoding!r}"
@@ -73,9 +76,10 @@ def require_supported(positions: Positions) -> None:
     """
     if not supported(positions.encoding):
         raise UserError(
-            f"positions.encoding: {positions.encoding} cannot be trained here. xPos scales queries and "
-            "keys differently by position, stock attention rotates both alike, and other tools could not "
-            "load the exported model. Use abf, which the paper found the best, or pi or yarn"
+            f"positions.encoding: {positions.encoding} cannot be trained here. xPos scales queries "
+            "and keys differently by position, while stock attention treats both alike, and other "
+            "tools could not load the exported model. Use abf, which the paper found the best, or "
+            "pi or yarn"
         )
 
 
@@ -106,8 +110,8 @@ def rope_parameters(positions: Positions) -> dict[str, Any]:
 def frequencies(positions: Positions, head_dim: int) -> np.ndarray:
     """theta_j in radians per token, float64 [head_dim / 2]; head_dim counts the rotated dimensions.
 
-    RoPE and ABF b^(-2j/d); PI the same divided by the factor (arXiv 2306.15595); YaRN between the two
-    by wavelength (arXiv 2309.00071, section 3.2); xPos ABF as ABF.
+    RoPE and ABF b^(-2j/d); PI the same divided by the factor (arXiv 2306.15595); YaRN between
+    the two by wavelength (arXiv 2309.00071, section 3.2); xPos ABF as ABF.
     """
     if positions.encoding == "xpos_abf":
         return rope_frequencies({"rope_theta": positions.base}, head_dim)
@@ -122,10 +126,10 @@ def attention_scaling(positions: Positions) -> float:
 
 
 def decay(positions: Positions, head_dim: int, distances: np.ndarray) -> np.ndarray:
-    """Attention score of an all-ones query and key by distance in tokens, float64 (paper, figure 4).
+    """Score of an all-ones query and key by their distance in tokens, float64 (paper, figure 4).
 
     score(n) = sum_j 2 cos(theta_j n) / sqrt(d); xPos weighs pair j with zeta_j^(n / 4096), where
-    zeta_j = (2j + 0.8 d) / (1.8 d) (arXiv 2212.10554, with the constants recovered from the figure).
+    zeta_j = (2j + 0.8 d) / (1.8 d) (arXiv 2212.10554; constants recovered from the figure).
     """
     distance = np.asarray(distances, dtype=np.float64)[..., None]
     terms = 2.0 * np.cos(frequencies(positions, head_dim) * distance)
@@ -148,8 +152,8 @@ def require_applicable(positions: Positions, rope: Mapping[str, Any], window: in
     """Refuse a change that has no agreed meaning for a model with these ``rope_parameters``.
 
     Raises:
-        UserError: pi or yarn on positions that are scaled already, or to a window (in tokens) that is
-            not ``factor`` times the original one.
+        UserError: pi or yarn on positions that are scaled already, or to a window (in tokens)
+            that is not ``factor`` times the original one.
     """
     require_supported(positions)
     if positions.encoding not in ("pi", "yarn"):
@@ -157,19 +161,21 @@ def require_applicable(positions: Positions, rope: Mapping[str, Any], window: in
     kind = rope.get("rope_type", "default")
     if kind != "default":
         raise UserError(
-            f"positions.encoding: {positions.encoding} would scale the model's positions, which are "
-            f"scaled already ({kind}); use abf, which replaces that scaling, or none, which keeps it"
+            f"positions.encoding: {positions.encoding} would scale the model's positions, which "
+            f"are scaled already ({kind}); use abf, which replaces that scaling, or none, which "
+            "keeps it"
         )
-    if positions.factor < 1 or round(positions.factor * positions.original_window) != window:
+    reached = round(positions.factor * positions.original_window)
+    if positions.factor < 1 or reached != window:
         raise UserError(
-            f"positions.encoding: {positions.encoding} by {positions.factor:g} takes the model's window "
-            f"of {positions.original_window:,} tokens to "
-            f"{round(positions.factor * positions.original_window):,}; target_context is {window:,}"
+            f"positions.encoding: {positions.encoding} by {positions.factor:g} takes the model's "
+            f"window of {positions.original_window:,} tokens to {reached:,}; target_context is "
+            f"{window:,}, and must not be below the model's window"
         )
 
 
 def replaced_scaling(positions: Positions, rope: Mapping[str, Any]) -> str | None:
-    """A sentence for the user where ``positions`` drop a scaling that the model came with, else None."""
+    """A sentence for the user where ``positions`` drop the model's own scaling, else None."""
     kind = rope.get("rope_type", "default")
     if positions.encoding != "abf" or kind == "default":
         return None
@@ -186,7 +192,7 @@ def verify(model: nn.Module, positions: Positions) -> None:
     Also worth calling after anything that may cast buffers (a trainer, a change of dtype).
 
     Raises:
-        AssertionError: with the facts, where frequencies, their dtype or the attention scaling differ.
+        AssertionError: with the facts: other frequencies, another dtype or attention scaling.
     """
     for name, module in _rotary_modules(model):
         built = module.inv_freq.detach().cpu()
@@ -195,10 +201,12 @@ def verify(model: nn.Module, positions: Positions) -> None:
         error = float(np.max(np.abs(built.numpy() / expected - 1.0)))
         assert error < TOLERANCE, (
             f"{name}: frequencies are off by {error:.2g} (relative) from {positions}; built with "
-            f"rope_parameters={module.config.rope_parameters}, base {_implied_base(built.numpy()):.6g}"
+            f"base {_implied_base(built.numpy()):.6g}, rope_parameters "
+            f"{module.config.rope_parameters}"
         )
         scaling, wanted = float(module.attention_scaling), attention_scaling(positions)
-        assert abs(scaling - wanted) < TOLERANCE, f"{name}: attention scaling {scaling}, not {wanted}"
+        same = abs(scaling - wanted) < TOLERANCE
+        assert same, f"{name}: attention scaling is {scaling}, not {wanted}"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Rotary frequencies of a ``rope_parameters`` dict, one formula for each ``rope_type``. No torch."""
+"""Rotary frequencies of ``rope_parameters``, one formula for each ``rope_type``. No torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rope_frequencies(rope: Mapping[str, Any], dim: int) -> np.ndarray:
 
 
 def rope_attention_scaling(rope: Mapping[str, Any]) -> float:
-    """What queries and keys are each multiplied with, 1 but for YaRN (arXiv 2309.00071, section 3.4)."""
+    """What queries and keys are each multiplied with: 1, but for YaRN (arXiv 2309.00071)."""
     if _kind(rope) != "yarn":
         return 1.0
     if rope.get("attention_factor") is not None:
@@ -60,8 +60,8 @@ def _temperature(factor: float, weight: float) -> float:
 def _yarn(plain: np.ndarray, rope: Mapping[str, Any], dim: int) -> np.ndarray:
     """Slow pairs are interpolated, fast ones kept, with a ramp over the pairs between.
 
-    The ramp's ends are the pairs that turn beta_slow and beta_fast times within the original window,
-    in whole pairs unless ``truncate`` is off (as in the authors' code).
+    The ramp's ends are the pairs that turn beta_fast and beta_slow times within the original
+    window, in whole pairs unless ``truncate`` is off (as in the authors' code).
     """
     window, base = float(rope["original_max_position_embeddings"]), float(rope["rope_theta"])
 

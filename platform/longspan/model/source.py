@@ -1,7 +1,7 @@
 """From what a recipe calls ``base_model`` to a local folder that holds it.
 
-Only safetensors are taken: a pickle can run code when it is read. Code from a model's folder is never
-run either.
+Only safetensors are taken: a pickle can run code when it is read. Code in a model's folder is
+never run either.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def local_model_dir(base_model: str, store: Store | None, cache_dir: str | Path)
         UserError: no such model, or not one of whole safetensors.
     """
     folder = _find(base_model, store, Path(cache_dir))
-    _require_whole(folder, base_model)
+    require_whole(folder, base_model)
     return folder
 
 
@@ -77,7 +77,8 @@ def _from_store(base_model: str, store: Store, cache_dir: Path) -> Path:
     if target.is_dir():
         return target
     cache_dir.mkdir(parents=True, exist_ok=True)
-    # Workers of one node may fetch at the same time: each to a folder of its own, the first one wins.
+    # Workers of one node may fetch at the same time: each to a folder of its own, the first one
+    # wins.
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache_dir))
     try:
         store.download(base_model, partial)
@@ -120,9 +121,16 @@ def _from_hub(name: str, places: str) -> Path:
     raise UserError(f"base_model: there is no model {name!r}: {places}; {why}")
 
 
-def _require_whole(folder: Path, base_model: str) -> None:
+def require_whole(folder: Path, base_model: str) -> None:
+    """Refuse a folder without config.json, without safetensors, or with missing or truncated ones.
+
+    Raises:
+        UserError: with what is wrong, under the name ``base_model``.
+    """
     if not (folder / "config.json").is_file():
-        raise UserError(f"base_model: {base_model!r} ({folder}) holds no config.json; it is no model folder")
+        raise UserError(
+            f"base_model: {base_model!r} ({folder}) holds no config.json; it is no model folder"
+        )
     names = [path.name for path in folder.iterdir()]
     _require_safetensors(names, base_model)
     weights = {name for name in names if name.endswith(".safetensors")}
@@ -130,7 +138,9 @@ def _require_whole(folder: Path, base_model: str) -> None:
         weights = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
         missing = sorted(weights - set(names))
         if missing:
-            raise UserError(f"base_model: {base_model!r} lacks {', '.join(missing)}, which {INDEX} names")
+            raise UserError(
+                f"base_model: {base_model!r} lacks {', '.join(missing)}, which {INDEX} names"
+            )
     for name in sorted(weights):
         _require_readable(folder / name, base_model)
 
@@ -141,18 +151,21 @@ def _require_safetensors(names: Sequence[str], base_model: str) -> None:
     pickles = sorted(Path(name).name for name in names if name.endswith(PICKLES))
     if pickles:
         raise UserError(
-            f"base_model: {base_model!r} has its weights in {pickles[0]} only, a pickle, which can run code "
+            f"base_model: {base_model!r} has its weights in {pickles[0]} only, a pickle, which can "
+            "run code "
             "when it is read; convert it to safetensors (save_pretrained writes them)"
         )
     raise UserError(f"base_model: {base_model!r} holds no .safetensors file")
 
 
 def _require_readable(path: Path, base_model: str) -> None:
-    """Read the header, which names every tensor's place: a truncated file does not hold them all."""
+    """Read the header, which names every tensor's place: a truncated file lacks some."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np"):
             pass
     except (SafetensorError, OSError) as error:
-        raise UserError(f"base_model: {base_model!r}: {path.name} is truncated or damaged: {error}") from None
+        raise UserError(
+            f"base_model: {base_model!r}: {path.name} is truncated or damaged: {error}"
+        ) from None

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from longspan.recipe.device import Device
     from longspan.recipe.schema import Recipe
 
-BYTES_PER_TOKEN = 4.2
-"""English text of current tokenizers, to estimate a source before it is ingested; text is often compressed further."""
-
 ASSUMED_MFU = 0.4
 
 

@@ -75,3 +75,14 @@ class Backend(Protocol):
     def explain(self, error: Exception, doing: str, key: str) -> Exception:
         """What to raise in place of an error met while doing something to a key."""
         ...
+
+
+def is_transport(error: Exception) -> bool:
+    """Whether an error of Arrow's comes from reaching an object, not from what is in it.
+
+    The system's errors have a number, those of S3 name themselves; Arrow raises the same types,
+    without either, for a damaged archive or Parquet file.
+    """
+    if not isinstance(error, OSError):
+        return False
+    return error.errno is not None or "AWS Error" in str(error)

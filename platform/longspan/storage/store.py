@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from longspan.errors import UserError
 from longspan.storage.folder import Folder
-from longspan.storage.objects import Backend, ObjectInfo
+from longspan.storage.objects import Backend, ObjectInfo, is_transport
 from longspan.storage.patterns import Glob, is_glob
 
 S3 = "s3://"
@@ -73,7 +73,7 @@ class Store:
 
     def read_bytes(self, path: str, offset: int | None = None, length: int | None = None) -> bytes:
         """An object's content, or `length` bytes of it from `offset` on (fewer at the end)."""
-        with self._reading(path), self.open(path) as file:
+        with self.reading(path), self.open(path) as file:
             if offset is None and length is None:
                 return file.readall()
             offset = offset or 0
@@ -83,8 +83,17 @@ class Store:
     def open(self, path: str) -> pa.NativeFile:
         """An object for reading at random positions."""
         backend, key = self._locate(path)
-        with self._reading(path):
+        with self.reading(path):
             return backend.filesystem.open_input_file(backend.filesystem_path(key))
+
+    def reading(self, path: str) -> AbstractContextManager[None]:
+        """A context in which errors of reaching the object become UserErrors.
+
+        Errors that come from what is in the object pass unchanged; an object that is not there is
+        a FileNotFoundError.
+        """
+        backend, key = self._locate(path)
+        return self._explaining(backend, "read", key)
 
     def write_bytes(self, path: str, data: bytes | pa.Buffer) -> None:
         """Write an object; readers see all of it or what was there before."""
@@ -212,15 +221,13 @@ class Store:
         with self._explaining(backend, "read", key):
             return source.read(CHUNK)
 
-    def _reading(self, path: str) -> AbstractContextManager[None]:
-        backend, key = self._locate(path)
-        return self._explaining(backend, "read", key)
-
     @contextmanager
     def _explaining(self, backend: Backend, doing: str, key: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            if not is_transport(error):
+                raise
             raise backend.explain(error, doing, key) from error
 
 

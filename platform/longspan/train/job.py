@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order
 from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
-from longspan.storage.store import Store
+from longspan.storage import Store
+
+if TYPE_CHECKING:
+    from longspan.corpus.stream import StreamPlan
 
 
 @dataclass(frozen=True)
@@ -23,8 +29,6 @@ class Job:
     store: Store
     manifests: tuple[SourceManifest, ...]
     """One per corpus, in the recipe's order."""
-    cache: str
-    """Local folder where a node keeps models it has fetched."""
     peak_flops: float | None = None
     """Peak floating-point operations per second of one worker's device, where known."""
 
@@ -38,11 +42,22 @@ class Job:
             seed=self.recipe.training.seed,
         )
 
+    def stream(self, first_update: int) -> StreamPlan:
+        """The rows from an update on."""
+        from longspan.corpus.stream import StreamPlan
+
+        return StreamPlan(self.store, self.manifests, self.order, first_update, self.recipe.packing.document_mask)
+
     @property
     def fingerprint(self) -> str:
         """Identity of the data and its order: runs continue only over the same one."""
         facts = [self.order.fingerprint, [manifest.fingerprint for manifest in self.manifests], self.recipe.packing.document_mask]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    @staticmethod
+    def cache_folder() -> Path:
+        """Where this node keeps models it has fetched."""
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longspan" / "models"
 
     @property
     def source_names(self) -> tuple[str, ...]:

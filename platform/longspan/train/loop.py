@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from longspan.corpus.batch import Batch
 from longspan.model.attention import choose
 from longspan.model.export import export_model
+from longspan.model.facts import read_facts
 from longspan.model.load import load_model, load_tokenizer
 from longspan.model.loss import CausalLMLoss
-from longspan.model.positions import using_positions
+from longspan.model.positions import using_positions, verify
 from longspan.model.source import local_model_dir
 from longspan.train.checkpoint import CheckpointFacts, open_sealed, seal
-from longspan.train.engine import Engine, EngineConfig, UpdateStats
+from longspan.train.engine import Engine, EngineConfig
 from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
 from longspan.train.job import Job
@@ -28,12 +28,14 @@ from longspan.train.schedule import CosineSchedule
 def train(job: Job, host: Host) -> None:
     """Train ``job`` to its end, from its latest checkpoint if it has one, and export the model."""
     torch.manual_seed(job.recipe.training.seed)
-    model_dir = local_model_dir(job.recipe.base_model, job.store, Path(job.cache))
-    recorder = Recorder(job, host)
+    model_dir = local_model_dir(job.recipe.base_model, job.store, job.cache_folder())
+    attention = choose(job.plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
+    engine = build_engine(job, model_dir, attention.implementation)
+    resumed = restore(engine, job, host)
+    recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
     try:
-        engine = build_engine(job, model_dir, recorder)
-        resumed = restore(engine, job, host)
-        recorder.started(engine.update_count, resumed)
+        recorder.note(f"attention: {attention.implementation} ({attention.reason})")
+        recorder.event("resumed" if resumed else "started", engine.update_count, workers=host.world_size)
         heldout = HeldOut(job, host.rank, host.world_size)
         if not resumed:
             measure_before(engine, job, heldout, recorder)
@@ -43,17 +45,14 @@ def train(job: Job, host: Host) -> None:
         recorder.close()
 
 
-def build_engine(job: Job, model_dir: Path, recorder: Recorder) -> Engine:
-    """The model with its new positions, verified, under DeepSpeed."""
-    plan = job.plan
-    choice = choose(plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
-    recorder.note(f"attention: {choice.implementation} ({choice.reason})")
-    config = engine_config(job)
-    model = load_model(
-        model_dir, plan.positions, plan.window, config.dtype, choice.implementation, plan.activation_checkpointing
-    )
+def build_engine(job: Job, model_dir: Path, attention: str) -> Engine:
+    """The model with its new positions, verified, under DeepSpeed and verified again."""
+    plan, config = job.plan, engine_config(job)
+    model = load_model(model_dir, plan.positions, plan.window, config.dtype, attention, plan.activation_checkpointing)
     model.train()
-    return Engine(CausalLMLoss(model, plan.loss_chunk), config)
+    engine = Engine(CausalLMLoss(model, plan.loss_chunk), config)
+    verify(engine.model, plan.positions)
+    return engine
 
 
 def engine_config(job: Job) -> EngineConfig:
@@ -99,7 +98,7 @@ def run_updates(engine: Engine, job: Job, host: Host, heldout: HeldOut, recorder
         began = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - began
-        stats = update(engine, batch)
+        stats = engine.update(batch)
         recorder.update(stats, batch.length, seconds=time.perf_counter() - began, waited=waited)
         done = engine.update_count
         last = done == job.plan.updates
@@ -109,11 +108,6 @@ def run_updates(engine: Engine, job: Job, host: Host, heldout: HeldOut, recorder
             save(engine, job, host, recorder)
 
 
-def update(engine: Engine, batch: Batch) -> UpdateStats:
-    """One update, with every rank at the same one (a rank that got other rows stops the run)."""
-    return engine.update(batch)
-
-
 def save(engine: Engine, job: Job, host: Host, recorder: Recorder) -> None:
     """Checkpoint: each rank writes and seals its part; the host keeps them together."""
     with tempfile.TemporaryDirectory(prefix="longspan-checkpoint-") as temporary:
@@ -121,7 +115,7 @@ def save(engine: Engine, job: Job, host: Host, recorder: Recorder) -> None:
         engine.save(folder)
         seal(folder, host.rank, checkpoint_facts(engine, job, host))
         host.save_checkpoint(folder, engine.update_count, {"update": engine.update_count})
-    recorder.checkpoint(engine.update_count)
+    recorder.event("checkpoint", engine.update_count)
 
 
 def checkpoint_facts(engine: Engine, job: Job, host: Host) -> CheckpointFacts:
@@ -131,12 +125,13 @@ def checkpoint_facts(engine: Engine, job: Job, host: Host) -> CheckpointFacts:
 
 def export(engine: Engine, job: Job, host: Host, model_dir: Path, recorder: Recorder) -> None:
     """Rank 0 writes the Hugging Face folder and puts it into the store; all ranks gather the weights."""
-    state = engine.state_dict()
-    if state is not None:
+    weights = engine.state_dict()
+    if weights is not None:
+        config = engine.model.model.config
         with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
-            tokenizer = load_tokenizer(Path(model_dir))
-            config = engine.model.model.config
-            export_model(state, tokenizer, config, Path(temporary), job.plan.positions, job.plan.window, torch.bfloat16)
-            job.store.upload(temporary, job.model_path)
-        recorder.exported(job.store.uri(job.model_path))
+            folder = Path(temporary) / "model"
+            tokenizer = load_tokenizer(model_dir)
+            export_model(weights, tokenizer, config, folder, job.plan.positions, job.plan.window, engine.config.dtype)
+            job.store.upload(folder, job.model_path)
+        recorder.event("exported", engine.update_count, model=job.store.uri(job.model_path))
     dist.barrier()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ray
+import ray.data
 import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
@@ -16,7 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from longspan.corpus.batch import Batch
-from longspan.corpus.stream import OrderedDataConfig, StreamPlan, batches, placeholder
+from longspan.corpus.stream import OrderedDataConfig, batches
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
 from longspan.train.checkpoint import checkpoint_name, update_of
@@ -47,8 +47,9 @@ def fit(job: Job, lines: Queue) -> None:
             checkpoint_config=CheckpointConfig(num_to_keep=job.recipe.training.keep_checkpoints),
             failure_config=FailureConfig(max_failures=0),
         ),
-        datasets={"train": lambda: placeholder(StreamPlan.of(job, first_update=saved_update(job)))},
-        dataset_config=OrderedDataConfig(),
+        # A placeholder: the stream itself depends on the number of workers and on the latest checkpoint.
+        datasets={"train": ray.data.range(1)},
+        dataset_config=OrderedDataConfig(lambda: job.stream(saved_update(job))),
     )
     trainer.fit()
 
@@ -75,7 +76,8 @@ class RayHost:
 
     def batches(self, first_update: int) -> Iterator[Batch]:
         """The rows that the stream hands to this rank."""
-        return batches(ray.train.get_dataset_shard("train"), first_update=first_update)
+        iterator = ray.train.get_dataset_shard("train")
+        return batches(iterator, self._job.stream(first_update), self.rank, self.world_size)
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:

@@ -1,17 +1,88 @@
-"""What the loop reports, from rank 0 alone: metrics records, and lines for the person watching."""
+"""What the loop reports, from rank 0 alone: one record each, to every tracker and the person watching."""
 
 from __future__ import annotations
 
-import statistics
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from longspan.model.facts import ModelFacts
 from longspan.observe.metrics import MetricsLog
-from longspan.observe.progress import Progress
+from longspan.observe.progress import Progress, StageTotal, Totals
 from longspan.observe.tensorboard import TensorBoard
 from longspan.observe.tracker import Composite
-from longspan.plan.flops import flops_per_token
+from longspan.plan.flops import flops_per_token, model_flops_utilization
 from longspan.train.engine import UpdateStats
 from longspan.train.heldout import HeldOutLoss
 from longspan.train.host import Host
 from longspan.train.job import Job
+
+
+class Recorder:
+    """Turns what happened into records; silent on every rank but 0."""
+
+    def __init__(self, job: Job, host: Host, facts: ModelFacts, first_update: int) -> None:
+        """``first_update``: updates done before this process began."""
+        self._job, self._host, self._facts = job, host, facts
+        self._speaks = host.rank == 0
+        self._trackers = Composite(self._make_trackers(first_update) if self._speaks else [])
+
+    def note(self, line: str) -> None:
+        """A line for the person watching, and nobody else."""
+        if self._speaks:
+            self._host.say(line)
+
+    def event(self, event: str, update: int, **details: Any) -> None:
+        """Something happened."""
+        self._log({"kind": "event", "event": event, "update": update, **details})
+
+    def update(self, stats: UpdateStats, length: int, seconds: float, waited: float) -> None:
+        """One optimizer update was done in ``seconds``, ``waited`` of them for rows."""
+        record: dict[str, Any] = {
+            "kind": "update",
+            "update": stats.update + 1,
+            "loss": stats.loss,
+            "learning_rate": stats.learning_rate,
+            "grad_norm": stats.grad_norm,
+            "tokens": stats.tokens,
+            "counted_tokens": stats.counted_tokens,
+            "tokens_per_second": stats.tokens / seconds,
+            "step_seconds": seconds,
+            "data_wait_seconds": waited,
+            "length": length,
+        }
+        if self._job.peak_flops:
+            flops = stats.tokens * flops_per_token(self._facts, length)
+            record["mfu"] = model_flops_utilization(flops, seconds, self._job.peak_flops, self._host.world_size)
+        for name, tokens in zip(self._job.source_names, stats.source_tokens, strict=True):
+            record[f"source_tokens.{name}"] = tokens
+        self._log(record)
+
+    def heldout(self, loss: HeldOutLoss, phase: str, update: int) -> None:
+        """Held-out loss was measured."""
+        self._log(loss.record(phase, update, self._job.source_names))
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._trackers.close()
+
+    def _log(self, record: Mapping[str, Any]) -> None:
+        self._trackers.log({**record, "time": time.time()})
+
+    def _make_trackers(self, first_update: int) -> list[Any]:
+        job = self._job
+        return [
+            Progress(self._totals(), say=self._host.say),
+            MetricsLog(job.store, job.metrics_path),
+            TensorBoard(job.store, f"{job.run_path}/tensorboard", first_update=first_update),
+            *self._host.trackers(),
+        ]
+
+    def _totals(self) -> Totals:
+        stages = self._job.plan.stages
+        return Totals(
+            tuple(
+                StageTotal(s.length, s.updates, s.rows_per_update * s.length, flops_per_token(self._facts, s.length))
+                for s in stages
+            )
+        )

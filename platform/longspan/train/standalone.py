@@ -17,7 +17,6 @@ import torch
 import torch.distributed as dist
 
 from longspan.corpus.batch import Batch
-from longspan.corpus.rows import RowReader
 from longspan.corpus.stream import local_batches
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
@@ -36,9 +35,7 @@ class LocalHost:
 
     def batches(self, first_update: int) -> Iterator[Batch]:
         """This rank's rows, read in its own process."""
-        reader = RowReader(self._job.store, self._job.manifests, self._job.order)
-        mask = self._job.recipe.packing.document_mask
-        return local_batches(reader, self._job.order, self.rank, self.world_size, first_update, mask)
+        return local_batches(self._job.stream(first_update), self.rank, self.world_size)
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
@@ -65,7 +62,7 @@ class LocalHost:
         return []
 
     def _folder(self) -> Path:
-        return Path(self._job.cache) / "checkpoints" / self._job.recipe.name
+        return self._job.cache_folder().parent / "checkpoints" / self._job.recipe.name
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,6 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 2
     os.environ.setdefault("RANK", "0")
+    os.environ.setdefault("LOCAL_RANK", "0")
     os.environ.setdefault("WORLD_SIZE", "1")
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29500")

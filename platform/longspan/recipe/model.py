@@ -1,0 +1,135 @@
+"""The base model and its tokenizer, looked at before anything starts: small files only, no weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longspan.errors import UserError
+from longspan.model.facts import ModelFacts, facts_from_config
+from longspan.recipe.sources import local_path
+
+if TYPE_CHECKING:
+    from longspan.recipe.schema import Architecture, Recipe
+    from longspan.storage import Store
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model's shape, and whether its files were seen or the recipe's word was taken."""
+
+    facts: ModelFacts
+    seen: bool
+
+
+def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
+    """The base model's facts, from its config.json, or from the recipe's ``architecture`` where that can't be reached.
+
+    Raises:
+        UserError: there is no such model and no ``architecture``, it is not a causal language model,
+            ``architecture`` says something else, or the tokenizer doesn't belong to it.
+    """
+    config = _read_json(recipe.base_model, "config.json", store)
+    if config is None:
+        if recipe.architecture is None:
+            raise UserError(_no_model(recipe.base_model, store))
+        return BaseModel(_facts_of(recipe.architecture), seen=False)
+    facts = facts_from_config(config)
+    if recipe.architecture is not None:
+        _must_match(recipe.architecture, facts)
+    _check_tokenizer(recipe, facts, store)
+    return BaseModel(facts, seen=True)
+
+
+def resolve(base_model: str, store: Store) -> str:
+    """``base_model`` so that any process of the cluster finds it: absolute where it is a local folder."""
+    folder = Path(local_path(base_model))
+    if "://" not in base_model and folder.is_dir():
+        return str(folder)
+    return store.uri(base_model) if store.exists(f"{base_model}/config.json") else base_model
+
+
+def _read_json(model: str, name: str, store: Store) -> dict[str, Any] | None:
+    text = _read(model, name, store)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"base_model: {name} of {model!r} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"base_model: {name} of {model!r} is not a JSON object")
+    return value
+
+
+def _read(model: str, name: str, store: Store) -> bytes | None:
+    """A small file of a model: local folder, then store, then hub; None where there is none."""
+    place = resolve(model, store)
+    if place != model or "://" in model or Path(model).is_absolute():
+        path = f"{place}/{name}"
+        return store.read_bytes(path) if store.exists(path) else None
+    return _from_hub(model, name)
+
+
+def _from_hub(model: str, name: str) -> bytes | None:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(model, name)).read_bytes()
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError):
+        return None
+
+
+def _no_model(model: str, store: Store) -> str:
+    return (
+        f"base_model: there is no model {model!r}: not a folder ({local_path(model)}), not in the store "
+        f"({store.uri(model)}), and the hub does not give it (or can't be reached); give a folder with a config.json"
+    )
+
+
+def _facts_of(a: Architecture) -> ModelFacts:
+    rope = (("rope_theta", a.rope_base), ("rope_type", "default"))
+    return ModelFacts(**a.model_dump(), tied=False, model_type="llama", rope=rope)
+
+
+def _must_match(stated: Architecture, facts: ModelFacts) -> None:
+    for key, value in stated.model_dump().items():
+        found = getattr(facts, key)
+        if found != value:
+            raise UserError(f"architecture.{key}: the recipe says {value:,}, the model's config.json {found:,}")
+
+
+def _check_tokenizer(recipe: Recipe, facts: ModelFacts, store: Store) -> None:
+    """Ids within the model's vocabulary, and the separator a token of it."""
+    name = recipe.tokenizer or recipe.base_model
+    key = "tokenizer" if recipe.tokenizer else "base_model"
+    described = _read_json(name, "tokenizer.json", store)
+    if described is None:
+        raise UserError(f"{key}: there is no tokenizer.json in {name!r}; save the tokenizer in the fast format")
+    tokens = _tokens(described)
+    if not tokens:
+        raise UserError(f"{key}: tokenizer.json of {name!r} has no vocabulary")
+    largest = max(tokens.values())
+    if largest >= facts.vocab:
+        raise UserError(
+            f"{key}: the tokenizer of {name!r} doesn't belong to the model: it has ids up to {largest:,}, "
+            f"the model knows {facts.vocab:,}"
+        )
+    if len(tokens) < 0.9 * facts.vocab:
+        raise UserError(
+            f"{key}: the tokenizer of {name!r} doesn't belong to the model: it has {len(tokens):,} tokens, "
+            f"the model {facts.vocab:,}"
+        )
+    if recipe.document_separator is not None and recipe.document_separator not in tokens:
+        raise UserError(f"document_separator: {recipe.document_separator!r} is no token of the tokenizer of {name!r}")
+
+
+def _tokens(described: dict[str, Any]) -> dict[str, int]:
+    vocabulary = described.get("model", {}).get("vocab", {})
+    if isinstance(vocabulary, list):
+        vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
+    added = {token["content"]: token["id"] for token in described.get("added_tokens", [])}
+    return {**vocabulary, **added}
