@@ -141,7 +141,13 @@ def _launch(head: Head, taken: set[int]) -> None:
         *shlex.split(os.environ.get("HEAD_ARGS", "")),
     ]
     name, value = processes.mark(ROOT, "ray")
-    environment = {**os.environ, **head.variables(), name: value}
+    environment = {
+        **os.environ,
+        **head.variables(),
+        "DASHBOARD_METRIC_PORT": str(choose_port(44227, "DASHBOARD_METRIC_PORT", taken)),
+        "AUTOSCALER_METRIC_PORT": str(choose_port(44217, "AUTOSCALER_METRIC_PORT", taken)),
+        name: value,
+    }
     del environment["RAY_ADDRESS"], environment["RAY_API_SERVER_ADDRESS"]
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with LOG.open("w") as log:
@@ -211,7 +217,8 @@ def main(arguments: list[str]) -> int:
     try:
         commands[arguments[0]](*arguments[1:])
     except Trouble as trouble:
-        print(f'\nFAILED in step "head": {trouble}', file=sys.stderr)
+        step = "quickstart" if arguments[0] == "idle" else "head"
+        print(f'\nFAILED in step "{step}": {trouble}', file=sys.stderr)
         return 1
     return 0
 

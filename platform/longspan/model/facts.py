@@ -63,7 +63,7 @@ class ModelFacts:
 
     @property
     def matmul_parameters(self) -> int:
-        """Those that multiply every token: the output head does, an input embedding is looked up."""
+        """Those that multiply every token: the output head does, input embeddings are looked up."""
         return self.non_embedding_parameters + self.vocab * self.hidden
 
     @property

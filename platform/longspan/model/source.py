@@ -72,13 +72,14 @@ def _from_store(base_model: str, store: Store, cache_dir: Path) -> Path:
     if not address.startswith("s3://"):
         return Path(address)
     objects = store.list(base_model.rstrip("/") + "/")
+    if not objects:
+        raise UserError(f"base_model: there is no model at {address}: nothing is below it")
     _require_safetensors([item.path for item in objects], base_model)
     target = cache_dir / _fingerprint(address, objects)
     if target.is_dir():
         return target
     cache_dir.mkdir(parents=True, exist_ok=True)
-    # Workers of one node may fetch at the same time: each to a folder of its own, the first one
-    # wins.
+    # Workers of one node may fetch at the same time, each to its own folder: the first one wins.
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache_dir))
     try:
         store.download(base_model, partial)
@@ -135,7 +136,7 @@ def require_whole(folder: Path, base_model: str) -> None:
     _require_safetensors(names, base_model)
     weights = {name for name in names if name.endswith(".safetensors")}
     if INDEX in names:
-        weights = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        weights = _indexed(folder / INDEX, base_model)
         missing = sorted(weights - set(names))
         if missing:
             raise UserError(
@@ -145,6 +146,13 @@ def require_whole(folder: Path, base_model: str) -> None:
         _require_readable(folder / name, base_model)
 
 
+def _indexed(path: Path, base_model: str) -> set[str]:
+    try:
+        return set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError) as error:
+        raise UserError(f"base_model: {base_model!r}: {INDEX} is damaged: {error}") from None
+
+
 def _require_safetensors(names: Sequence[str], base_model: str) -> None:
     if any(name.endswith(".safetensors") for name in names):
         return
@@ -152,8 +160,7 @@ def _require_safetensors(names: Sequence[str], base_model: str) -> None:
     if pickles:
         raise UserError(
             f"base_model: {base_model!r} has its weights in {pickles[0]} only, a pickle, which can "
-            "run code "
-            "when it is read; convert it to safetensors (save_pretrained writes them)"
+            "run code when it is read; convert it to safetensors (save_pretrained writes them)"
         )
     raise UserError(f"base_model: {base_model!r} holds no .safetensors file")
 

@@ -82,7 +82,7 @@ def legend_above(figure: Figure, axes: Axes) -> None:
         handles,
         labels,
         loc="upper left",
-        bbox_to_anchor=(0.12, 0.872),
+        bbox_to_anchor=(0.135, 0.872),
         ncols=2,
         frameon=False,
         borderpad=0,
@@ -90,10 +90,11 @@ def legend_above(figure: Figure, axes: Axes) -> None:
         columnspacing=2.0,
     )
     top = 0.855 - 0.049 * rows
-    figure.subplots_adjust(left=0.125, right=0.96, bottom=0.112, top=top, hspace=0.16)
+    figure.subplots_adjust(left=0.14, right=0.96, bottom=0.112, top=top, hspace=0.16)
     for panel in figure.axes:
         middle = (panel.get_position().y0 + panel.get_position().y1) / 2
-        panel.yaxis.set_label_coords(0.032, middle, transform=figure.transFigure)
+        panel.yaxis.set_label_coords(0.01, middle, transform=figure.transFigure)
+        panel.yaxis.label.set_verticalalignment("top")
 
 
 def rendered(figure: Figure, kind: str) -> bytes:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, facts_from_config
@@ -18,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model's shape, and whether its files were seen or the recipe's word was taken."""
+    """A base model's shape."""
 
     facts: ModelFacts
-    seen: bool
+    unseen: str | None = None
+    """Why its files could not be looked at, where the recipe's word was taken for its shape."""
 
 
 def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
@@ -31,16 +35,22 @@ def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
         UserError: there is no such model and no ``architecture``, it is not a causal language model,
             ``architecture`` says something else, or the tokenizer doesn't belong to it.
     """
-    config = _read_json(recipe.base_model, "config.json", store)
-    if config is None:
+    try:
+        config = _read_json(recipe.base_model, "config.json", store)
+    except UserError as error:
         if recipe.architecture is None:
-            raise UserError(_no_model(recipe.base_model, store))
-        return BaseModel(_facts_of(recipe.architecture), seen=False)
+            raise
+        return BaseModel(_facts_of(recipe.architecture), unseen=str(error))
+    if config is None:
+        missing = _no_model(recipe.base_model, store)
+        if recipe.architecture is None:
+            raise UserError(missing)
+        return BaseModel(_facts_of(recipe.architecture), unseen=missing)
     facts = facts_from_config(config)
     if recipe.architecture is not None:
         _must_match(recipe.architecture, facts)
     _check_tokenizer(recipe, facts, store)
-    return BaseModel(facts, seen=True)
+    return BaseModel(facts)
 
 
 def resolve(base_model: str, store: Store) -> str:
@@ -75,9 +85,14 @@ def _read(model: str, name: str, store: Store) -> bytes | None:
 
 def _from_hub(model: str, name: str) -> bytes | None:
     import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model):
+        return None
     try:
+        if not constants.is_offline_mode():
+            # The hub's client would try a host that has no address for half a minute.
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
         return Path(huggingface_hub.hf_hub_download(model, name)).read_bytes()
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError):
         return None

@@ -33,8 +33,8 @@ def check(recipe: Recipe) -> None:
     store = open_store(recipe)
     require_runnable(recipe)
     model = look_at_model(recipe, store)
-    if not model.seen:
-        raise UserError(f"base_model: {recipe.base_model!r} can't be reached; only its plan can be made from 'architecture'")
+    if model.unseen:
+        raise UserError(model.unseen)
     find_objects(recipe, store)
     derive(recipe, model.facts, this_machines_device(recipe.workers.gpus_per_worker))
 
@@ -56,8 +56,8 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     model = look_at_model(recipe, store)
     device = this_machines_device(recipe.workers.gpus_per_worker)
     plan = derive(recipe, model.facts, device)
-    if not model.seen:
-        problems.append(f"base_model: {recipe.base_model!r} can't be reached; its shape is the recipe's 'architecture'")
+    if model.unseen:
+        problems.append(f"{model.unseen} (the plan takes its shape from 'architecture')")
     sources = _known_sources(recipe, store, problems)
     try:
         require_runnable(recipe)
@@ -75,6 +75,8 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     require_runnable(recipe)
     store.preflight()
     model = look_at_model(recipe, store)
+    if model.unseen:
+        raise UserError(model.unseen)
     find_objects(recipe, store)
     plan = derive(recipe, model.facts, device)
     tokenizer = local_model_dir(resolve(recipe.tokenizer or recipe.base_model, store), store, Job.cache_folder())

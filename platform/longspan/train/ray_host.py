@@ -54,14 +54,20 @@ def fit(job: Job, lines: Queue) -> None:
     trainer.fit()
 
 
-def saved_update(job: Job) -> int:
-    """Updates done at the run's latest checkpoint, as Ray Train registered it; 0 in a new run."""
+def saved_checkpoint(job: Job) -> str | None:
+    """Path in the store of the run's latest checkpoint, as Ray Train registered it; None in a new run."""
     filesystem, path = job.store.filesystem_and_path(job.run_path)
     try:
         checkpoint = ray.train.Result.from_path(path, storage_filesystem=filesystem).checkpoint
     except RuntimeError:
-        return 0
-    return update_of(Path(checkpoint.path).name) if checkpoint else 0
+        return None
+    return f"{job.run_path}/{Path(checkpoint.path).name}" if checkpoint else None
+
+
+def saved_update(job: Job) -> int:
+    """Updates done at the run's latest checkpoint."""
+    path = saved_checkpoint(job)
+    return update_of(Path(path).name) if path else 0
 
 
 class RayHost:

@@ -1,0 +1,63 @@
+"""The Ray cluster under a job: connecting to it, what its workers compute on, lines back from them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+from ray.util.queue import Empty, Queue
+
+import longspan
+from longspan.recipe.device import Device, this_machines_device
+
+if TYPE_CHECKING:
+    from longspan.recipe.schema import Recipe
+
+
+@contextmanager
+def connected() -> Iterator[Queue]:
+    """Connect to the cluster (a local one is started where there is none) with this code on every node.
+
+    Yields a queue: lines that workers put there are printed at once, without Ray's prefixes.
+    """
+    package = Path(longspan.__file__).parent
+    ray.init(
+        runtime_env={"py_modules": [str(package)], "env_vars": {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}},
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    lines = Queue(actor_options={"num_cpus": 0})
+    stop = threading.Event()
+    printer = threading.Thread(target=_print_lines, args=(lines, stop), daemon=True)
+    printer.start()
+    try:
+        yield lines
+    finally:
+        stop.set()
+        printer.join(timeout=5)
+        ray.shutdown()
+
+
+def _print_lines(lines: Queue, stop: threading.Event) -> None:
+    while True:
+        try:
+            print(lines.get(timeout=0.5), flush=True)
+        except Empty:
+            if stop.is_set():
+                return
+        except ray.exceptions.RayError:
+            return
+
+
+def cluster_device(recipe: Recipe) -> Device:
+    """What the recipe's workers will compute on: a GPU of the cluster, asked for by name, or its CPUs."""
+    asked = recipe.workers.gpus_per_worker
+    if asked == 0 or not ray.cluster_resources().get("GPU"):
+        return this_machines_device(0)
+    return ray.get(ray.remote(num_gpus=asked or 1)(this_machines_device).remote(asked))

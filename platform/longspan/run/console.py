@@ -1,0 +1,64 @@
+"""What a driver prints, and its exit status: 0 done, 1 failed, 2 the user's to mend, 130 interrupted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from longspan.errors import UserError
+
+if TYPE_CHECKING:
+    from longspan.recipe.schema import Recipe
+
+
+def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Run a driver; the user's own mistakes become one clear message instead of a traceback."""
+    try:
+        return main(arguments)
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        mistake = user_error_in(error)
+        if mistake is None:
+            raise
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+
+
+def user_error_in(error: BaseException) -> UserError | None:
+    """The :class:`UserError` that ``error`` is, wraps or was caused by; Ray wraps what its workers raise."""
+    seen: set[int] = set()
+    queue: list[BaseException] = [error]
+    while queue:
+        current = queue.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, UserError):
+            return current
+        linked = [current.__cause__, current.__context__, getattr(current, "cause", None)]
+        linked += list(getattr(current, "worker_failures", {}).values())
+        queue += [link for link in linked if isinstance(link, BaseException)]
+    return None
+
+
+def print_validation(recipe: Recipe) -> int:
+    """Say that a recipe is good; problems are raised."""
+    from longspan.train.prepare import check
+
+    check(recipe)
+    print(f"{recipe.name}: the recipe is valid, its model, tokenizer and {len(recipe.corpora)} sources are there")
+    return 0
+
+
+def print_plan(recipe: Recipe) -> int:
+    """Print the plan, then what stands in the way of running it; status 2 if anything does."""
+    from longspan.train.prepare import plan_text
+
+    text, problems = plan_text(recipe)
+    print(text)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 2 if problems else 0

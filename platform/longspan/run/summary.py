@@ -1,0 +1,47 @@
+"""The end of a run: plots into the store, and what the user wants to know, printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from longspan.observe.figures import PlotTitle
+from longspan.observe.metrics import read_metrics
+from longspan.observe.plots import write_plots
+
+if TYPE_CHECKING:
+    from longspan.train.job import Job
+
+
+def print_summary(job: Job) -> None:
+    """Draw the plots and say what came out, where it is, and what to type next."""
+    from longspan.train.ray_host import saved_checkpoint
+
+    records = read_metrics(job.store, job.metrics_path)
+    uri = job.store.uri
+    print()
+    for line in heldout_lines(records):
+        print(line)
+    print(f"Checkpoint:      {uri(saved_checkpoint(job))}")
+    print(f"Exported model:  {uri(job.model_path)}   (window {job.plan.window:,}, RoPE base {job.plan.positions.base:,.0f})")
+    print(f"Metrics:         {uri(job.metrics_path)}   (TensorBoard: {uri(job.run_path + '/tensorboard')})")
+    title = PlotTitle(job.recipe.name, job.plan.window, job.plan.positions.base)
+    for address in write_plots(job.store, f"{job.run_path}/plots", records, title).values():
+        if address.endswith(".png"):
+            print(f"Plot:            {address}")
+    print()
+    print(f"Next:  vllm serve {uri(job.model_path)} --max-model-len {min(job.plan.window, 8192)}")
+
+
+def heldout_lines(records: list[dict[str, Any]]) -> list[str]:
+    """Held-out loss before and after, in all and by source."""
+    losses = {record["phase"]: record for record in records if record["kind"] == "heldout"}
+    before, after = losses.get("start"), losses.get("end")
+    if before is None or after is None:
+        return ["Held-out loss: not measured at both ends"]
+    lines = [f"Held-out loss:   {before['loss']:.4f} -> {after['loss']:.4f}"]
+    if "original" in losses:
+        lines[0] += f"   ({losses['original']['loss']:.4f} for the base model as it came)"
+    for key, value in before.items():
+        if key.startswith("loss."):
+            lines.append(f"  {key.removeprefix('loss.'):<14} {value:.4f} -> {after[key]:.4f}")
+    return lines

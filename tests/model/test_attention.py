@@ -1,0 +1,166 @@
+"""Documents packed into one row see nothing of each other, whatever the attention implementation."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+
+from longspan.errors import UserError
+from longspan.model.attention import choose
+from longspan.model.load import load_model
+from longspan.model.loss import CausalLMLoss
+from longspan.model.positions import Positions
+
+ABF = Positions("abf", 500_000.0, 2.0, 256)
+TOLERANCE = 1e-4
+LENGTHS = (17, 1, 46)
+VOCAB = 512
+
+
+def load(path: Path, attention: str) -> PreTrainedModel:
+    return load_model(path, ABF, 512, torch.float32, attention, False).eval()
+
+
+def documents(seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, VOCAB, (length,), generator=generator) for length in LENGTHS]
+
+
+def packed(pieces: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """One row [1, S] and its positions, which restart at 0 with every document."""
+    positions = torch.cat([torch.arange(len(piece)) for piece in pieces])
+    return torch.cat(pieces)[None], positions[None]
+
+
+def alone(model: Any, pieces: list[Tensor]) -> Tensor:
+    """Logits [S, V] of each document in a row of its own."""
+    return torch.cat([model(piece[None]).logits[0] for piece in pieces])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("count", [2, 3])
+@torch.no_grad()
+def test_packed_documents_have_the_logits_they_have_alone(
+    tiny: Path, attention: str, count: int
+) -> None:
+    model, pieces = load(tiny, attention), documents()[-count:]
+    tokens, positions = packed(pieces)
+    logits = model(tokens, position_ids=positions).logits[0]
+    torch.testing.assert_close(logits, alone(model, pieces), atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@torch.no_grad()
+def test_without_the_mask_documents_see_each_other(tiny: Path, attention: str) -> None:
+    model, pieces = load(tiny, attention), documents()
+    tokens, restarting = packed(pieces)
+    separate = alone(model, pieces)
+    running = torch.arange(tokens.shape[1])[None]
+    for positions, mask in ((running, None), (restarting, torch.ones_like(tokens))):
+        logits = model(tokens, position_ids=positions, attention_mask=mask).logits[0]
+        first = len(pieces[0])
+        torch.testing.assert_close(logits[:first], separate[:first], atol=TOLERANCE, rtol=0)
+        assert (logits[first:] - separate[first:]).abs().max() > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flash_by_hand"])
+def test_the_loss_of_a_packed_batch_is_that_of_its_documents(
+    tiny: Path, attention: str, flash_by_hand: list[int]
+) -> None:
+    model = CausalLMLoss(load(tiny, attention), 16)
+    rows = [documents(seed) for seed in (0, 1)]
+    tokens, positions = (torch.cat(part) for part in zip(*map(packed, rows), strict=True))
+    labels = tokens.roll(-1, dims=1)
+    labels[:, torch.tensor(LENGTHS).cumsum(0) - 1] = -100
+    losses = model.token_losses(tokens, positions, labels)
+    edges = torch.tensor([0, *LENGTHS]).cumsum(0)
+    for row, pieces in enumerate(rows):
+        for piece, first, last in zip(pieces, edges, edges[1:], strict=False):
+            own = torch.cat([piece[1:], torch.tensor([-100])])[None]
+            expected = model.token_losses(piece[None], torch.arange(len(piece))[None], own)
+            torch.testing.assert_close(
+                losses[row, first:last], expected[0], atol=TOLERANCE, rtol=0
+            )
+    if attention == "flash_by_hand":
+        assert max(flash_by_hand) == max(LENGTHS), "the longest sequence is a document, not a row"
+
+
+@pytest.mark.parametrize("positions_restart", [True, False])
+def test_flash_attention_is_told_where_rows_and_documents_begin(
+    tiny: Path, flash_by_hand: list[int], positions_restart: bool
+) -> None:
+    """Two rows: FlashAttention left to itself would find the documents of a single row only."""
+    by_mask = CausalLMLoss(load(tiny, "sdpa"), 16)
+    by_boundaries = CausalLMLoss(load(tiny, "flash_by_hand"), 16)
+    tokens, positions = (p.repeat(2, 1) for p in packed(documents()))
+    if not positions_restart:
+        positions = torch.arange(tokens.shape[1]).repeat(2, 1)
+    labels = tokens.roll(-1, dims=1)
+    for wrapped in (by_mask, by_boundaries):
+        wrapped.train()(tokens, positions, labels).backward()
+    expected = dict(by_mask.named_parameters())
+    for name, parameter in by_boundaries.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name].grad, msg=name)
+
+
+@pytest.fixture
+def flash_by_hand() -> Iterator[list[int]]:
+    """A plain implementation of what FlashAttention's kernel does with the boundaries it is given.
+
+    Yields the longest sequence that each call was given.
+    """
+    longest: list[int] = []
+
+    def attend(
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        scaling: float,
+        cu_seq_lens_q: Tensor,
+        cu_seq_lens_k: Tensor,
+        max_length_q: int,
+        max_length_k: int,
+        **_: Any,
+    ) -> tuple[Tensor, None]:
+        assert attention_mask is None
+        assert torch.equal(cu_seq_lens_q, cu_seq_lens_k) and max_length_q == max_length_k
+        assert cu_seq_lens_q.dtype == torch.int32
+        longest.append(max_length_q)
+        rows, heads, length, size = query.shape
+        flat = [t.transpose(0, 1).flatten(1, 2)[None] for t in (query, key, value)]
+        sequences = [
+            torch.nn.functional.scaled_dot_product_attention(
+                *(t[:, :, first:last] for t in flat),
+                is_causal=True,
+                scale=scaling,
+                enable_gqa=True,
+            )
+            for first, last in zip(cu_seq_lens_q, cu_seq_lens_q[1:], strict=False)
+        ]
+        joined = torch.cat(sequences, dim=2)[0]
+        return joined.view(heads, rows, length, size).permute(1, 2, 0, 3), None
+
+    AttentionInterface.register("flash_by_hand", attend)
+    AttentionMaskInterface.register("flash_by_hand", lambda *_, **__: None)
+    yield longest
+
+
+def test_the_choice_without_a_gpu_is_sdpa_and_says_why() -> None:
+    choice = choose("auto", "cpu")
+    assert choice.implementation == "sdpa"
+    assert "CUDA" in choice.reason
+    assert choose("eager", "cpu").implementation == "eager"
+
+
+def test_an_attention_that_cannot_be_had_is_one_message() -> None:
+    with pytest.raises(UserError, match=r"training.attention: flash_attention_2 .* CUDA device"):
+        choose("flash_attention_2", "cpu")
+    with pytest.raises(UserError, match=r"training.attention: 'flash' is not one of auto, flash"):
+        choose("flash", "cuda")
