@@ -29,8 +29,7 @@ def start() -> None:
     if processes.marked(ROOT, "s3"):
         print("s3: running already")
     else:
-        endpoint = _launch(_keys())
-        _wait(endpoint)
+        _wait(_launch(_keys()))
     uploaded = _fill(_variables())
     print(f"s3: bucket {BUCKET} at {_variables()['AWS_ENDPOINT_URL']}, {uploaded} files uploaded")
     print(
@@ -47,6 +46,11 @@ def stop() -> None:
     """Ends the server; its data stays."""
     if processes.end(ROOT, "s3"):
         print("s3: stopped")
+    if (STATE / "ports.json").exists():
+        for port in json.loads((STATE / "ports.json").read_text()).values():
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
+        (STATE / "ports.json").unlink()
 
 
 def _keys() -> dict[str, str]:
@@ -63,7 +67,7 @@ def _keys() -> dict[str, str]:
     return {"AWS_ACCESS_KEY_ID": key["accessKey"], "AWS_SECRET_ACCESS_KEY": key["secretKey"]}
 
 
-def _launch(keys: dict[str, str]) -> str:
+def _launch(keys: dict[str, str]) -> subprocess.Popen[bytes]:
     taken: set[int] = set()
     names = {
         "s3.port": 8333,
@@ -79,6 +83,7 @@ def _launch(keys: dict[str, str]) -> str:
         name: choose_port(port, name.upper().replace(".", "_"), taken)
         for name, port in names.items()
     }
+    (STATE / "ports.json").write_text(json.dumps(ports))
     data = STATE / "data"
     data.mkdir(exist_ok=True)
     command = [
@@ -101,7 +106,7 @@ def _launch(keys: dict[str, str]) -> str:
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with LOG.open("w") as log:
         # A group of its own: Ctrl-C in the terminal is not for it.
-        subprocess.Popen(
+        server = subprocess.Popen(
             command,
             cwd=STATE,
             env={**os.environ, name: value},
@@ -115,14 +120,15 @@ def _launch(keys: dict[str, str]) -> str:
     (STATE / "runtime-env.json").write_text(json.dumps({"env_vars": variables}))
     exports = "".join(f"export {key}={value}\n" for key, value in variables.items())
     (STATE / "s3.env").write_text(exports)
-    return endpoint
+    return server
 
 
 def _variables() -> dict[str, str]:
     return json.loads((STATE / "runtime-env.json").read_text())["env_vars"]
 
 
-def _wait(endpoint: str, patience: float = 60.0) -> None:
+def _wait(server: subprocess.Popen[bytes], patience: float = 60.0) -> None:
+    endpoint = _variables()["AWS_ENDPOINT_URL"]
     deadline = time.monotonic() + patience
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:
@@ -134,8 +140,8 @@ def _wait(endpoint: str, patience: float = 60.0) -> None:
                 return
         except OSError:
             pass
-        if time.monotonic() > deadline or not processes.marked(ROOT, "s3"):
-            processes.end(ROOT, "s3")
+        if time.monotonic() > deadline or server.poll() is not None:
+            server.kill()
             raise Trouble(f"the S3 server did not come up; see {LOG}")
         time.sleep(0.2)
 

@@ -49,27 +49,32 @@ def test_packed_documents_have_the_logits_they_have_alone(
 ) -> None:
     model, pieces = load(tiny, attention), documents()[-count:]
     tokens, positions = packed(pieces)
-    logits = model(tokens, position_ids=positions).logits[0]
+    logits = model(tokens, position_ids=positions, use_cache=False).logits[0]
     torch.testing.assert_close(logits, alone(model, pieces), atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @torch.no_grad()
-def test_without_the_mask_documents_see_each_other(tiny: Path, attention: str) -> None:
+def test_what_turns_the_document_mask_off(tiny: Path, attention: str) -> None:
     model, pieces = load(tiny, attention), documents()
     tokens, restarting = packed(pieces)
     separate = alone(model, pieces)
-    running = torch.arange(tokens.shape[1])[None]
-    for positions, mask in ((running, None), (restarting, torch.ones_like(tokens))):
-        logits = model(tokens, position_ids=positions, attention_mask=mask).logits[0]
+    ones = torch.ones_like(tokens)
+    ways = (
+        {"position_ids": torch.arange(tokens.shape[1])[None], "use_cache": False},
+        {"position_ids": restarting, "use_cache": False, "attention_mask": ones},
+        {"position_ids": restarting, "use_cache": True},
+    )
+    for way in ways:
+        logits = model(tokens, **way).logits[0]
         first = len(pieces[0])
         torch.testing.assert_close(logits[:first], separate[:first], atol=TOLERANCE, rtol=0)
         assert (logits[first:] - separate[first:]).abs().max() > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager", "flash_by_hand"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "varlen_by_hand"])
 def test_the_loss_of_a_packed_batch_is_that_of_its_documents(
-    tiny: Path, attention: str, flash_by_hand: list[int]
+    tiny: Path, attention: str, varlen_by_hand: list[int]
 ) -> None:
     model = CausalLMLoss(load(tiny, attention), 16)
     rows = [documents(seed) for seed in (0, 1)]
@@ -85,17 +90,17 @@ def test_the_loss_of_a_packed_batch_is_that_of_its_documents(
             torch.testing.assert_close(
                 losses[row, first:last], expected[0], atol=TOLERANCE, rtol=0
             )
-    if attention == "flash_by_hand":
-        assert max(flash_by_hand) == max(LENGTHS), "the longest sequence is a document, not a row"
+    if attention == "varlen_by_hand":
+        assert max(varlen_by_hand) == max(LENGTHS), "the longest sequence is a document, not a row"
 
 
 @pytest.mark.parametrize("positions_restart", [True, False])
 def test_flash_attention_is_told_where_rows_and_documents_begin(
-    tiny: Path, flash_by_hand: list[int], positions_restart: bool
+    tiny: Path, varlen_by_hand: list[int], positions_restart: bool
 ) -> None:
     """Two rows: FlashAttention left to itself would find the documents of a single row only."""
     by_mask = CausalLMLoss(load(tiny, "sdpa"), 16)
-    by_boundaries = CausalLMLoss(load(tiny, "flash_by_hand"), 16)
+    by_boundaries = CausalLMLoss(load(tiny, "varlen_by_hand"), 16)
     tokens, positions = (p.repeat(2, 1) for p in packed(documents()))
     if not positions_restart:
         positions = torch.arange(tokens.shape[1]).repeat(2, 1)
@@ -108,7 +113,7 @@ def test_flash_attention_is_told_where_rows_and_documents_begin(
 
 
 @pytest.fixture
-def flash_by_hand() -> Iterator[list[int]]:
+def varlen_by_hand() -> Iterator[list[int]]:
     """A plain implementation of what FlashAttention's kernel does with the boundaries it is given.
 
     Yields the longest sequence that each call was given.
@@ -147,8 +152,8 @@ def flash_by_hand() -> Iterator[list[int]]:
         joined = torch.cat(sequences, dim=2)[0]
         return joined.view(heads, rows, length, size).permute(1, 2, 0, 3), None
 
-    AttentionInterface.register("flash_by_hand", attend)
-    AttentionMaskInterface.register("flash_by_hand", lambda *_, **__: None)
+    AttentionInterface.register("varlen_by_hand", attend)
+    AttentionMaskInterface.register("varlen_by_hand", lambda *_, **__: None)
     yield longest
 
 

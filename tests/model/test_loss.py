@@ -162,9 +162,9 @@ def test_logits_in_bfloat16_are_summed_in_float32() -> None:
 def test_activation_checkpointing_changes_no_gradient(model: LlamaForCausalLM) -> None:
     wrapped = CausalLMLoss(model.train(), 8)
     expected = gradients(model, wrapped(*batch()))
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     calls: list[int] = []
-    model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+    model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     found = gradients(model, wrapped(*batch()))
     assert len(calls) == 2, "the layer was not recomputed"
     for name, gradient in expected.items():

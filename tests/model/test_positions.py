@@ -136,11 +136,7 @@ def from_keyword(path: Path) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**loaded, rope_theta=500_000.0))
 
 
-def from_pretrained(path: Path) -> LlamaForCausalLM:
-    return LlamaForCausalLM.from_pretrained(path, rope_theta=500_000.0)
-
-
-@pytest.mark.parametrize("build", [from_attribute, from_keyword, from_pretrained])
+@pytest.mark.parametrize("build", [from_attribute, from_keyword])
 def test_verify_fails_where_transformers_ignored_the_base(
     build: Callable[[Path], LlamaForCausalLM], tiny: Path
 ) -> None:

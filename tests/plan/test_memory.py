@@ -71,7 +71,8 @@ def test_checkpointing_keeps_each_layers_input_and_one_layer(llama2_7b):
     full = activation_bytes(llama2_7b, tokens, "bf16", checkpointing=False)
     less = activation_bytes(llama2_7b, tokens, "bf16", checkpointing=True)
     inputs = tokens * 32 * 4096 * 2
-    assert inputs < less < inputs + full / 31
+    one_layer = full / 32
+    assert inputs + 0.9 * one_layer < less < inputs + 1.2 * one_layer
 
 
 def test_a_chunk_bounds_the_logits(llama2_7b):
@@ -109,9 +110,7 @@ def test_the_smallest_stage_that_fits_is_chosen(llama2_7b, workers, gigabytes, s
 
 
 def test_a_stage_that_may_not_be_used_is_not_chosen(llama2_7b):
-    choice = choose_zero_stage(
-        llama2_7b, CHECKPOINTED, 8, "bf16", 640 * GIBI, stages=(1, 2, 3)
-    )
+    choice = choose_zero_stage(llama2_7b, CHECKPOINTED, 8, "bf16", 640 * GIBI, stages=(1, 2, 3))
     assert choice.stage == 1
 
 

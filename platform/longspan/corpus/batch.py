@@ -46,21 +46,31 @@ class Batch:
     """int64 [k]: global row numbers; -1 is a row of weight zero."""
 
 
-def collate(update: int, rows: Sequence[Row], num_rows: int, length: int, document_mask: bool) -> Batch:
-    """Stack the rows of an update and complete them to ``num_rows`` with rows of weight zero.
+def collate(
+    update: int, rows: Sequence[Row], num_rows: int, length: int, document_mask: bool
+) -> Batch:
+    """Stack the rows of an update and complete them to `num_rows` with rows of weight zero.
 
     With the document mask, positions restart at every piece, which attention turns into a
     block-diagonal mask, and the last token of a piece has no label. Without it the row is one text.
+
+    Args:
+        update: the update that all the rows are of.
+        rows: at most `num_rows` of them.
+        num_rows: k, the rows of the batch.
+        length: S, the tokens of each row.
+        document_mask: whether documents are kept apart.
     """
     assert len(rows) <= num_rows, f"{len(rows)} rows for a batch of {num_rows}"
-    assert all(row.update == update for row in rows), f"rows of updates {[row.update for row in rows]} in {update}"
+    updates = [row.update for row in rows]
+    assert all(found == update for found in updates), f"rows of updates {updates} in {update}"
     tokens = np.zeros((num_rows, length), np.int32)
     labels = np.full((num_rows, length), NOT_COUNTED, np.int32)
     positions = np.tile(np.arange(length, dtype=np.int32), (num_rows, 1))
     sources = np.zeros(num_rows, np.int32)
     indices = np.full(num_rows, -1, np.int64)
     for number, row in enumerate(rows):
-        assert row.tokens.shape == (length,), f"row {row.index} has {row.tokens.shape} tokens, not {length}"
+        assert row.tokens.shape == (length,), f"row {row.index}: {row.tokens.shape}, not {length}"
         tokens[number] = row.tokens
         labels[number, :-1] = row.tokens[1:]
         if document_mask:

@@ -32,22 +32,22 @@ def read(stream: pa.NativeFile, object_path: str, text_field: str) -> Iterator[s
 def _text(line: bytes, object_path: str, where: str, field: str) -> str | BadInput:
     try:
         row = json.loads(line.decode("utf-8"))
-        text = row[field]
-        # JSON can write half of a surrogate pair, which is no character.
-        if not text.isascii():
-            text.encode("utf-8")
     except UnicodeDecodeError as error:
         return undecodable(object_path, where, error)
-    except UnicodeEncodeError:
-        return BadInput(object_path, where, "not UTF-8", "half of a surrogate pair")
     except (ValueError, RecursionError) as error:
         return BadInput(object_path, where, "not JSON", str(error))
-    except KeyError:
-        return without_field(object_path, where, field, list(row))
-    except (TypeError, AttributeError):
-        if isinstance(row, dict):
-            return not_text(object_path, where, field, row[field])
+    if not isinstance(row, dict):
         return BadInput(object_path, where, "not a JSON object", f"it is a {type(row).__name__}")
+    if field not in row:
+        return without_field(object_path, where, field, list(row))
+    text = row[field]
+    if not isinstance(text, str):
+        return not_text(object_path, where, field, text)
+    if not text.isascii():
+        try:  # JSON can write half of a surrogate pair, which is no character.
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            return BadInput(object_path, where, "not UTF-8", "half of a surrogate pair")
     return text
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,32 +11,61 @@ import numpy as np
 from longspan.corpus.batch import Row
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order, RowPlan
-from longspan.corpus.shards import Block, read_block
+from longspan.corpus.shards import Block, BlockData, read_block
 from longspan.storage import Store
+
+READ_THREADS = 4
+"""Blocks of a window that are read at once: a store far away answers each only after a while."""
 
 
 @dataclass(frozen=True)
-class _Window:
-    """The documents of one window in their order of one epoch."""
+class _Pieces:
+    """Tokens and the documents they are of, side by side."""
 
     tokens: np.ndarray
     """int32 [tokens]."""
-    offsets: np.ndarray
-    """int64 [documents + 1]."""
+    starts: np.ndarray
+    """int64 [pieces]: where each piece begins; the first is 0."""
     documents: np.ndarray
-    """int64 [documents]: document numbers within the source."""
+    """int64 [pieces]: document numbers within the source."""
+    offsets: np.ndarray
+    """int64 [pieces]: the piece's first token, counted in its document."""
+
+    def cut(self, start: int, stop: int) -> _Pieces:
+        """Tokens [start, stop); the documents at both ends may be cut."""
+        first = int(np.searchsorted(self.starts, start, side="right")) - 1
+        last = int(np.searchsorted(self.starts, stop, side="left"))
+        begins = np.maximum(self.starts[first:last], start)
+        offsets = self.offsets[first:last] + begins - self.starts[first:last]
+        return _Pieces(
+            self.tokens[start:stop], begins - start, self.documents[first:last], offsets
+        )
+
+    def row(self, index: int, update: int, source: int) -> Row:
+        """As a row."""
+        starts = self.starts.astype(np.int32)
+        return Row(index, update, source, self.tokens, starts, self.documents, self.offsets)
 
 
 class RowReader:
-    """Reads rows; keeps the windows it read last, since neighbouring rows of a source share one."""
+    """Reads rows; keeps the window it read last of every source, where the source's next row is.
 
-    def __init__(self, store: Store, manifests: Sequence[SourceManifest], order: Order, windows: int | None = None) -> None:
-        """``windows``: how many windows to keep, two per source by default."""
+    Attributes:
+        blocks_read: how many blocks have been read so far.
+    """
+
+    def __init__(self, store: Store, manifests: Sequence[SourceManifest], order: Order) -> None:
+        """Nothing is read yet.
+
+        Args:
+            store: where the shards are.
+            manifests: the sources, as `order` numbers them.
+            order: the order of the rows.
+        """
         self._store, self._order = store, order
         self._blocks = [manifest.train for manifest in manifests]
-        self._first_document = [_first_documents(blocks) for blocks in self._blocks]
-        self._windows: OrderedDict[tuple[int, int, int], _Window] = OrderedDict()
-        self._kept = windows or 2 * len(self._blocks)
+        self._first_documents = [_first_documents(blocks) for blocks in self._blocks]
+        self._windows: dict[int, tuple[tuple[int, int], _Pieces]] = {}
         self.blocks_read = 0
 
     def read(self, plan: RowPlan) -> Row:
@@ -45,88 +74,97 @@ class RowReader:
         Raises:
             UserError: a shard is missing or corrupt (it is named).
         """
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-        filled = 0
-        for piece in self._order.pieces(plan.source, plan.start, plan.length):
-            window = self._window(plan.source, piece.epoch, piece.window)
-            parts.append(_cut(window, piece.start, piece.stop, filled))
-            filled += piece.stop - piece.start
-        assert filled == plan.length, f"row {plan.index}: {filled} of {plan.length} tokens"
-        tokens, starts, documents, offsets = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Row(plan.index, plan.update, plan.source, tokens, starts, documents, offsets)
+        pieces = [
+            self._window(plan.source, piece.epoch, piece.window).cut(piece.start, piece.stop)
+            for piece in self._order.pieces(plan.source, plan.start, plan.length)
+        ]
+        row = _joined(pieces).row(plan.index, plan.update, plan.source)
+        assert row.tokens.shape == (plan.length,), f"{plan}: {row.tokens.shape} tokens"
+        return row
 
-    def _window(self, source: int, epoch: int, number: int) -> _Window:
-        key = (source, epoch, number)
-        if key not in self._windows:
-            self._windows[key] = self._load(source, epoch, number)
-            if len(self._windows) > self._kept:
-                self._windows.popitem(last=False)
-        self._windows.move_to_end(key)
-        return self._windows[key]
+    def _window(self, source: int, epoch: int, number: int) -> _Pieces:
+        kept, window = self._windows.get(source, (None, None))
+        if window is None or kept != (epoch, number):
+            self._windows.pop(source, None)
+            window = self._load(source, epoch, number)
+            self._windows[source] = (epoch, number), window
+        return window
 
-    def _load(self, source: int, epoch: int, number: int) -> _Window:
-        blocks = self._order.window_blocks(source, epoch, number)
-        data = [read_block(self._store, self._blocks[source][block]) for block in blocks]
+    def _load(self, source: int, epoch: int, number: int) -> _Pieces:
+        """The documents of a window in their order of an epoch."""
+        numbers = self._order.window_blocks(source, epoch, number)
+        blocks = _read_blocks(self._store, [self._blocks[source][block] for block in numbers])
         self.blocks_read += len(blocks)
+        texts = [block.document(i) for block in blocks for i in range(block.documents)]
         documents = np.concatenate(
-            [self._first_document[source][block] + np.arange(part.documents) for block, part in zip(blocks, data, strict=True)]
+            [
+                self._first_documents[source][number] + np.arange(block.documents)
+                for number, block in zip(numbers, blocks, strict=True)
+            ]
         )
-        lengths = np.concatenate([np.diff(part.offsets) for part in data])
-        tokens = np.concatenate([part.tokens for part in data])
-        return _permuted(tokens, lengths, documents, self._order.document_order(source, epoch, number, len(lengths)))
+        order = self._order.document_order(source, epoch, number, len(texts))
+        return _whole([texts[i] for i in order.tolist()], documents[order])
 
 
 def heldout_rows(store: Store, manifest: SourceManifest, length: int, limit: int) -> list[Row]:
-    """Up to ``limit`` rows of held-out documents, in document order; the same ones in every run.
+    """Up to `limit` rows of held-out documents, in their order; the same ones in every run.
 
-    A source with fewer tokens gives fewer rows, but at least one: it repeats to fill it.
+    A source with fewer tokens gives fewer rows, but at least one: it repeats to fill that.
+
+    Args:
+        store: where the shards are.
+        manifest: the source; it has held-out documents.
+        length: tokens per row.
+        limit: at most so many rows.
+
+    Returns:
+        Rows numbered from 0, of update 0 and source 0.
+
+    Raises:
+        UserError: a shard is missing or corrupt (it is named).
     """
-    tokens: list[np.ndarray] = []
-    lengths: list[np.ndarray] = []
+    texts: list[np.ndarray] = []
     total = 0
     for block in manifest.heldout:
         if total >= limit * length:
             break
         data = read_block(store, block)
-        tokens.append(data.tokens)
-        lengths.append(np.diff(data.offsets))
+        texts += [data.document(i) for i in range(data.documents)]
         total += len(data.tokens)
-    count = sum(len(part) for part in lengths)
-    window = _permuted(np.concatenate(tokens), np.concatenate(lengths), np.arange(count), np.arange(count))
+    assert total, f"source {manifest.name} has no held-out documents"
+    pieces = _whole(texts, np.arange(len(texts)))
     if total < length:
-        return [_repeated(window, length)]
+        cuts = [pieces.cut(0, min(total, length - filled)) for filled in range(0, length, total)]
+        return [_joined(cuts).row(0, 0, 0)]
     rows = min(limit, total // length)
-    return [_row(i, *_cut(window, i * length, (i + 1) * length, 0)) for i in range(rows)]
+    return [pieces.cut(i * length, (i + 1) * length).row(i, 0, 0) for i in range(rows)]
 
 
-def _row(index: int, tokens: np.ndarray, starts: np.ndarray, documents: np.ndarray, offsets: np.ndarray) -> Row:
-    return Row(index, 0, 0, tokens, starts, documents, offsets)
+def _read_blocks(store: Store, blocks: Sequence[Block]) -> list[BlockData]:
+    with ThreadPoolExecutor(min(READ_THREADS, len(blocks))) as pool:
+        return list(pool.map(lambda block: read_block(store, block), blocks))
 
 
-def _repeated(window: _Window, length: int) -> Row:
-    total = len(window.tokens)
-    parts = [_cut(window, 0, min(total, length - filled), filled) for filled in range(0, length, total)]
-    return _row(0, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+def _whole(texts: Sequence[np.ndarray], documents: np.ndarray) -> _Pieces:
+    """Whole documents, one after another."""
+    lengths = np.array([len(text) for text in texts], np.int64)
+    starts = np.cumsum(lengths) - lengths
+    return _Pieces(np.concatenate(texts), starts, documents, np.zeros_like(starts))
 
 
-def _cut(window: _Window, start: int, stop: int, filled: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens [start, stop) of a window and its pieces (starts, documents, offsets), placed at ``filled`` in a row."""
-    first = int(np.searchsorted(window.offsets, start, side="right")) - 1
-    last = int(np.searchsorted(window.offsets, stop, side="left"))
-    begins = np.maximum(window.offsets[first:last], start)
-    starts = (begins - start + filled).astype(np.int32)
-    return window.tokens[start:stop], starts, window.documents[first:last], begins - window.offsets[first:last]
-
-
-def _permuted(tokens: np.ndarray, lengths: np.ndarray, documents: np.ndarray, order: np.ndarray) -> _Window:
-    """The documents in ``order``, one flat copy."""
-    begins = np.cumsum(lengths) - lengths
-    new_lengths = lengths[order]
-    offsets = np.concatenate([[0], np.cumsum(new_lengths)]).astype(np.int64)
-    source = np.repeat(begins[order] - offsets[:-1], new_lengths) + np.arange(len(tokens))
-    return _Window(tokens[source], offsets, documents[order])
+def _joined(parts: Sequence[_Pieces]) -> _Pieces:
+    """One after another."""
+    lengths = np.array([len(part.tokens) for part in parts], np.int64)
+    begins = (np.cumsum(lengths) - lengths).tolist()
+    return _Pieces(
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([part.starts + at for part, at in zip(parts, begins, strict=True)]),
+        np.concatenate([part.documents for part in parts]),
+        np.concatenate([part.offsets for part in parts]),
+    )
 
 
 def _first_documents(blocks: Sequence[Block]) -> np.ndarray:
+    """Number of each block's first document in its source, int64 [blocks]."""
     counts = np.array([block.documents for block in blocks], np.int64)
     return np.cumsum(counts) - counts

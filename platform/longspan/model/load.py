@@ -68,7 +68,7 @@ def load_model(
     _require_all_weights(report, path)
     verify(model, positions)
     if activation_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return model
 
 

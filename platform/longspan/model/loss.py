@@ -100,10 +100,9 @@ class CausalLMLoss(nn.Module):
             return token_losses(hidden, _head_of(self.model), labels, self.chunk)
 
     def _hidden(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        boundaries = {}
-        if "flash" in (self.model.config._attn_implementation or ""):
-            boundaries = _flash_boundaries(positions)
-        # No attention_mask: it would turn the document mask off.
+        by_mask = self.model.config._attn_implementation in _MASKED
+        boundaries = {} if by_mask else _flash_boundaries(positions)
+        # No attention_mask and no cache: either of them would turn the document mask off.
         output = _decoder_of(self.model)(
             input_ids=tokens, position_ids=positions, use_cache=False, **boundaries
         )
@@ -118,6 +117,10 @@ def _pieces(hidden: Tensor, labels: Tensor, chunk: int) -> list[tuple[Tensor, Te
 def _summed(lm_head: Head, hidden: Tensor, labels: Tensor) -> Tensor:
     logits = lm_head(hidden).float()
     return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+
+
+# Those that transformers builds a mask for, from the positions; any other is a FlashAttention.
+_MASKED = ("eager", "sdpa", "flex_attention")
 
 
 def _flash_boundaries(positions: Tensor) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def _why_none_fits(
         help_ = "more workers, or devices with more memory"
     elif not workload.activation_checkpointing:
         help_ = "activation checkpointing"
-    elif workload.loss_chunk is None and need.logits > need.activations:
+    elif workload.loss_chunk is None:
         help_ = "a loss chunk"
     elif workload.micro_batch > 1:
         help_ = "a smaller micro-batch"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -105,12 +106,13 @@ class Store:
         backend, key = self._locate(path)
         return backend.exists(key)
 
-    def list(self, pattern: str) -> list[ObjectInfo]:
+    def list(self, pattern: str, limit: int | None = None) -> list[ObjectInfo]:
         """Objects that a pattern names, sorted by path; none is no error.
 
         Args:
             pattern: an object, or a folder (which names everything below it), or a glob with `*`
                 and `?` (within one component of the path) and `**` (any number of components).
+            limit: stop after so many, whichever come first.
         """
         backend, root = self._locate(self._base(pattern))
         rest = pattern.removeprefix(self._base(pattern)).strip("/")
@@ -125,6 +127,7 @@ class Store:
         else:
             found = backend.walk(base)
         shown = self._shown(pattern, backend, base)
+        found = islice(found, limit)
         return sorted(replace(item, path=shown(item.path)) for item in found)
 
     def delete(self, path: str) -> None:

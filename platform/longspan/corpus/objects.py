@@ -1,0 +1,251 @@
+"""One raw object into token shards: read, encode, split, write, and a manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from longspan.corpus.bad_input import BadInput
+from longspan.corpus.manifest import ObjectManifest
+from longspan.corpus.shards import Block, write_shard
+from longspan.corpus.sources import SourceSpec, format_of, read
+from longspan.corpus.tokenizer import Tokenizer
+from longspan.errors import UserError
+from longspan.storage import ObjectInfo, Store
+
+FORMAT = 1
+BATCH_CHARACTERS = 2**20
+SHARD_BLOCKS = 16
+# The fast tokenizer is compared with the reference on excerpts of so many characters, from each of
+# the first documents and then one in so many characters. The reference is some 50 times slower, so
+# that a share of 1/500 costs a tenth.
+EXCERPT = 2048
+EXCERPT_EVERY = 500 * EXCERPT
+EXCERPTS_FIRST = 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides, besides an object's content, what it becomes.
+
+    Attributes:
+        tokenizer: hash of the tokenizer's files.
+        separator: the token that ends every document; None is the tokenizer's eos_token.
+        heldout_fraction: share of the documents that never enter training.
+        block_tokens: tokens per block.
+    """
+
+    tokenizer: str
+    separator: str | None
+    heldout_fraction: float
+    block_tokens: int
+
+    def key(self, spec: SourceSpec, info: ObjectInfo) -> str:
+        """Name of what one version of an object becomes with these settings."""
+        facts = [
+            FORMAT,
+            info.path,
+            info.version,
+            *format_of(info.path, spec),
+            spec.text_field,
+            spec.min_tokens,
+            *(self.tokenizer, self.separator, self.heldout_fraction, self.block_tokens),
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def object_folder(spec: SourceSpec, info: ObjectInfo, key: str) -> str:
+    """Folder of an object's shards, relative to the store's root."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", info.path.rsplit("/", 1)[-1])[:40]
+    return f"shards/{spec.name}/{name}-{key}"
+
+
+def object_manifest_path(folder: str) -> str:
+    """The manifest in an object's folder; written last, it says that the shards are whole."""
+    return f"{folder}/object.json"
+
+
+def heldout_score(text: str) -> float:
+    """A number in [0, 1) from a hash of a document's text; held out when below the fraction.
+
+    Copies of a document have the same score, so that they fall on the same side.
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
+
+
+class NotIdentical(Exception):
+    """The fast tokenizer gave other ids than the reference for an excerpt of this object."""
+
+
+def ingest_object(
+    store: Store,
+    spec: SourceSpec,
+    info: ObjectInfo,
+    settings: Settings,
+    tokenizer: Tokenizer,
+    bad_input: Literal["stop", "skip"],
+) -> ObjectManifest:
+    """Turn one raw object into shards below `object_folder`, and write its manifest.
+
+    Raises:
+        UserError: the object has bad input and `bad_input` is "stop"; or the store fails.
+    """
+    try:
+        manifest = _ingest(store, spec, info, settings, tokenizer, bad_input)
+    except NotIdentical:
+        # From the start, so that one object is encoded by one tokenizer.
+        reference = tokenizer.reference()
+        manifest = _ingest(store, spec, info, settings, reference, bad_input)
+    path = object_manifest_path(object_folder(spec, info, manifest.key))
+    store.write_bytes(path, json.dumps(manifest.to_json()).encode() + b"\n")
+    return manifest
+
+
+def _ingest(
+    store: Store,
+    spec: SourceSpec,
+    info: ObjectInfo,
+    settings: Settings,
+    tokenizer: Tokenizer,
+    bad_input: Literal["stop", "skip"],
+) -> ObjectManifest:
+    key = settings.key(spec, info)
+    folder = object_folder(spec, info, key)
+    train = _Split(store, f"{folder}/train", settings.block_tokens)
+    heldout = _Split(store, f"{folder}/heldout", settings.block_tokens)
+    skipped: Counter[str] = Counter()
+    bad: list[BadInput] = []
+    lengths = np.zeros(64, np.int64)
+    characters, lowest = 0, 1.0
+    excerpts = _Excerpts()
+    for texts in _batches(_good(read(store, info.path, spec), bad, bad_input, spec)):
+        if not tokenizer.verify(excerpts.of(texts)):
+            raise NotIdentical
+        documents = _encode(tokenizer, texts)
+        added = len(tokenizer.prefix) + 1
+        for text, document in zip(texts, documents, strict=True):
+            if len(document) == added or len(document) - added < spec.min_tokens:
+                short = "empty document" if len(document) == added else "fewer than min_tokens"
+                skipped[short] += 1
+                continue
+            score = heldout_score(text)
+            side = heldout if score < settings.heldout_fraction else train
+            side.add(document)
+            lengths[len(document).bit_length() - 1] += 1
+            characters += len(text)
+            lowest = min(lowest, score)
+    skipped.update(item.reason for item in bad)
+    return ObjectManifest(
+        path=info.path,
+        version=info.version,
+        key=key,
+        tokenizer=tokenizer.name,
+        train=train.finish(),
+        heldout=heldout.finish(),
+        bytes=info.size,
+        characters=characters,
+        skipped=dict(sorted(skipped.items())),
+        bad=len(bad),
+        lengths={n: int(count) for n, count in enumerate(lengths) if count},
+        lowest=lowest,
+    )
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:
+    try:
+        return tokenizer.encode_batch(texts)
+    except Exception as error:
+        if tokenizer.name == "fastokens":
+            raise NotIdentical from error
+        raise
+
+
+def _good(
+    items: Iterable[str | BadInput], bad: list[BadInput], mode: str, spec: SourceSpec
+) -> Iterator[str]:
+    """The documents; what is bad is put aside, or stops the job."""
+    for item in items:
+        if isinstance(item, str):
+            yield item
+        elif mode == "stop":
+            raise UserError(
+                f"corpora.{spec.name}: {item}; mend it, or set bad_input=skip to leave out and "
+                "count what cannot be read"
+            )
+        else:
+            bad.append(item)
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Lists of documents of about `BATCH_CHARACTERS` each, to be encoded together."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+class _Excerpts:
+    """Chooses what the tokenizers are compared on; depends on nothing but the documents."""
+
+    def __init__(self) -> None:
+        self._documents = 0
+        self._characters = 0
+        self._due = 0
+
+    def of(self, texts: list[str]) -> list[str]:
+        chosen = []
+        for text in texts:
+            due = self._documents < EXCERPTS_FIRST or self._characters >= self._due
+            count = due + len(text) // EXCERPT_EVERY
+            for n in range(count):
+                start = (2 * n + 1) * len(text) // (2 * count) - EXCERPT // 2
+                start = max(0, min(start, len(text) - EXCERPT))
+                chosen.append(text[start : start + EXCERPT])
+            self._documents += 1
+            self._characters += len(text)
+            if count:
+                self._due = self._characters + EXCERPT_EVERY
+        return chosen
+
+
+@dataclass
+class _Split:
+    """The documents of one side, written as shards of `SHARD_BLOCKS` blocks."""
+
+    store: Store
+    stem: str
+    block_tokens: int
+    blocks: list[Block] = field(default_factory=list)
+    _documents: list[np.ndarray] = field(default_factory=list)
+    _tokens: int = 0
+    _shards: int = 0
+
+    def add(self, document: np.ndarray) -> None:
+        self._documents.append(document)
+        self._tokens += len(document)
+        if self._tokens >= SHARD_BLOCKS * self.block_tokens:
+            self._write()
+
+    def finish(self) -> tuple[Block, ...]:
+        if self._documents:
+            self._write()
+        return tuple(self.blocks)
+
+    def _write(self) -> None:
+        path = f"{self.stem}-{self._shards:05d}.parquet"
+        self.blocks += write_shard(self.store, path, self._documents, self.block_tokens)
+        self._documents, self._tokens = [], 0
+        self._shards += 1

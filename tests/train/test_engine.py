@@ -1,0 +1,111 @@
+"""The same recipe gives the same losses for every ZeRO stage, number of workers and micro-batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from longspan.model.load import load_model
+from longspan.model.loss import CausalLMLoss
+from tests.tiny import make_tiny_model
+from tests.train.engine_worker import POSITIONS, SCHEDULE, UPDATES, batch_of
+
+WORKER = Path(__file__).parent / "engine_worker.py"
+GOLDEN = Path(__file__).parent / "golden_losses.json"
+TOLERANCE = 2e-6  # relative; fp32 sums in another order
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    make_tiny_model(folder)
+    return folder
+
+
+def train(model: Path, folder: Path, zero_stage: int, workers: int, micro_batch: int, *more: str) -> dict[str, Any]:
+    out = folder / "result.json"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
+    arguments = [str(WORKER), str(model), str(zero_stage), str(micro_batch), str(out), *more]
+    root = WORKER.parents[2]
+    environment = os.environ | {"PYTHONPATH": f"{root / 'platform'}:{root}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(out.read_text())
+
+
+def losses(result: dict[str, Any]) -> list[float]:
+    return [stats["loss"] for stats in result["stats"]]
+
+
+@pytest.fixture(scope="session")
+def reference(tiny_model: Path) -> list[tuple[float, float]]:
+    """(loss, gradient norm) of each update, by a plain PyTorch loop over the whole global batch."""
+    torch.set_num_threads(1)
+    model = load_model(tiny_model, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False)
+    wrapped = CausalLMLoss(model, 10_000)
+    matrices = [p for p in wrapped.parameters() if p.dim() > 1]
+    vectors = [p for p in wrapped.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8)
+    curve = []
+    for update in range(UPDATES):
+        batch = batch_of(update, 0, 1)
+        tensors = (torch.as_tensor(a).long() for a in (batch.tokens, batch.positions, batch.labels))
+        loss = wrapped(*tensors) / int((batch.labels != -100).sum())
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(wrapped.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = SCHEDULE.learning_rate(update)
+        optimizer.step()
+        optimizer.zero_grad()
+        curve.append((loss.item(), norm.item()))
+    return curve
+
+
+@pytest.mark.parametrize(
+    ("zero_stage", "workers", "micro_batch"), [(1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 1, 5), (3, 1, 2), (3, 2, 1)]
+)
+def test_losses_do_not_depend_on_how_the_work_is_divided(
+    tiny_model: Path,
+    tmp_path: Path,
+    reference: list[tuple[float, float]],
+    zero_stage: int,
+    workers: int,
+    micro_batch: int,
+) -> None:
+    result = train(tiny_model, tmp_path, zero_stage, workers, micro_batch)
+    assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
+    norms = [stats["grad_norm"] for stats in result["stats"]]
+    assert norms == pytest.approx([norm for _, norm in reference], rel=1e-4)
+    assert {stats["tokens"] for stats in result["stats"]} == {320}
+    assert {tuple(stats["source_tokens"]) for stats in result["stats"]} == {(192, 128)}
+    assert "model.embed_tokens.weight" in result["names"]
+
+
+@pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 2), (3, 2)])
+def test_a_checkpoint_continues_the_same_curve(
+    tiny_model: Path, tmp_path: Path, reference: list[tuple[float, float]], zero_stage: int, workers: int
+) -> None:
+    result = train(tiny_model, tmp_path, zero_stage, workers, 1, str(tmp_path / "checkpoint"))
+    assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
+
+
+def test_the_golden_curve_is_bit_identical(tiny_model: Path, tmp_path: Path) -> None:
+    """A change not meant to touch numbers leaves this alone; one that is says so and renews the file.
+
+    Bits depend on the processor and on torch: the file names those it was made with.
+    """
+    result = losses(train(tiny_model, tmp_path, 1, 1, 1))
+    golden = json.loads(GOLDEN.read_text())
+    machine = {"torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
+    if golden["machine"] != machine:
+        assert result == pytest.approx(golden["losses"], rel=1e-5)
+        return
+    assert result == golden["losses"]
