@@ -83,9 +83,12 @@ def collate(
 
 
 def rank_share(rows_per_update: int, rank: int, world_size: int) -> tuple[range, int]:
-    """Which rows of a global batch a rank computes: (their numbers in the batch, rows with padding).
+    """Which rows of a global batch a rank computes.
 
     Ranks get contiguous ranges of ceil(rows / ranks); the last ones may get fewer, or none.
+
+    Returns:
+        The rows' numbers in the global batch, and how many rows the rank's batch has with padding.
     """
     share = -(-rows_per_update // world_size)
     first = min(rank * share, rows_per_update)

@@ -1,4 +1,4 @@
-"""Which source each row comes from: a fixed schedule that follows the weights as closely as rows can.
+"""Which source each row comes from: a fixed schedule that follows the weights closely.
 
 With n_i rows of source i among the first t, and its weight w_i, the deficit t * w_i - n_i stays
 strictly between -1 and 1 for every source at every t. That this is always possible is the chairman
@@ -22,7 +22,7 @@ WEIGHT_UNIT = 10_000
 def integer_weights(weights: Sequence[float]) -> tuple[int, ...]:
     """Weights as coprime integers, after rounding the shares to ten-thousandths.
 
-    The shares add up to one exactly: the largest remainders are rounded up. None is rounded to zero.
+    The shares add up to one exactly: the largest remainders are rounded up. None becomes zero.
 
     Args:
         weights: positive numbers of any sum, one per source; at most 10,000 of them.
@@ -146,7 +146,7 @@ class Mixture:
             while waiting and waiting[0][0] <= number:
                 source = heapq.heappop(waiting)[1]
                 heapq.heappush(urgent, (deadline(source), source))
-            # Never empty: the deficits before a row sum to zero, so with it one of them is positive.
+            # Never empty: deficits sum to zero before a row, so with it one of them is positive.
             source = heapq.heappop(urgent)[1]
             given[source] += 1
             heapq.heappush(waiting, (ready(source), source))

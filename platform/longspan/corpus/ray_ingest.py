@@ -59,10 +59,12 @@ def ingest_objects(
     groups = _groups(tasks, max(1, cpus))
     specs = {task.spec.name: task.spec for task in tasks}
     items = [{"group": json.dumps([_to_json(task) for task in group])} for group in groups]
+    # In a list, so that it is not an argument of its own: Ray warns of large ones.
+    shared = [ray.put((job, specs))]
     worker: Any = _Worker  # Ray Data makes one per actor and calls it.
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         worker,
-        fn_constructor_args=(job, specs),
+        fn_constructor_args=(shared,),
         compute=ray.data.ActorPoolStrategy(size=max(1, min(cpus, len(groups)))),
         num_cpus=1,
     )
@@ -80,12 +82,15 @@ def ingest_objects(
 class _Worker:
     """A stateful map: the tokenizer is built once per actor."""
 
-    def __init__(self, job: IngestJob, specs: dict[str, SourceSpec]) -> None:
+    def __init__(self, shared: list[Any]) -> None:
+        import ray
+
         # The actor has one CPU; both tokenizers would start a thread on every one of the node's.
         os.environ["RAYON_NUM_THREADS"] = "1"
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        self._job = job
-        self._specs = specs
+        self._job: IngestJob
+        self._specs: dict[str, SourceSpec]
+        self._job, self._specs = ray.get(shared[0])
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """Ingest a group of objects; a user's mistake is passed on as a record."""

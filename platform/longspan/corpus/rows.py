@@ -37,9 +37,7 @@ class _Pieces:
         last = int(np.searchsorted(self.starts, stop, side="left"))
         begins = np.maximum(self.starts[first:last], start)
         offsets = self.offsets[first:last] + begins - self.starts[first:last]
-        return _Pieces(
-            self.tokens[start:stop], begins - start, self.documents[first:last], offsets
-        )
+        return _Pieces(self.tokens[start:stop], begins - start, self.documents[first:last], offsets)
 
     def row(self, index: int, update: int, source: int) -> Row:
         """As a row."""

@@ -1,162 +1,196 @@
 """Rows to the training workers through Ray Data, in the global order.
 
-The stream's items are numbered: item j belongs to rank ``j % world_size`` and holds that rank's rows of
-update ``first_update + j // world_size``. Ray Data keeps the order (``preserve_order``) and hands blocks
-of one item round-robin to the ranks; the consumer checks each item's update and row numbers all the same.
+One pipeline feeds all ranks: item numbers, turned into items (see :class:`StreamPlan`) by an actor
+that keeps the windows of shards it reads, dealt round-robin to the ranks in blocks of one item.
+What keeps the order and the pace, each verified by the tests of this module:
+
+- `preserve_order`: blocks leave every operator in the order of its inputs, and the splitter deals
+  them to the ranks in turn.
+- `target_max_block_size = 1` byte: Ray Data cuts blocks larger than that, but never a row, so each
+  block is one item, without an operator that repartitions.
+- one task in flight per reader: with more, Ray Data's scheduling loop waits 0.1 s at every turn for
+  the ones that have not begun; one gives several times as many items a second.
+- the plan's item numbers and the reading are fused into one operator that asks for no CPU: a
+  cluster whose CPUs are all taken by training workers still feeds them.
+- `resource_limits.object_store_memory` bounds what is read ahead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+from ray.data import ActorPoolStrategy, DataIterator, ExecutionResources, read_datasource
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
 from ray.train import DataConfig
 
-from longspan.corpus.batch import Batch, Row, collate, rank_share
-from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.order import Order
-from longspan.corpus.rows import RowReader
-from longspan.storage import Store
+from longspan.corpus.batch import Batch, Row
+from longspan.corpus.items import pack, unpack
+from longspan.corpus.streamplan import StreamPlan, local_batches
+from longspan.errors import UserError
 
 if TYPE_CHECKING:
-    from ray.data import DataIterator, Dataset
+    from ray.data import Dataset
 
-ITEMS_PER_TASK = 64
-"""Items that one Ray Data task plans: small enough to start soon, large enough for long runs."""
+__all__ = ["OrderedDataConfig", "StreamPlan", "batches", "dataset", "local_batches"]
 
-READER_CPUS = 0.1
-"""Logical CPUs of a reading task: it mostly waits for the store, and must fit beside training."""
+ITEMS_PER_TASK = 256
+"""Items of one reading task: what is read again when a reader dies, at most."""
 
+MOST_TASKS = 4096
+"""Tasks are made when the stream starts, so a long run has longer ones."""
 
-@dataclass(frozen=True)
-class StreamPlan:
-    """What to stream, for any number of workers."""
+LEAST_LOOK_AHEAD = 16 * 2**20
+"""Bytes that may always be read ahead, however small the updates."""
 
-    store: Store
-    manifests: tuple[SourceManifest, ...]
-    order: Order
-    first_update: int
-    document_mask: bool
-
-    def batch(self, rows: Sequence[Row], update: int, world_size: int) -> Batch:
-        """One rank's batch of ``update`` from its rows."""
-        stage = self.order.stage_of_update(update)
-        share = -(-stage.rows_per_update // world_size)
-        return collate(update, rows, share, stage.length, self.document_mask)
+ITEM = "item"
 
 
 def dataset(plan: StreamPlan, world_size: int) -> Dataset:
-    """The lazy Ray Data pipeline: item numbers, read by one actor, in blocks of one item."""
-    import ray
-
-    items = (plan.order.num_updates - plan.first_update) * world_size
-    numbers = ray.data.range(items, override_num_blocks=max(1, items // ITEMS_PER_TASK))
-    read = numbers.map_batches(
-        _ReadItems,
+    """The lazy Ray Data pipeline of a plan's items, for `streaming_split(world_size)`."""
+    numbers = _ItemNumbers(plan.num_items(world_size))
+    stream = read_datasource(
+        numbers, num_cpus=0, override_num_blocks=len(numbers.tasks())
+    ).map_batches(
+        _ItemReader,
         fn_constructor_args=(plan, world_size),
         batch_size=None,
-        concurrency=1,
-        num_cpus=READER_CPUS,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=plan.readers, max_tasks_in_flight_per_actor=1),
+        num_cpus=0,
     )
-    return read.repartition(target_num_rows_per_block=1, strict=True)
+    stream.context.target_max_block_size = 1
+    stream.context.enable_progress_bars = False
+    options = stream.context.execution_options
+    options.preserve_order = True
+    options.resource_limits = ExecutionResources(object_store_memory=_look_ahead_bytes(plan))
+    return stream
 
 
 class OrderedDataConfig(DataConfig):
     """Hands the stream to Ray Train's workers; built anew at every start of the worker group.
 
-    Ray Train knows the number of workers only then, and the run's latest checkpoint may be another one.
+    Only then is the number of workers known, and the run's latest checkpoint may be another one.
+    The datasets given to the trainer are placeholders: only their names count.
     """
 
     def __init__(self, plan: Callable[[], StreamPlan]) -> None:
-        """``plan`` is called at each start, for the cursor that the latest checkpoint asks for."""
+        """`plan` is called at each start, for the first update that the latest checkpoint asks for.
+
+        It runs in an actor of Ray Train's, on the node of the run's controller.
+        """
         super().__init__()
         self._plan = plan
 
     def configure(
-        self, datasets: dict[str, Any], world_size: int, worker_handles: Any, worker_node_ids: Any, **kwargs: Any
+        self,
+        datasets: dict[str, Any],
+        world_size: int,
+        worker_handles: Any,
+        worker_node_ids: Any,
+        **kwargs: Any,
     ) -> list[dict[str, DataIterator]]:
-        """One iterator per rank, under each dataset's name (the datasets given are placeholders)."""
+        """One iterator per rank, under each dataset's name."""
         per_rank: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
         for name in datasets:
             stream = dataset(self._plan(), world_size)
             stream.set_name(name)
-            stream.context.enable_progress_bars = False
-            stream.context.execution_options = self._resolve_execution_options(name)
-            stream.context.execution_options.preserve_order = True
-            for rank, split in enumerate(stream.streaming_split(world_size, equal=True)):
+            for rank, split in enumerate(stream.streaming_split(world_size, equal=False)):
                 per_rank[rank][name] = split
         return per_rank
 
 
-def batches(iterator: DataIterator, plan: StreamPlan, rank: int, world_size: int) -> Iterator[Batch]:
-    """This rank's batches from its split of the stream, each checked against the order."""
-    update = plan.first_update
-    for item in iterator.iter_batches(batch_size=1, prefetch_batches=2, batch_format="numpy"):
-        rows = _unpack({key: values[0] for key, values in item.items()})
-        expected = _expected(plan.order, update, rank, world_size)
-        found = [row.index for row in rows]
-        assert found == expected, f"update {update}, rank {rank}: the stream gave rows {found}, the order says {expected}"
-        yield plan.batch(rows, update, world_size)
-        update += 1
+def batches(
+    iterator: DataIterator, plan: StreamPlan, rank: int, world_size: int
+) -> Iterator[Batch]:
+    """A rank's batches from its split of the stream, each checked against the order.
+
+    Raises:
+        UserError: a shard is missing or corrupt (it is named).
+    """
+    items = iter(iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
+    for item in range(rank, plan.num_items(world_size), world_size):
+        table = next(items, None)
+        assert table is not None, f"rank {rank}: the stream ended before item {item}"
+        rows = unpack(table)
+        for update in plan.updates_of_item(item, world_size):
+            mine = [row for row in rows if row.update == update]
+            expected = plan.indices(update, rank, world_size)
+            found = [row.index for row in mine]
+            assert found == expected, (
+                f"update {update}, rank {rank}: the stream gave rows {found}, not {expected}"
+            )
+            yield plan.batch(mine, update, world_size)
 
 
-def local_batches(plan: StreamPlan, rank: int, world_size: int) -> Iterator[Batch]:
-    """The same batches without Ray, read in this process."""
-    reader = RowReader(plan.store, plan.manifests, plan.order)
-    for update in range(plan.first_update, plan.order.num_updates):
-        rows = [reader.read(plan.order.row(index)) for index in _expected(plan.order, update, rank, world_size)]
-        yield plan.batch(rows, update, world_size)
+def _look_ahead_bytes(plan: StreamPlan) -> int:
+    stages = plan.order.stages
+    update = max(stage.length * stage.rows_per_update for stage in stages) * np.int32().nbytes
+    return max(plan.look_ahead * update, LEAST_LOOK_AHEAD)
 
 
-def _expected(order: Order, update: int, rank: int, world_size: int) -> list[int]:
-    """Global numbers of a rank's rows of an update."""
-    numbers, _ = rank_share(order.stage_of_update(update).rows_per_update, rank, world_size)
-    first = order.first_row_of_update(update)
-    return [first + number for number in numbers]
+class _ItemNumbers(Datasource):
+    """The numbers 0 .. items - 1, in a moderate number of tasks however many there are."""
+
+    def __init__(self, items: int) -> None:
+        super().__init__()
+        self._items = items
+
+    def get_name(self) -> str:
+        return "Items"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def tasks(self) -> list[range]:
+        size = max(ITEMS_PER_TASK, -(-self._items // MOST_TASKS))
+        return [
+            range(first, min(first + size, self._items)) for first in range(0, self._items, size)
+        ]
+
+    def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[ReadTask]:
+        return [
+            ReadTask(lambda numbers=numbers: [_number_table(numbers)], _metadata(numbers))
+            for numbers in self.tasks()
+        ]
 
 
-class _ReadItems:
+def _number_table(numbers: range) -> pa.Table:
+    return pa.table({ITEM: np.arange(numbers.start, numbers.stop)})
+
+
+def _metadata(numbers: range) -> BlockMetadata:
+    size = len(numbers) * np.int64().nbytes
+    return BlockMetadata(num_rows=len(numbers), size_bytes=size, input_files=None, exec_stats=None)
+
+
+class _ItemReader:
     """The reading actor: item numbers in, one packed item per block out."""
 
     def __init__(self, plan: StreamPlan, world_size: int) -> None:
         self._plan, self._world_size = plan, world_size
-        self._reader = RowReader(plan.store, plan.manifests, plan.order)
+        self._reader = plan.reader()
+        self._error: UserError | None = None
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-        for number in batch["id"]:
-            update, rank = divmod(int(number), self._world_size)
-            update += self._plan.first_update
-            indices = _expected(self._plan.order, update, rank, self._world_size)
-            rows = [self._reader.read(self._plan.order.row(index)) for index in indices]
-            yield {key: [value] for key, value in _pack(rows, update).items()}
+    def __call__(self, numbers: pa.Table) -> Iterator[pa.Table]:
+        for item in numbers.column(ITEM).to_pylist():
+            try:
+                rows = self._rows(item)
+            except UserError as error:
+                self._error = error
+                rows = []
+            yield pack(rows, self._error)
 
-
-_ARRAYS = ("tokens", "starts", "documents", "offsets")
-
-
-def _pack(rows: Sequence[Row], update: int) -> dict[str, np.ndarray]:
-    """Rows as flat arrays that Arrow stores without copying."""
-    item = {
-        "update": np.array([update], np.int64),
-        "indices": np.array([row.index for row in rows], np.int64),
-        "sources": np.array([row.source for row in rows], np.int64),
-        "lengths": np.array([len(row.tokens) for row in rows], np.int64),
-        "pieces": np.array([len(row.starts) for row in rows], np.int64),
-    }
-    for name in _ARRAYS:
-        dtype = np.int32 if name in ("tokens", "starts") else np.int64
-        item[name] = np.concatenate([np.empty(0, dtype), *(getattr(row, name) for row in rows)]).astype(dtype)
-    return item
-
-
-def _unpack(item: dict[str, np.ndarray]) -> list[Row]:
-    tokens = np.split(item["tokens"], np.cumsum(item["lengths"])[:-1])
-    cuts = np.cumsum(item["pieces"])[:-1]
-    starts, documents, offsets = (np.split(item[name], cuts) for name in _ARRAYS[1:])
-    update = int(item["update"][0])
-    return [
-        Row(int(index), update, int(source), tokens[i], starts[i], documents[i], offsets[i])
-        for i, (index, source) in enumerate(zip(item["indices"], item["sources"], strict=True))
-    ]
+    def _rows(self, item: int) -> list[Row]:
+        """An item's rows; after an error none, so that every rank gets the error next."""
+        if self._error:
+            return []
+        rank = item % self._world_size
+        return [
+            row
+            for update in self._plan.updates_of_item(item, self._world_size)
+            for row in self._plan.read(self._reader, update, rank, self._world_size)
+        ]

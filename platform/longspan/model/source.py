@@ -99,14 +99,13 @@ def _fingerprint(address: str, objects: Sequence[ObjectInfo]) -> str:
 
 
 def _from_hub(name: str, places: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import errors, is_offline_mode, snapshot_download
 
-    offline = huggingface_hub.constants.is_offline_mode()
+    offline = is_offline_mode()
     try:
         # Subfolders hold other formats of the same weights.
         return Path(
-            huggingface_hub.snapshot_download(
+            snapshot_download(
                 name, allow_patterns=list(WANTED), ignore_patterns=["*/*"], local_files_only=offline
             )
         )

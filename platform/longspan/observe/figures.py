@@ -54,7 +54,7 @@ class PlotTitle:
     @property
     def facts(self) -> str:
         """The second line of a title."""
-        run = self.run if len(self.run) <= 44 else f"{self.run[:30]}...{self.run[-11:]}"
+        run = self.run if len(self.run) <= 36 else f"{self.run[:24]}...{self.run[-9:]}"
         return f"run {run}: window {self.window:,} tokens, RoPE base {self.rope_base:,.0f}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ def connected() -> Iterator[Queue]:
     Yields a queue: lines that workers put there are printed at once, without Ray's prefixes.
     """
     package = Path(longspan.__file__).parent
+    # The job's output is for people: what Ray's own parts have to say is in the dashboard's logs.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(
         runtime_env={"py_modules": [str(package)], "env_vars": {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}},
         logging_level=logging.WARNING,

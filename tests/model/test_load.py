@@ -1,0 +1,186 @@
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    MistralConfig,
+    PretrainedConfig,
+)
+
+from longspan.errors import UserError
+from longspan.model.load import check_tokenizer, load_model, load_tokenizer, set_positions
+from longspan.model.positions import Positions, frequencies, own_positions, rope_parameters, verify
+
+NONE = Positions("none", 10_000.0, 1.0, 256)
+ABF = Positions("abf", 500_000.0, 4.0, 256)
+PI = Positions("pi", 10_000.0, 4.0, 256)
+YARN = Positions("yarn", 10_000.0, 4.0, 256)
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 2.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 128,
+}
+
+
+def load(path: Path, positions: Positions, window: int = 1024, **changes: Any) -> Any:
+    arguments = {"dtype": torch.float32, "attention": "sdpa", "activation_checkpointing": False}
+    return load_model(path, positions, window, **{**arguments, **changes})
+
+
+def edited(path: Path, into: Path, **changes: Any) -> Path:
+    """A copy of a model folder with keys of its config.json set."""
+    shutil.copytree(path, into)
+    config = json.loads((into / "config.json").read_text())
+    (into / "config.json").write_text(json.dumps(config | changes))
+    return into
+
+
+@pytest.mark.parametrize("positions", [NONE, ABF, PI, YARN], ids=lambda p: p.encoding)
+def test_the_built_model_has_the_positions_and_the_window(tiny: Path, positions: Positions) -> None:
+    model = load(tiny, positions)
+    inv_freq = model.model.rotary_emb.inv_freq.numpy()
+    np.testing.assert_allclose(inv_freq, frequencies(positions, 32), rtol=1e-5)
+    assert model.config.rope_parameters == rope_parameters(positions)
+    assert model.config.max_position_embeddings == 1024
+    before = LlamaForCausalLM.from_pretrained(tiny)
+    for (name, old), new in zip(before.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(old, new), name
+
+
+def test_xpos_is_refused(tiny: Path) -> None:
+    with pytest.raises(UserError, match="xpos_abf"):
+        load(tiny, Positions("xpos_abf", 500_000.0, 4.0, 256))
+
+
+def test_bfloat16_parameters_leave_the_frequencies_in_float32(tiny: Path) -> None:
+    model = load(tiny, ABF, dtype=torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    verify(model, ABF)
+
+
+def test_abf_replaces_the_models_own_scaling_and_says_so(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scaled = edited(tiny, tmp_path / "scaled", rope_parameters=LLAMA3)
+    with caplog.at_level(logging.WARNING):
+        model = load(scaled, ABF)
+    assert model.config.rope_parameters == {"rope_type": "default", "rope_theta": 500_000.0}
+    assert "abf replaces the model's own llama3 scaling" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["pi", "yarn"])
+def test_pi_and_yarn_on_a_scaled_model_are_refused(
+    encoding: Any, tiny: Path, tmp_path: Path
+) -> None:
+    scaled = edited(tiny, tmp_path / "scaled", rope_parameters=LLAMA3)
+    with pytest.raises(UserError, match=r"scaled already \(llama3\)"):
+        load(scaled, Positions(encoding, 10_000.0, 4.0, 256))
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        LLAMA3,
+        {
+            "rope_type": "yarn",
+            "rope_theta": 10_000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    ],
+    ids=lambda scaling: scaling["rope_type"],
+)
+def test_none_keeps_the_models_own_scaling(scaling: Any, tiny: Path, tmp_path: Path) -> None:
+    scaled = edited(tiny, tmp_path / "scaled", rope_parameters=scaling)
+    # Given or not, the scaling that "none" stands for is the model's.
+    for positions in (own_positions(scaling, 256), NONE):
+        model = load(scaled, positions, window=256)
+        assert model.config.rope_parameters == scaling
+        verify(model, own_positions(scaling, 256))
+
+
+def test_a_partly_rotated_head_stays_so() -> None:
+    config = PretrainedConfig.from_dict({"max_position_embeddings": 256})
+    config.rope_parameters = {**rope_parameters(NONE), "partial_rotary_factor": 0.5}
+    set_positions(config, ABF, 1024)
+    assert config.rope_parameters == {**rope_parameters(ABF), "partial_rotary_factor": 0.5}
+
+
+def test_a_sliding_window_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    config = MistralConfig(sliding_window=4096)
+    with caplog.at_level(logging.WARNING):
+        set_positions(config, Positions("abf", 1e6, 4.0, 8192), 32_768)
+    assert "attention slides over 4,096 tokens" in caplog.text
+
+
+def test_a_model_without_rotary_positions_is_refused(tmp_path: Path) -> None:
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=32, n_embd=16, n_layer=1, n_head=1))
+    gpt2.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="gpt2 model has no rotary positions"):
+        load(tmp_path, ABF)
+
+
+def test_positions_that_differ_by_layer_are_refused() -> None:
+    config = PretrainedConfig.from_dict({"max_position_embeddings": 256})
+    config.rope_parameters = {
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
+    with pytest.raises(UserError, match=r"by layer \(full_attention, sliding_attention\)"):
+        set_positions(config, ABF, 1024)
+
+
+def test_missing_weights_are_refused_and_not_made_up(tiny: Path, tmp_path: Path) -> None:
+    deeper = edited(tiny, tmp_path / "deeper", num_hidden_layers=3)
+    with pytest.raises(UserError, match=r"lacks 9 of the model's tensors .*layers\.2\."):
+        load(deeper, ABF)
+
+
+def test_an_attention_the_machine_lacks_is_one_message(tiny: Path) -> None:
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load(tiny, ABF, attention="flash_attention_2")
+
+
+def test_a_folder_without_a_tokenizer_is_one_message(tiny: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny / "config.json", tmp_path)
+    with pytest.raises(UserError, match="holds no tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+def test_the_models_own_tokenizer_belongs_to_it(tiny: Path) -> None:
+    tokenizer, config = load_tokenizer(tiny), AutoConfig.from_pretrained(tiny)
+    check_tokenizer(tokenizer, config)
+    # Vocabularies are rounded up, and a chat model may end turns and texts differently.
+    config.vocab_size = 544
+    config.eos_token_id = [0, 2]
+    check_tokenizer(tokenizer, config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": 500}, "ids up to 511, the model's vocabulary is 500"),
+        ({"vocab_size": 32_000}, "has 512 tokens, the model's vocabulary is 32,000"),
+        ({"eos_token_id": 17}, "eos_token_id 17 is the ordinary token '/' in it"),
+        ({"eos_token_id": [2, 300]}, "eos_token_id 300 is the ordinary token"),
+        ({"bos_token_id": 17}, "bos_token_id 17 is the ordinary token"),
+    ],
+)
+def test_a_tokenizer_of_another_model_is_refused(tiny: Path, change: Any, message: str) -> None:
+    config = AutoConfig.from_pretrained(tiny)
+    for key, value in change.items():
+        setattr(config, key, value)
+    with pytest.raises(UserError, match=f"tokenizer does not belong to the model: .*{message}"):
+        check_tokenizer(load_tokenizer(tiny), config)

@@ -1,0 +1,66 @@
+import re
+import urllib.request
+
+import pytest
+
+from longspan.observe.raymetrics import RayMetrics
+
+
+def test_without_ray_nothing_happens(make_run):
+    import ray
+
+    assert not ray.is_initialized() or pytest.skip("another test's Ray is up")
+    metrics = RayMetrics("quickstart")
+    for record in make_run(2, {1: 1024}):
+        metrics.log(record)
+    metrics.close()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.real
+def test_prometheus_reads_a_runs_metrics(ray_session, make_run):
+    import ray
+
+    class Worker:
+        def __init__(self):
+            self.metrics = RayMetrics("quickstart")
+
+        def log(self, records):
+            for record in records:
+                self.metrics.log(record)
+
+        def stay(self):
+            import threading
+
+            threading.Event().wait()
+
+    worker = ray.remote(num_cpus=0)(Worker).remote()
+    ray.get(worker.log.remote(make_run(3, {1: 1024})))
+    staying = worker.stay.remote()
+    port = ray.nodes()[0]["MetricsExportPort"]
+    found: dict[tuple[str, str | None], float] = {}
+    for _ in range(90):
+        # Values travel to the endpoint every few seconds.
+        page = (
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).read().decode()
+        )
+        found = ours(page)
+        if ("source_tokens_total", "code") in found and ("heldout_loss", None) in found:
+            break
+        ray.wait([staying], timeout=1)
+    ray.kill(worker)
+    assert found[("update", None)] == 3
+    assert found[("learning_rate", None)] == pytest.approx(4.9e-5)
+    assert found[("tokens_total", None)] == 3 * 8192
+    assert found[("source_tokens_total", "books")] == 3 * 6144
+    assert found[("heldout_source_loss", "code")] == 1.5
+
+
+def ours(page):
+    """Values of this run's metrics by (name, source)."""
+    found = {}
+    for name, tags, value in re.findall(r"^ray_longspan_train_(\w+)\{(.*)\} (\S+)$", page, re.M):
+        if 'run="quickstart"' in tags:
+            source = re.search(r'source="([^"]*)"', tags)
+            found[name, source.group(1) if source else None] = float(value)
+    return found
