@@ -29,6 +29,10 @@ esac
 
 # LONGSPAN_CACHE moves all caches together, to a larger disk say; HF_HOME is kept where you have set it.
 export LONGSPAN_CACHE="${LONGSPAN_CACHE:-$LONGSPAN_ROOT/.cache}"
+case "$LONGSPAN_CACHE" in
+    /*) ;;
+    *) LONGSPAN_CACHE="$LONGSPAN_ROOT/$LONGSPAN_CACHE" ;;
+esac
 export XDG_CACHE_HOME="$LONGSPAN_CACHE"
 export PIP_CACHE_DIR="$LONGSPAN_CACHE/pip"
 export PRE_COMMIT_HOME="$LONGSPAN_CACHE/pre-commit"

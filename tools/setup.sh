@@ -68,25 +68,28 @@ progress() {
     done
 }
 
+# explain_pip WHAT: ends the setup with advice that fits what pip said last.
 explain_pip() {
-    local advice=()
-    if grep -qE 'No matching distribution found for torch==' "$LOG"; then
+    local advice=() missing
+    missing=$(grep -oE 'No matching distribution found for .*' "$LOG" | tail -n 1 | sed 's/.* for //' || true)
+    if [[ $missing == torch==* ]] && ! grep -q 'torch==.*(from versions: none)' "$LOG"; then
         advice=("the CPU wheel of torch is not on the Python package index; add PyTorch's own CPU wheel index:"
             "make setup EXTRA_INDEX=<address of PyTorch's CPU wheel index>")
-    elif grep -qE 'No space left on device' "$LOG"; then
+    elif grep -q 'No space left on device' "$LOG"; then
         advice=("the disk is full: the environment takes 5 GiB, its caches 1 GiB")
-    elif grep -qE 'No matching distribution found' "$LOG"; then
-        advice=("your package index does not carry: $(grep -oE 'No matching distribution found for .*' "$LOG" | tail -1 | cut -c36-)"
-            "if it is a partial mirror, add the full one: make setup EXTRA_INDEX=<address>")
-    elif grep -qE 'Temporary failure in name resolution|NewConnectionError|ReadTimeout|Max retries exceeded|ProxyError|ConnectionReset' "$LOG"; then
+    elif grep -qE 'name resolution|NewConnectionError|ReadTimeout|Max retries exceeded|ProxyError|Connection(Reset|Error)' "$LOG"; then
         advice=("the package index was not reached: check the network and the proxy (HTTPS_PROXY), then run it again;"
             "what was fetched already is kept")
-    elif grep -qE 'PermissionError|Permission denied' "$LOG"; then
+    elif [ -n "$missing" ]; then
+        advice=("the package index was not reached, or does not carry $missing:"
+            "check the network; where the index is a partial mirror, make setup EXTRA_INDEX=<address of a full one>")
+    elif grep -qE 'Permission ?[Dd]enied|PermissionError' "$LOG"; then
         advice=("a file could not be written: who owns $VENV and $LONGSPAN_CACHE?")
     else
         advice=("run it again: what was fetched already is kept")
     fi
-    fail $STEP "pip did not install $1" "${advice[@]}" "everything pip said is in $LOG; its end:" "$(tail -n 4 "$LOG")"
+    fail $STEP "pip did not install $1" "${advice[@]}" \
+        "everything pip said is in $LOG; its end:" "$(tail -n 3 "$LOG" | cut -c1-160)"
 }
 
 pip_install() {
@@ -100,6 +103,8 @@ install() {
     total=$(grep -cvE '^[[:space:]]*(#|$)' "$CONSTRAINTS")
     say "setup: $total pinned packages from $CONSTRAINTS (a few minutes; about 1 GiB to fetch)"
     : > "$LOG"
+    # First what may not be there: its wheel is not on every index.
+    pip_install --quiet "$(grep '^torch==' "$CONSTRAINTS")" >> "$LOG" 2>&1 || explain_pip torch
     pip_install -r "$CONSTRAINTS" 2>&1 | tee -a "$LOG" | progress "$total" || explain_pip "$CONSTRAINTS"
     pip_install --no-build-isolation --editable . >> "$LOG" 2>&1 || explain_pip longspan
     say "setup: done in $((SECONDS - started)) s"

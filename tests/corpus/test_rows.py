@@ -17,10 +17,14 @@ STAGES = (Stage(32, 8, 20), Stage(128, 2, 20))
 
 
 def order_of(sources: tuple[SourceManifest, ...], stages: tuple[Stage, ...] = STAGES) -> Order:
-    return Order([[b.tokens for b in s.train] for s in sources], [0.7, 0.3], stages, seed=5, window_blocks=3)
+    return Order(
+        [[b.tokens for b in s.train] for s in sources], [0.7, 0.3], stages, seed=5, window_blocks=3
+    )
 
 
-def test_pieces_say_where_their_tokens_come_from(store: Store, sources: tuple[SourceManifest, ...]) -> None:
+def test_pieces_say_where_their_tokens_come_from(
+    store: Store, sources: tuple[SourceManifest, ...]
+) -> None:
     order = order_of(sources)
     reader = RowReader(store, sources, order)
     for index in range(order.num_rows):
@@ -31,12 +35,18 @@ def test_pieces_say_where_their_tokens_come_from(store: Store, sources: tuple[So
             assert (row.tokens[start:end] == document).all()
 
 
-def test_an_epoch_gives_every_token_of_every_document_once(store: Store, sources: tuple[SourceManifest, ...]) -> None:
+def test_an_epoch_gives_every_token_of_every_document_once(
+    store: Store, sources: tuple[SourceManifest, ...]
+) -> None:
     source = sources[1]
-    order = Order([[b.tokens for b in source.train]], [1.0], (Stage(32, 1, 200),), seed=0, window_blocks=2)
+    order = Order(
+        [[b.tokens for b in source.train]], [1.0], (Stage(32, 1, 200),), seed=0, window_blocks=2
+    )
     reader = RowReader(store, (source,), order)
     tokens = np.concatenate([reader.read(order.row(i)).tokens for i in range(order.num_rows)])
-    written = Counter(np.concatenate([read_block(store, block).tokens for block in source.train]).tolist())
+    written = Counter(
+        np.concatenate([read_block(store, block).tokens for block in source.train]).tolist()
+    )
     total = source.train_tokens
     first, second = tokens[:total], tokens[total : 2 * total]
     assert Counter(first.tolist()) == written
@@ -44,7 +54,9 @@ def test_an_epoch_gives_every_token_of_every_document_once(store: Store, sources
     assert not np.array_equal(first, second), "the second epoch has an order of its own"
 
 
-def test_a_document_longer_than_a_row_goes_on_in_a_later_one(store: Store, sources: tuple[SourceManifest, ...]) -> None:
+def test_a_document_longer_than_a_row_goes_on_in_a_later_one(
+    store: Store, sources: tuple[SourceManifest, ...]
+) -> None:
     order = Order([[b.tokens for b in sources[0].train]], [1.0], (Stage(16, 1, 300),), seed=0)
     reader = RowReader(store, sources[:1], order)
     rows = [reader.read(order.row(i)) for i in range(order.num_rows)]
@@ -58,7 +70,9 @@ def test_a_document_longer_than_a_row_goes_on_in_a_later_one(store: Store, sourc
     assert continued > 100
 
 
-def test_a_block_is_read_about_once_an_epoch(store: Store, sources: tuple[SourceManifest, ...]) -> None:
+def test_a_block_is_read_about_once_an_epoch(
+    store: Store, sources: tuple[SourceManifest, ...]
+) -> None:
     order = order_of(sources)
     reader = RowReader(store, sources, order)
     for index in range(order.num_rows):
@@ -107,7 +121,9 @@ def test_a_corrupt_shard_is_named(store: Store, sources: tuple[SourceManifest, .
             reader.read(order.row(index))
 
 
-def test_heldout_rows_are_the_same_each_time_and_never_none(store: Store, sources: tuple[SourceManifest, ...]) -> None:
+def test_heldout_rows_are_the_same_each_time_and_never_none(
+    store: Store, sources: tuple[SourceManifest, ...]
+) -> None:
     rows = heldout_rows(store, sources[0], length=64, limit=3)
     again = heldout_rows(store, sources[0], length=64, limit=3)
     assert len(rows) == 3

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from longspan.errors import UserError
-from longspan.model.source import local_model_dir
+from longspan.model.source import fetch, local_model_dir
 from longspan.storage.store import Store
 from tests.model.processes import run_python
 
@@ -117,3 +117,28 @@ def test_code_in_a_models_folder_is_not_run(copied: Path, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="no config that transformers knows"):
         load_config(copied)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_store_holds_is_fetched_once_for_each_content(
+    tiny: Path, store: Store, tmp_path: Path
+) -> None:
+    store.upload(tiny, "models/tiny")
+    cache = tmp_path / "cache"
+    first = fetch("models/tiny", store, cache)
+    assert {file.name for file in first.iterdir()} == {file.name for file in tiny.iterdir()}
+    inode = (first / "model.safetensors").stat().st_ino
+    assert fetch("models/tiny", store, cache) == first
+    assert (first / "model.safetensors").stat().st_ino == inode, "fetched again"
+    store.write_bytes("models/tiny/chat_template.jinja", b"changed")
+    second = fetch("models/tiny", store, cache)
+    assert (second / "chat_template.jinja").read_text() == "changed"
+    assert sorted(cache.iterdir()) == sorted([first, second]), "something half-fetched is left"
+
+
+def test_nothing_is_fetched_where_there_is_no_model(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no model at .*models/none"):
+        fetch("models/none", store, tmp_path / "cache")
+    store.write_bytes("models/pickled/pytorch_model.bin", b"pickle")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin only, a pickle"):
+        fetch("models/pickled", store, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()

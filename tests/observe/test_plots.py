@@ -61,7 +61,7 @@ RUNS = {
 
 @pytest.mark.parametrize("odd", [False, True])
 @pytest.mark.parametrize("run", RUNS)
-def test_no_text_is_cut_off_or_runs_into_another(make_run, run, odd):
+def test_no_text_is_cut_off_or_runs_into_another_or_covers_data(make_run, run, odd):
     updates, lengths, title = RUNS[run]
     records = make_run(updates, lengths, base_window=title.base_window)
     records = spiked(records) if odd else records
@@ -72,14 +72,6 @@ def test_no_text_is_cut_off_or_runs_into_another(make_run, run, odd):
             assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, f"cut off: {text!r}"
         for (one, first), (other, second) in combinations(texts, 2):
             assert not first.overlaps(second), f"{one!r} runs into {other!r}"
-
-
-@pytest.mark.parametrize("run", RUNS)
-def test_no_legend_covers_data(make_run, run):
-    updates, lengths, title = RUNS[run]
-    records = spiked(make_run(updates, lengths, base_window=title.base_window))
-    for figure in (training_figure(records, title), positions_figure(records, title)):
-        shown_texts(figure)
         legend = figure.legends[0].get_window_extent()
         assert not any(legend.overlaps(axes.bbox) for axes in figure.axes)
 
@@ -131,10 +123,10 @@ def test_every_line_has_its_own_colour_dash_and_marker(make_run):
 
 
 def test_running_median_ignores_what_is_no_number():
-    values = np.array([1.0, 2.0, math.nan, 4.0, 100.0, 6.0, 7.0])
-    assert running_median(values, 2)[1] == 1.5
-    assert running_median(values, 2)[4] == 6.0
-    assert np.isnan(running_median(np.array([math.nan] * 3), 2)).all()
+    values = np.array([1.0, 2.0, math.nan, 4.0, 100.0, 6.0, 7.0, math.inf])
+    assert running_median(values, 3)[1] == 1.5
+    assert running_median(values, 3)[5] == 7.0
+    assert np.isnan(running_median(np.array([math.nan] * 3), 3)).all()
 
 
 def test_plots_are_written_as_svg_and_png(make_run, tmp_path):

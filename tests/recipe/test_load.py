@@ -78,6 +78,7 @@ def test_overrides_reach_every_kind_of_value() -> None:
                 "corpora.code.min_tokens=32",
                 "corpora.0.format=text",
                 "workers=2",
+                "workers.cpus_per_worker=0.5",
                 "lengths=[{length: 1024, until: 0.25}, {length: 4096}]",
                 "packing.document_mask=false",
             ],
@@ -87,6 +88,7 @@ def test_overrides_reach_every_kind_of_value() -> None:
     assert recipe.corpora[1].min_tokens == 32
     assert recipe.corpora[0].format == "text"
     assert (recipe.workers.min, recipe.workers.max) == (2, 2)
+    assert recipe.workers.cpus_per_worker == 0.5
     assert [stage.length for stage in recipe.length_stages] == [1024, 4096]
     assert recipe.packing.document_mask is False
 

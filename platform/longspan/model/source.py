@@ -69,12 +69,20 @@ def _store_at(address: str) -> Store:
 
 def _from_store(base_model: str, store: Store, cache_dir: Path) -> Path:
     address = store.uri(base_model)
-    if not address.startswith("s3://"):
-        return Path(address)
-    objects = store.list(base_model.rstrip("/") + "/")
+    return fetch(base_model, store, cache_dir) if address.startswith("s3://") else Path(address)
+
+
+def fetch(path: str, store: Store, cache_dir: Path) -> Path:
+    """Copy a model folder from a store into the cache, unless what it holds is there already.
+
+    Raises:
+        UserError: nothing is there, or no safetensors.
+    """
+    address = store.uri(path)
+    objects = store.list(path.rstrip("/") + "/")
     if not objects:
         raise UserError(f"base_model: there is no model at {address}: nothing is below it")
-    _require_safetensors([item.path for item in objects], base_model)
+    _require_safetensors([item.path for item in objects], path)
     target = cache_dir / _fingerprint(address, objects)
     if target.is_dir():
         return target
@@ -82,7 +90,7 @@ def _from_store(base_model: str, store: Store, cache_dir: Path) -> Path:
     # Workers of one node may fetch at the same time, each to its own folder: the first one wins.
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache_dir))
     try:
-        store.download(base_model, partial)
+        store.download(path, partial)
         if not target.is_dir():
             os.replace(partial, target)
     except OSError:
@@ -94,7 +102,7 @@ def _from_store(base_model: str, store: Store, cache_dir: Path) -> Path:
 
 
 def _fingerprint(address: str, objects: Sequence[ObjectInfo]) -> str:
-    facts = [address, *((item.path, item.size, item.version) for item in objects)]
+    facts = [address, *((Path(item.path).name, item.size, item.version) for item in objects)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
 
@@ -116,8 +124,8 @@ def _from_hub(name: str, places: str) -> Path:
     except errors.LocalEntryNotFoundError:
         why = "the hub's cache on this machine does not hold it, and "
         why += "HF_HUB_OFFLINE forbids fetching it" if offline else "the hub cannot be reached"
-    except (errors.HfHubHTTPError, errors.HFValidationError) as error:
-        why = f"the hub answered: {error}"
+    except (OSError, errors.HFValidationError) as error:
+        why = f"fetching it from the hub failed: {error}"
     raise UserError(f"base_model: there is no model {name!r}: {places}; {why}")
 
 

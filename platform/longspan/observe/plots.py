@@ -100,8 +100,11 @@ def positions_figure(records: Sequence[Record], title: PlotTitle) -> Figure:
 def _draw_training_loss(axes: Axes, updates: Sequence[Record]) -> None:
     x, y = np.array(_values(updates, "update")), np.array(_values(updates, "loss"))
     if len(x) > _MANY_UPDATES:
-        axes.plot(x, y, color=BLUE, linewidth=1.0, alpha=0.4, label="training, each update")
-        axes.plot(x, running_median(y, len(y) // 30), color=BLUE, label="training, running median")
+        # As pixels, also in SVG: a path of every update of a long run would be megabytes.
+        look = {"linewidth": 1.0, "alpha": 0.4, "rasterized": True}
+        axes.plot(x, y, color=BLUE, label="training, each update", **look)
+        middle = running_median(y, len(y) // 30 | 1)
+        axes.plot(x, middle, color=BLUE, label="training, running median")
     else:
         axes.plot(x, y, color=BLUE, marker=".", label="training")
     missing = x[~np.isfinite(y)]
@@ -207,15 +210,12 @@ def length_stages(updates: Sequence[Record]) -> list[tuple[int, int]]:
 
 
 def running_median(values: np.ndarray, width: int) -> np.ndarray:
-    """Median of up to ``width`` values around each; not-a-number where there is none."""
-    half = max(1, width // 2)
-    medians = np.full(len(values), math.nan)
-    for i in range(len(values)):
-        around = values[max(0, i - half) : i + half + 1]
-        around = around[np.isfinite(around)]
-        if len(around):
-            medians[i] = np.median(around)
-    return medians
+    """Median of the finite ones of ``width`` values around each; nan where there are none."""
+    import pandas
+
+    finite = pandas.Series(np.where(np.isfinite(values), values, math.nan))
+    around = finite.rolling(width, center=True, min_periods=1)
+    return around.median().to_numpy()
 
 
 def _before_and_after(heldout: Sequence[Record]) -> list[tuple[Record, str, dict[str, Any]]]:

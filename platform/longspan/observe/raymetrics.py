@@ -29,7 +29,9 @@ class RayMetrics:
     """Sets gauges and counters of ``ray.util.metrics``; a tracker for processes that run in Ray.
 
     All are called ``longspan_train_*`` and tagged with the run, those of a source with the source
-    too. Each is made when it first has a value. Where Ray is not initialised nothing happens.
+    too; Ray puts ``ray_`` before a name, and ``_total`` after a counter's, when it shows them. Each
+    is made when it first has a value. Values that are not finite are not shown: the one before
+    stays. Where Ray is not initialised nothing happens.
     """
 
     def __init__(self, run: str) -> None:

@@ -34,14 +34,12 @@ def from_json(line: str) -> dict[str, Any]:
 
 
 def _plain(value: Any, key: str) -> Any:
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, dict):
         return {str(name): _plain(item, f"{key}.{name}") for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, key) for item in value]
-    if isinstance(value, int):
-        return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else _name(value)
     if hasattr(value, "tolist"):  # numpy's scalars and arrays, torch's tensors

@@ -65,7 +65,7 @@ def document_flops(
     of many short documents is a small part of the row's own square.
     """
     tokens = squares = 0
-    for length in document_lengths:
+    for length in document_lengths:  # int(): numpy's would overflow when squared
         tokens += int(length)
         squares += int(length) ** 2
     return 6.0 * facts.parameters * tokens + _attention_per_pair(facts, causal) * squares

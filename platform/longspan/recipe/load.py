@@ -75,14 +75,14 @@ def _set(node: Any, keys: list[str], value: Any, override: str) -> None:
         if isinstance(node, list):
             key = _item_of(node, key, override)
         elif not isinstance(node, dict):
-            if isinstance(node, int) and keys[depth - 1] == "workers":
-                raise UserError(f"override {override!r}: workers is the number {node}; override workers itself")
             raise UserError(f"override {override!r}: {'.'.join(keys[:depth])} is a value, not a section")
         if last:
             node[key] = value
         else:
             if isinstance(node, dict) and node.get(key) is None:
                 node[key] = {}
+            if key == "workers" and isinstance(node[key], int):
+                node[key] = {"min": node[key], "max": node[key]}
             node = node[key]
 
 
