@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.json as pa_json
 
 from longspan.corpus.bad_input import BadInput, not_text, undecodable, unreadable, without_field
 
@@ -20,13 +21,43 @@ def read(stream: pa.NativeFile, object_path: str, text_field: str) -> Iterator[s
         if isinstance(lines, BadInput):
             yield lines
             return
-        for line in lines:
-            number += 1
-            if line and not line.isspace():
-                found += 1
-                yield _text(line, object_path, f"line {number}", text_field)
+        texts = _fast(lines, text_field)
+        if texts is None:
+            texts = list(_slow(lines, object_path, number, text_field))
+        number += lines.count(b"\n") + 1
+        found += len(texts)
+        yield from texts
     if not found:
         yield BadInput(object_path, "the whole object", "empty", "it has no lines")
+
+
+def _fast(lines: bytes, field: str) -> list[str] | None:
+    """The texts of well-formed lines; None when there is anything out of the ordinary.
+
+    Arrow's reader is two to three times faster than json for short documents, but says neither
+    which line is wrong nor what the line has.
+    """
+    try:
+        table = pa_json.read_json(
+            pa.BufferReader(lines),
+            pa_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+            pa_json.ParseOptions(
+                explicit_schema=pa.schema([(field, pa.string())]),
+                unexpected_field_behavior="ignore",
+            ),
+        )
+        texts = table.column(0).to_pylist()
+    except (ValueError, pa.ArrowException):  # A UnicodeDecodeError is a ValueError.
+        return None
+    if len(texts) != lines.count(b"\n") + 1 or None in texts:
+        return None
+    return texts
+
+
+def _slow(lines: bytes, object_path: str, before: int, field: str) -> Iterator[str | BadInput]:
+    for number, line in enumerate(lines.split(b"\n"), before + 1):
+        if line and not line.isspace():
+            yield _text(line, object_path, f"line {number}", field)
 
 
 def _text(line: bytes, object_path: str, where: str, field: str) -> str | BadInput:
@@ -51,8 +82,8 @@ def _text(line: bytes, object_path: str, where: str, field: str) -> str | BadInp
     return text
 
 
-def _lines(stream: pa.NativeFile, object_path: str) -> Iterator[list[bytes] | BadInput]:
-    """Lists of whole lines, one list per chunk read."""
+def _lines(stream: pa.NativeFile, object_path: str) -> Iterator[bytes | BadInput]:
+    """Whole lines, as many as a chunk holds, without the last line's end."""
     pending: list[bytes] = []
     first = True
     while True:
@@ -68,8 +99,8 @@ def _lines(stream: pa.NativeFile, object_path: str) -> Iterator[list[bytes] | Ba
             break
         head, newline, rest = chunk.rpartition(b"\n")
         if newline:
-            yield b"".join([*pending, head]).split(b"\n")
+            yield b"".join([*pending, head])
             pending = []
         pending.append(rest)
     if last := b"".join(pending):
-        yield [last]
+        yield last

@@ -21,7 +21,7 @@ from longspan.storage import Store
 
 TOKENS = "tokens"
 SCHEMA = pa.schema(
-    [pa.field(TOKENS, pa.list_(pa.field("item", pa.int32(), nullable=False)), False)]
+    [pa.field(TOKENS, pa.list_(pa.field("element", pa.int32(), nullable=False)), False)]
 )
 
 
@@ -92,7 +92,24 @@ def write_shard(
     Raises:
         UserError: the store cannot be written to.
     """
-    assert documents, f"shard {path} has no documents"
+    lengths = np.array([len(document) for document in documents], np.int64)
+    return write_flat_shard(store, path, documents, lengths, block_tokens)
+
+
+def write_flat_shard(
+    store: Store, path: str, pieces: Sequence[np.ndarray], lengths: np.ndarray, block_tokens: int
+) -> list[Block]:
+    """Like `write_shard`, for documents that already lie one after another.
+
+    Args:
+        store: where to write.
+        path: the shard's path.
+        pieces: integer arrays which joined are all documents joined.
+        lengths: int64 [documents]; the length of every document, none of them 0.
+        block_tokens: tokens per block, at least 1.
+    """
+    assert len(lengths) and lengths.min() > 0, f"shard {path}: no document, or an empty one"
+    tokens = np.concatenate(pieces).astype(np.int32, copy=False)
     sink = pa.BufferOutputStream()
     blocks = []
     with pq.ParquetWriter(
@@ -108,11 +125,11 @@ def write_shard(
         write_page_checksum=True,
         store_schema=False,
     ) as writer:
-        for group, data in enumerate(_blocks(documents, block_tokens)):
+        for group, data in enumerate(_blocks(tokens, lengths, block_tokens)):
             array = pa.ListArray.from_arrays(
                 pa.array(data.offsets.astype(np.int32)), pa.array(data.tokens), type=SCHEMA[0].type
             )
-            # One table is at most one row group, however many documents it has.
+            # A table is at most one row group, however many documents it has.
             table = pa.Table.from_arrays([array], schema=SCHEMA)
             writer.write_table(table, row_group_size=data.documents)
             blocks.append(Block(path, group, data.documents, len(data.tokens), checksum(data)))
@@ -120,19 +137,16 @@ def write_shard(
     return blocks
 
 
-def _blocks(documents: Sequence[np.ndarray], block_tokens: int) -> Iterator[BlockData]:
-    lengths = np.array([len(document) for document in documents], np.int64)
-    assert lengths.min() > 0, "a document without tokens"
+def _blocks(tokens: np.ndarray, lengths: np.ndarray, block_tokens: int) -> Iterator[BlockData]:
     ends = np.cumsum(lengths)
-    first = 0
-    while first < len(documents):
-        before = int(ends[first] - lengths[first])
-        last = min(int(np.searchsorted(ends, before + block_tokens)) + 1, len(documents))
-        assert ends[last - 1] - before < 2**31, f"a block of {ends[last - 1] - before} tokens"
-        offsets = np.concatenate([[0], ends[first:last] - before])
-        tokens = np.concatenate(documents[first:last]).astype(np.int32, copy=False)
-        yield BlockData(tokens, offsets)
-        first = last
+    assert ends[-1] == len(tokens), f"{len(tokens)} tokens in documents of {ends[-1]}"
+    first = start = 0
+    while first < len(lengths):
+        last = min(int(np.searchsorted(ends, start + block_tokens)) + 1, len(lengths))
+        stop = int(ends[last - 1])
+        assert stop - start < 2**31, f"a block of {stop - start} tokens"
+        yield BlockData(tokens[start:stop], np.concatenate([[0], ends[first:last] - start]))
+        first, start = last, stop
 
 
 def read_block(store: Store, block: Block) -> BlockData:

@@ -42,7 +42,8 @@ class StreamPlan:
 
     def updates_per_item(self, world_size: int) -> int:
         """How many updates an item covers; the last items may cover fewer."""
-        return max(1, -(-self.num_updates * world_size // self.most_items))
+        most_per_rank = max(1, self.most_items // world_size)
+        return max(1, -(-self.num_updates // most_per_rank))
 
     def num_items(self, world_size: int) -> int:
         """Items of the whole stream, a multiple of the world size."""

@@ -16,7 +16,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -140,22 +140,34 @@ class Tokenizer:
         )
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of each document, uint32 [length], with prefix and separator.
+        """Token ids of each document, uint32 [length], with prefix and separator."""
+        tokens, lengths = self.encode_flat(texts)
+        return _cut(tokens, np.concatenate([[0], np.cumsum(lengths)]))
 
-        The arrays are views of one that holds the whole batch.
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of all documents, one after another, and each one's length.
+
+        Returns:
+            tokens: uint32 [tokens], prefixes and separators included.
+            lengths: int64 [documents]; a document without text has `added` tokens.
         """
         if self.name == "fastokens":
             ids, offsets = self._encode_fast(texts)
             documents = _cut(ids, offsets)
+            lengths = np.diff(offsets)
         else:
             documents = self._encode_reference(texts)
+            lengths = np.array([len(document) for document in documents], np.int64)
         prefix = np.array(self.prefix, np.uint32)
         separator = np.array([self.separator], np.uint32)
-        pieces = [piece for document in documents for piece in (prefix, document, separator)]
-        if not pieces:
-            return []
-        lengths = [0, *(len(document) + len(prefix) + 1 for document in documents)]
-        return _cut(np.concatenate(pieces), np.cumsum(lengths))
+        around = [(prefix, document, separator) for document in documents]
+        pieces = [np.empty(0, np.uint32), *chain.from_iterable(around)]
+        return np.concatenate(pieces), lengths + self.added
+
+    @property
+    def added(self) -> int:
+        """Number of tokens that every document has besides those of its text."""
+        return len(self.prefix) + 1
 
     def _encode_fast(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all the texts, uint32 [n], and where each begins, int64 [texts + 1]."""
