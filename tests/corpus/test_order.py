@@ -3,6 +3,7 @@
 import pickle
 from collections import defaultdict
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,14 +126,14 @@ def test_the_order_is_the_same_for_good() -> None:
 
 
 def test_a_fingerprint_tells_orders_apart() -> None:
-    facts = {
+    facts: dict[str, Any] = {
         "block_tokens": [(5, 6), (1,)],
         "weights": (0.7, 0.3),
         "stages": (Stage(4, 5, 2),),
         "seed": 1,
         "window_blocks": 8,
     }
-    changes = [
+    changes: list[dict[str, Any]] = [
         {},
         {"block_tokens": [(6, 5), (1,)]},
         {"weights": (0.6, 0.4)},

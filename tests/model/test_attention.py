@@ -1,5 +1,6 @@
-"""Documents packed into one row see nothing of each other, whatever the attention implementation."""
+"""Documents packed into one row see nothing of each other, whatever the attention."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,7 @@ def test_the_loss_of_a_packed_batch_is_that_of_its_documents(
         for piece, first, last in zip(pieces, edges, edges[1:], strict=False):
             own = torch.cat([piece[1:], torch.tensor([-100])])[None]
             expected = model.token_losses(piece[None], torch.arange(len(piece))[None], own)
-            torch.testing.assert_close(
-                losses[row, first:last], expected[0], atol=TOLERANCE, rtol=0
-            )
+            torch.testing.assert_close(losses[row, first:last], expected[0], atol=TOLERANCE, rtol=0)
     if attention == "varlen_by_hand":
         assert max(varlen_by_hand) == max(LENGTHS), "the longest sequence is a document, not a row"
 
@@ -139,15 +138,17 @@ def varlen_by_hand() -> Iterator[list[int]]:
         assert cu_seq_lens_q.dtype == torch.int32
         longest.append(max_length_q)
         rows, heads, length, size = query.shape
-        flat = [t.transpose(0, 1).flatten(1, 2)[None] for t in (query, key, value)]
+        q, k, v = (t.transpose(0, 1).flatten(1, 2)[None] for t in (query, key, value))
         sequences = [
             torch.nn.functional.scaled_dot_product_attention(
-                *(t[:, :, first:last] for t in flat),
+                q[:, :, first:last],
+                k[:, :, first:last],
+                v[:, :, first:last],
                 is_causal=True,
                 scale=scaling,
                 enable_gqa=True,
             )
-            for first, last in zip(cu_seq_lens_q, cu_seq_lens_q[1:], strict=False)
+            for first, last in itertools.pairwise(cu_seq_lens_q.tolist())
         ]
         joined = torch.cat(sequences, dim=2)[0]
         return joined.view(heads, rows, length, size).permute(1, 2, 0, 3), None

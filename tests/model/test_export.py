@@ -175,7 +175,7 @@ def test_an_export_replaces_the_one_before(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_generation_config_travels_as_it_came(tiny: Path, tmp_path: Path) -> None:
-    # Loading accepts it and saving it through transformers does not: sampling off, but a temperature.
+    # Sampling off, but a temperature: transformers loads that and refuses to save it.
     generation = GenerationConfig(eos_token_id=[0, 2], temperature=0.6, do_sample=False)
     path = export(trained(tiny), tiny, tmp_path / "model", generation_config=generation)
     written = json.loads((path / "generation_config.json").read_text())

@@ -35,8 +35,12 @@ LLAMA3 = {
 
 
 def load(path: Path, positions: Positions, window: int = 1024, **changes: Any) -> Any:
-    arguments = {"dtype": torch.float32, "attention": "sdpa", "activation_checkpointing": False}
-    return load_model(path, positions, window, **{**arguments, **changes})
+    arguments: dict[str, Any] = {
+        "dtype": torch.float32,
+        "attention": "sdpa",
+        "activation_checkpointing": False,
+    }
+    return load_model(path, positions, window, **(arguments | changes))
 
 
 def edited(path: Path, into: Path, **changes: Any) -> Path:

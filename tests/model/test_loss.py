@@ -151,7 +151,9 @@ def test_token_losses_add_up_and_are_zero_where_not_counted(model: LlamaForCausa
 
 def test_logits_in_bfloat16_are_summed_in_float32() -> None:
     head = nn.Linear(16, 64, bias=False, dtype=torch.bfloat16)
-    hidden = torch.randn(1, 32, 16, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(1))
+    hidden = torch.randn(
+        1, 32, 16, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(1)
+    )
     labels = torch.arange(32)[None]
     expected = functional.cross_entropy(head(hidden).float()[0], labels[0], reduction="sum")
     assert torch.equal(loss_sum(hidden, head, labels, 64), expected)

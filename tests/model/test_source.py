@@ -45,7 +45,7 @@ def test_weights_in_several_files_are_whole_or_refused(tiny: Path, tmp_path: Pat
     with pytest.raises(UserError, match=f"lacks {shard.name}, which model.safetensors.index.json"):
         local_model_dir(str(path), None, tmp_path)
     (path / "model.safetensors.index.json").write_text("{")
-    with pytest.raises(UserError, match="index.json is damaged"):
+    with pytest.raises(UserError, match=r"index\.json is damaged"):
         local_model_dir(str(path), None, tmp_path)
 
 
@@ -136,7 +136,7 @@ def test_what_a_store_holds_is_fetched_once_for_each_content(
 
 
 def test_nothing_is_fetched_where_there_is_no_model(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no model at .*models/none"):
+    with pytest.raises(UserError, match=r"there is no model at .*models/none"):
         fetch("models/none", store, tmp_path / "cache")
     store.write_bytes("models/pickled/pytorch_model.bin", b"pickle")
     with pytest.raises(UserError, match=r"pytorch_model\.bin only, a pickle"):

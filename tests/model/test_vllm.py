@@ -50,9 +50,7 @@ def export(source: Path, into: Path) -> Path:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.mul_(4.0 if "proj" in name else 1.0)
-    return export_model(
-        model, load_tokenizer(source), model.config, into, ABF, 1024, torch.float32
-    )
+    return export_model(model, load_tokenizer(source), model.config, into, ABF, 1024, torch.float32)
 
 
 def greedy(model: Any, prompt: torch.Tensor) -> list[int]:

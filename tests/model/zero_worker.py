@@ -56,7 +56,7 @@ def by_autograd(path: str, batches: list[Any]) -> tuple[dict[str, torch.Tensor],
     """Weights after one step of size 1 down the summed gradient, and each batch's loss."""
     model = CausalLMLoss(load_model(path, ABF, 512, "float32", "sdpa", False), 10_000)
     losses = [model(*one) for one in batches]
-    sum(losses).backward()
+    torch.stack(losses).sum().backward()
     with torch.no_grad():
         stepped = {n: p - p.grad for n, p in model.named_parameters() if p.grad is not None}
     return stepped, [loss.detach() for loss in losses]

@@ -12,7 +12,6 @@ import torch
 
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
-from tests.tiny import make_tiny_model
 from tests.train.engine_worker import POSITIONS, SCHEDULE, UPDATES, batch_of
 
 WORKER = Path(__file__).parent / "engine_worker.py"
@@ -20,13 +19,6 @@ GOLDEN = Path(__file__).parent / "golden_losses.json"
 TOLERANCE = 2e-6  # relative; fp32 sums in another order
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    make_tiny_model(folder)
-    return folder
 
 
 def train(model: Path, folder: Path, zero_stage: int, workers: int, micro_batch: int, *more: str) -> dict[str, Any]:

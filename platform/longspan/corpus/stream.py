@@ -17,7 +17,7 @@ What keeps the order and the pace, each verified by the tests of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,7 +105,7 @@ class OrderedDataConfig(DataConfig):
 
 def batches(
     iterator: DataIterator, plan: StreamPlan, rank: int, world_size: int
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """A rank's batches from its split of the stream, each checked against the order.
 
     Raises:

@@ -2,8 +2,8 @@
 
 Documents packed into one row are kept apart by position ids that restart at 0: transformers then
 builds the block-diagonal mask itself, but only with no attention mask (not even all ones) and no
-key-value cache; either of them silently turns it off. FlashAttention needs no mask in memory at all;
-see :mod:`longspan.model.loss` for what it is given instead.
+key-value cache; either of them silently turns it off. FlashAttention needs no mask in memory: see
+:mod:`longspan.model.loss` for what it is given instead.
 """
 
 from __future__ import annotations

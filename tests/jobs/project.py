@@ -1,0 +1,48 @@
+"""A small project to run jobs on: real text in three formats, and a recipe for the tiny model."""
+
+import json
+import sysconfig
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+LIBRARY = Path(sysconfig.get_path("stdlib"))
+
+
+def write_corpora(store: Path) -> None:
+    """The interpreter's own sources: long text files, one-paragraph JSON lines, Parquet rows."""
+    for folder in ("long", "short", "code"):
+        (store / "corpora" / folder).mkdir(parents=True)
+    modules = sorted(LIBRARY.glob("*.py"), key=lambda path: path.name)[:90]
+    sources = [path.read_text(encoding="utf-8") for path in modules]
+    for path, text in zip(modules[:40], sources[:40], strict=True):
+        (store / "corpora" / "long" / f"{path.stem}.txt").write_text(text)
+    paragraphs = [part for text in sources[40:60] for part in text.split("\n\n") if len(part) > 80]
+    lines = "".join(json.dumps({"text": part}) + "\n" for part in paragraphs)
+    with pa.output_stream(str(store / "corpora" / "short" / "part.jsonl.gz")) as file:
+        file.write(lines.encode())
+    pq.write_table(pa.table({"text": sources[60:]}), store / "corpora" / "code" / "part.parquet")
+
+
+def write_recipe(path: Path, store: Path, model: Path) -> None:
+    """Twelve updates, a length switch, a checkpoint in the middle."""
+    recipe = {
+        "name": "tiny",
+        "base_model": str(model),
+        "document_separator": "<|endoftext|>",
+        "target_context": 512,
+        "lengths": [{"length": 64, "until": 0.5}, {"length": 128}],
+        "corpora": [
+            {"name": "long", "path": "corpora/long/*.txt", "weight": 0.5},
+            {"name": "short", "path": "corpora/short", "weight": 0.3},
+            {"name": "code", "path": ["corpora/code/part.parquet"], "weight": 0.2},
+        ],
+        "heldout": {"fraction": 0.2, "rows_per_source": 2, "every": 6},
+        "training": {"tokens": 6144, "tokens_per_update": 512, "checkpoint_every": 5},
+        "optimizer": {"learning_rate": 1e-3, "warmup_updates": 2},
+        "workers": {"min": 1, "max": 1, "cpus_per_worker": 1},
+        "storage": {"root": str(store)},
+    }
+    path.write_text(yaml.safe_dump(recipe))
