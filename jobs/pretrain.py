@@ -1,6 +1,6 @@
 """Continual pretraining: a short-context model and corpora in, a long-context model out.
 
-    ray job submit -- python jobs/pretrain.py [recipe.yaml] [key.path=value ...] [--validate | --plan]
+ray job submit -- python jobs/pretrain.py [recipe.yaml] [key.path=value ...] [--validate | --plan]
 """
 
 import sys
@@ -8,15 +8,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from longspan.recipe.load import load_recipe  # noqa: E402
-from longspan.recipe.options import parse_options  # noqa: E402
-from longspan.run import console  # noqa: E402
+from longspan.recipe.load import load_recipe
+from longspan.recipe.options import parse_options
+from longspan.run import console
 
 QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
 
 
 def main(arguments: list[str]) -> int:
-    options = parse_options(arguments, "python jobs/pretrain.py", "Continual pretraining to a longer context.", QUICKSTART)
+    options = parse_options(
+        arguments,
+        "python jobs/pretrain.py",
+        "Continual pretraining to a longer context.",
+        QUICKSTART,
+    )
     recipe = load_recipe(options.recipe, options.overrides)
     if options.plan:
         return console.print_plan(recipe)

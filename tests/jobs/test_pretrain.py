@@ -27,14 +27,21 @@ class Project:
         write_corpora(folder / "store")
         write_recipe(self.recipe, folder / "store", model)
 
-    def submit(self, *overrides: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def submit(
+        self, *overrides: str, options: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
         """`ray job submit -- python jobs/pretrain.py recipe overrides`, typed in the checkout."""
         ray = str(Path(sys.executable).with_name("ray"))
         job = [Path(sys.executable).name, "jobs/pretrain.py", str(self.recipe), *overrides]
         command = [ray, "job", "submit", "--address", self.dashboard, *options, "--", *job]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PATH": path}, timeout=400
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PATH": path},
+            timeout=400,
         )
 
     def records(self, run: str, kind: str) -> list[dict[str, Any]]:
@@ -42,7 +49,9 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, ray_session: str) -> Project:
+def project(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, ray_session: str
+) -> Project:
     return Project(tmp_path_factory.mktemp("project"), tiny_model, ray_session)
 
 
@@ -56,9 +65,15 @@ def test_a_run_ends_with_a_better_model_and_says_where_it_is(
 ) -> None:
     assert first_run.returncode == 0, first_run.stdout[-4000:] + first_run.stderr[-2000:]
     said = first_run.stdout
-    before, after = re.search(r"Held-out loss: +([\d.]+) -> ([\d.]+)", said).groups()
+    ((before, after),) = re.findall(r"Held-out loss: +([\d.]+) -> ([\d.]+)", said)
     assert float(after) < float(before)
-    for word in ("Checkpoint:", "Exported model:", "Metrics:", "loss-by-position.png", "vllm serve"):
+    for word in (
+        "Checkpoint:",
+        "Exported model:",
+        "Metrics:",
+        "loss-by-position.png",
+        "vllm serve",
+    ):
         assert word in said
     config = json.loads(project.store.read_bytes("runs/tiny/model/config.json"))
     assert config["max_position_embeddings"] == 512
@@ -67,7 +82,12 @@ def test_a_run_ends_with_a_better_model_and_says_where_it_is(
     assert [record["update"] for record in updates] == list(range(1, 13))
     assert {record["tokens"] for record in updates} == {512}
     assert [record["length"] for record in updates] == [64] * 6 + [128] * 6
-    assert {record["phase"] for record in project.records("tiny", "heldout")} == {"original", "start", "during", "end"}
+    assert {record["phase"] for record in project.records("tiny", "heldout")} == {
+        "original",
+        "start",
+        "during",
+        "end",
+    }
 
 
 def test_submitting_it_again_goes_on_where_it_ended(
@@ -83,7 +103,9 @@ def test_submitting_it_again_goes_on_where_it_ended(
 def test_two_workers_under_zero_3_give_the_same_curve(
     project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
-    done = project.submit("name=two", "workers=2", "workers.cpus_per_worker=1", "training.zero_stage=3")
+    done = project.submit(
+        "name=two", "workers=2", "workers.cpus_per_worker=1", "training.zero_stage=3"
+    )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     one, two = (project.records(run, "update") for run in ("tiny", "two"))
     assert [r["loss"] for r in two] == pytest.approx([r["loss"] for r in one], rel=1e-5)
@@ -93,7 +115,9 @@ def test_two_workers_under_zero_3_give_the_same_curve(
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
 
 
-def test_a_run_is_not_continued_over_other_data(project: Project, first_run: subprocess.CompletedProcess[str]) -> None:
+def test_a_run_is_not_continued_over_other_data(
+    project: Project, first_run: subprocess.CompletedProcess[str]
+) -> None:
     refused = project.submit("training.seed=7")
     assert refused.returncode != 0
     assert "name: the run to continue has another order of data" in refused.stdout + refused.stderr
@@ -109,7 +133,9 @@ def test_a_bad_object_stops_the_job_or_is_skipped_and_counted(
         assert stopped.returncode != 0
         assert "zz-not-text.txt" in stopped.stdout + stopped.stderr
         assert not project.store.exists("runs/bad/model")
-        skipped = project.submit("name=bad", "bad_input=skip", "training.tokens=1024", "training.checkpoint_every=2")
+        skipped = project.submit(
+            "name=bad", "bad_input=skip", "training.tokens=1024", "training.checkpoint_every=2"
+        )
         assert skipped.returncode == 0, skipped.stdout[-4000:] + skipped.stderr[-2000:]
         assert "skipped" in skipped.stdout
     finally:
@@ -125,7 +151,9 @@ def test_a_bad_object_stops_the_job_or_is_skipped_and_counted(
         ("document_separator=<|eot|>", "document_separator"),
     ],
 )
-def test_a_mistake_in_the_recipe_ends_it_with_status_2(project: Project, change: str, said: str) -> None:
+def test_a_mistake_in_the_recipe_ends_it_with_status_2(
+    project: Project, change: str, said: str
+) -> None:
     command = [sys.executable, "jobs/pretrain.py", str(project.recipe), change, "--validate"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
@@ -142,12 +170,18 @@ def test_validation_starts_neither_ray_nor_torch(project: Project) -> None:
         "assert not {'ray', 'torch', 'transformers', 'deepspeed'} & set(sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(project.recipe)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(project.recipe)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_the_plan_says_what_every_source_repeats(project: Project, first_run: subprocess.CompletedProcess[str]) -> None:
+def test_the_plan_says_what_every_source_repeats(
+    project: Project, first_run: subprocess.CompletedProcess[str]
+) -> None:
     command = [sys.executable, "jobs/pretrain.py", str(project.recipe), "--plan"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

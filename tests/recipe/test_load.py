@@ -38,16 +38,37 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     [
         ("trainning.seed=1", "trainning: unknown key; the nearest known key is training"),
         ("training.sed=1", "training.sed: unknown key; the nearest known key is training.seed"),
-        ("learning_rate=1e-5", "learning_rate: unknown key; the nearest known key is optimizer.learning_rate"),
-        ("corpora.books.weigth=1", "corpora.books.weigth: unknown key; the nearest known key is corpora.books.weight"),
+        (
+            "learning_rate=1e-5",
+            "learning_rate: unknown key; the nearest known key is optimizer.learning_rate",
+        ),
+        (
+            "corpora.books.weigth=1",
+            "corpora.books.weigth: unknown key; the nearest known key is corpora.books.weight",
+        ),
         ("optimizer.learning_rate=fast", "optimizer.learning_rate: must be a valid number"),
         ("training.zero_stage=4", "training.zero_stage: must be 1, 2 or 3, but is 4"),
-        ("positions.encoding=alibi", "positions.encoding: must be 'none', 'pi', 'abf', 'yarn' or 'xpos_abf'"),
-        ("corpora.books.weight=0.5", "corpora: weights add up to 0.75, not 1 (books 0.5, code 0.25)"),
+        (
+            "positions.encoding=alibi",
+            "positions.encoding: must be 'none', 'pi', 'abf', 'yarn' or 'xpos_abf'",
+        ),
+        (
+            "corpora.books.weight=0.5",
+            "corpora: weights add up to 0.75, not 1 (books 0.5, code 0.25)",
+        ),
         ("corpora.code.name=books", "corpora: two sources are called 'books'"),
-        ("workers={min: 8, max: 8, sequence_parallel: 3}", "rows of 4,096 tokens cannot be divided among 3 workers"),
-        ("workers={min: 3, max: 3, sequence_parallel: 2}", "3 workers cannot form groups of sequence_parallel 2"),
-        ("training.tokens_per_update=5000", "5,000 is not a whole number of rows of 4,096 tokens; the nearest that is: 4,096"),
+        (
+            "workers={min: 8, max: 8, sequence_parallel: 3}",
+            "rows of 4,096 tokens cannot be divided among 3 workers",
+        ),
+        (
+            "workers={min: 3, max: 3, sequence_parallel: 2}",
+            "3 workers cannot form groups of sequence_parallel 2",
+        ),
+        (
+            "training.tokens_per_update=5000",
+            "5,000 is not a whole number of rows of 4,096 tokens; the nearest that is: 4,096",
+        ),
         ("lengths=8192", "rows of 8,192 tokens do not fit target_context 4,096"),
         ("lengths=[{length: 1024, until: 0.5}]", "lengths: 'until' must rise and end at 1.0"),
         ("name=a/b", "name: 'a/b': use letters"),
@@ -101,7 +122,9 @@ def test_overriding_leaves_the_original_alone() -> None:
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "quickstart.yaml").write_text("name: x")
-    with pytest.raises(UserError, match=r"there is no file .*quikstart.yaml.*the nearest is .*quickstart.yaml"):
+    with pytest.raises(
+        UserError, match=r"there is no file .*quikstart.yaml.*the nearest is .*quickstart.yaml"
+    ):
         load_recipe(tmp_path / "quikstart.yaml")
 
 
@@ -115,4 +138,9 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_every_key_can_be_listed() -> None:
     keys = all_keys(Recipe)
-    assert {"training.zero_stage", "corpora.weight", "lengths.until", "workers.sequence_parallel"} <= set(keys)
+    assert {
+        "training.zero_stage",
+        "corpora.weight",
+        "lengths.until",
+        "workers.sequence_parallel",
+    } <= set(keys)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -31,7 +32,15 @@ def rows_of(update: int) -> list[Row]:
     starts = np.array([0, 20, 40], np.int32)
     zeros = np.zeros(3, np.int64)
     return [
-        Row(update * ROWS + i, update, i % 2, random.integers(3, 500, LENGTH).astype(np.int32), starts, zeros, zeros)
+        Row(
+            update * ROWS + i,
+            update,
+            i % 2,
+            random.integers(3, 500, LENGTH).astype(np.int32),
+            starts,
+            zeros,
+            zeros,
+        )
         for i in range(ROWS)
     ]
 
@@ -42,8 +51,10 @@ def batch_of(update: int, rank: int, world_size: int) -> Batch:
     return collate(update, [rows[i] for i in mine], share, LENGTH, document_mask=True)
 
 
-def build(model_dir: str, zero_stage: int, micro_batch: int) -> Engine:
-    model = load_model(model_dir, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False)
+def build(model_dir: str, zero_stage: Literal[1, 2, 3], micro_batch: int) -> Engine:
+    model = load_model(
+        model_dir, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False
+    )
     model.train()
     config = EngineConfig(
         schedule=SCHEDULE,
@@ -61,17 +72,20 @@ def build(model_dir: str, zero_stage: int, micro_batch: int) -> Engine:
     return engine
 
 
-def main(model_dir: str, zero_stage: str, micro_batch: str, out: str, checkpoint: str | None = None) -> None:
+def main(
+    model_dir: str, zero_stage: str, micro_batch: str, out: str, checkpoint: str | None = None
+) -> None:
+    (stage,) = (s for s in get_args(Literal[1, 2, 3]) if s == int(zero_stage))
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    engine = build(model_dir, int(zero_stage), int(micro_batch))
+    engine = build(model_dir, stage, int(micro_batch))
     stats = []
     for update in range(UPDATES):
         if checkpoint and update == 3:
             engine.save(Path(checkpoint))
             dist.barrier()
-            engine = build(model_dir, int(zero_stage), int(micro_batch))
+            engine = build(model_dir, stage, int(micro_batch))
             engine.load(Path(checkpoint))
         stats.append(engine.update(batch_of(update, rank, world_size)))
     heldout = engine.token_losses(batch_of(UPDATES - 1, rank, world_size)).sum(dtype=torch.float64)
@@ -79,7 +93,12 @@ def main(model_dir: str, zero_stage: str, micro_batch: str, out: str, checkpoint
     weights = engine.state_dict()
     if weights is not None:
         norm = sum(float(tensor.double().square().sum()) for tensor in weights.values()) ** 0.5
-        result = {"stats": [vars(s) for s in stats], "heldout": heldout.item(), "norm": norm, "names": sorted(weights)}
+        result = {
+            "stats": [vars(s) for s in stats],
+            "heldout": heldout.item(),
+            "norm": norm,
+            "names": sorted(weights),
+        }
         Path(out).write_text(json.dumps(result))
     dist.destroy_process_group()
 

@@ -1,4 +1,4 @@
-"""Writes golden_losses.json anew, after a change that is meant to touch numbers: python -m tests.train.golden_losses."""
+"""Writes golden_losses.json anew, after a change meant to touch numbers: python -m tests.train.golden_losses."""
 
 import json
 import tempfile

@@ -21,13 +21,23 @@ TOLERANCE = 2e-6  # relative; fp32 sums in another order
 pytestmark = pytest.mark.real
 
 
-def train(model: Path, folder: Path, zero_stage: int, workers: int, micro_batch: int, *more: str) -> dict[str, Any]:
+def train(
+    model: Path, folder: Path, zero_stage: int, workers: int, micro_batch: int, *more: str
+) -> dict[str, Any]:
     out = folder / "result.json"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={workers}",
+    ]
     arguments = [str(WORKER), str(model), str(zero_stage), str(micro_batch), str(out), *more]
     root = WORKER.parents[2]
     environment = os.environ | {"PYTHONPATH": f"{root / 'platform'}:{root}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(out.read_text())
 
@@ -40,7 +50,9 @@ def losses(result: dict[str, Any]) -> list[float]:
 def reference(tiny_model: Path) -> list[tuple[float, float]]:
     """(loss, gradient norm) of each update, by a plain PyTorch loop over the whole global batch."""
     torch.set_num_threads(1)
-    model = load_model(tiny_model, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False)
+    model = load_model(
+        tiny_model, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False
+    )
     wrapped = CausalLMLoss(model, 10_000)
     matrices = [p for p in wrapped.parameters() if p.dim() > 1]
     vectors = [p for p in wrapped.parameters() if p.dim() <= 1]
@@ -62,7 +74,8 @@ def reference(tiny_model: Path) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize(
-    ("zero_stage", "workers", "micro_batch"), [(1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 1, 5), (3, 1, 2), (3, 2, 1)]
+    ("zero_stage", "workers", "micro_batch"),
+    [(1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 1, 5), (3, 1, 2), (3, 2, 1)],
 )
 def test_losses_do_not_depend_on_how_the_work_is_divided(
     tiny_model: Path,
@@ -83,7 +96,11 @@ def test_losses_do_not_depend_on_how_the_work_is_divided(
 
 @pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 2), (3, 2)])
 def test_a_checkpoint_continues_the_same_curve(
-    tiny_model: Path, tmp_path: Path, reference: list[tuple[float, float]], zero_stage: int, workers: int
+    tiny_model: Path,
+    tmp_path: Path,
+    reference: list[tuple[float, float]],
+    zero_stage: int,
+    workers: int,
 ) -> None:
     result = train(tiny_model, tmp_path, zero_stage, workers, 1, str(tmp_path / "checkpoint"))
     assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)

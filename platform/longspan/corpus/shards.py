@@ -109,7 +109,9 @@ def write_flat_shard(
         block_tokens: tokens per block, at least 1.
     """
     assert len(lengths) and lengths.min() > 0, f"shard {path}: no document, or an empty one"
-    tokens = np.concatenate(pieces).astype(np.int32, copy=False)
+    tokens = np.concatenate(pieces)
+    # No id is above 2^31, so that unsigned ones need no copy.
+    tokens = tokens.view(np.int32) if tokens.dtype == np.uint32 else tokens.astype(np.int32)
     sink = pa.BufferOutputStream()
     blocks = []
     with pq.ParquetWriter(

@@ -70,7 +70,9 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
     micro_batch = dials.micro_batch(stages)
     checkpointing = dials.activation_checkpointing(longest * micro_batch[longest], precision)
     loss_chunk = dials.loss_chunk()
-    workload = Workload(longest, micro_batch[longest], checkpointing, loss_chunk, recipe.workers.sequence_parallel)
+    workload = Workload(
+        longest, micro_batch[longest], checkpointing, loss_chunk, recipe.workers.sequence_parallel
+    )
     return RunPlan(
         window=recipe.target_context,
         positions=dials.positions(),
@@ -118,7 +120,10 @@ def rope_base_for(window: int) -> tuple[float, str]:
     base = _ROPE_BASES[low][0] * (window / low) ** slope
     base = float(f"{base:.1e}")
     kind = "between" if window < high else "beyond"
-    return base, f"log-log {kind} the values trained for {low:,} and {high:,} tokens (see docs/method.md)"
+    return (
+        base,
+        f"log-log {kind} the values trained for {low:,} and {high:,} tokens (see docs/method.md)",
+    )
 
 
 def _notes(recipe: Recipe, longest: int) -> list[str]:
@@ -163,11 +168,16 @@ class _Dials:
         if asked is not None:
             self._because("positions.base", "set in the recipe")
             if asked < own:
-                self.notes.append(f"positions.base: {asked:,.0f} is below the model's own {own:,.0f}")
+                self.notes.append(
+                    f"positions.base: {asked:,.0f} is below the model's own {own:,.0f}"
+                )
             return asked
         base, reason = rope_base_for(self.recipe.target_context)
         if base < own:
-            base, reason = own, f"the model's own base is already above the {base:,.0f} this window needs"
+            base, reason = (
+                own,
+                f"the model's own base is already above the {base:,.0f} this window needs",
+            )
         self._because("positions.base", reason)
         return base
 
@@ -176,10 +186,16 @@ class _Dials:
         per_update = training.tokens_per_update
         if training.tokens is None:
             updates = 1000
-            self._because("training.tokens", f"1,000 updates of {per_update:,} tokens; 5B tokens recover most of a long run (arXiv 2402.10171)")
+            self._because(
+                "training.tokens",
+                f"1,000 updates of {per_update:,} tokens; 5B tokens recover most of a long run (arXiv 2402.10171)",
+            )
         else:
             updates = math.ceil(training.tokens / per_update)
-            self._because("training.tokens", f"{training.tokens:,} asked for, in whole updates of {per_update:,}")
+            self._because(
+                "training.tokens",
+                f"{training.tokens:,} asked for, in whole updates of {per_update:,}",
+            )
         ends = [round(stage.until * updates) for stage in self.recipe.length_stages]
         starts = [0, *ends[:-1]]
         return tuple(
@@ -189,14 +205,21 @@ class _Dials:
         )
 
     def micro_batch(self, stages: tuple[Stage, ...]) -> dict[int, int]:
-        asked, group = self.recipe.training.micro_batch, max(1, self.recipe.workers.min // self.recipe.workers.sequence_parallel)
-        rows: dict[int, int] = {}
-        for stage in stages:
-            per_worker = math.ceil(stage.rows_per_update / group)
-            rows[stage.length] = min(per_worker, asked or max(1, _MICRO_BATCH_TOKENS[self.device.kind] // stage.length))
-        reason = "set in the recipe" if asked else f"rows of about {_MICRO_BATCH_TOKENS[self.device.kind]:,} tokens in all keep a {self.device.kind} device busy"
-        self._because("training.micro_batch", f"{reason}; a worker has {per_worker} rows per update at the last length")
-        return rows
+        asked = self.recipe.training.micro_batch
+        groups = max(1, self.recipe.workers.min // self.recipe.workers.sequence_parallel)
+        budget = _MICRO_BATCH_TOKENS[self.device.kind]
+        shares = {stage.length: math.ceil(stage.rows_per_update / groups) for stage in stages}
+        reason = "set in the recipe"
+        if not asked:
+            reason = f"about {budget:,} tokens in all keep a {self.device.kind} device busy"
+        per_worker = ", ".join(str(share) for share in shares.values())
+        self._because(
+            "training.micro_batch", f"{reason}; a worker has {per_worker} rows per update"
+        )
+        return {
+            length: min(share, asked or max(1, budget // length))
+            for length, share in shares.items()
+        }
 
     def learning_rate(self) -> float:
         if self.recipe.optimizer.learning_rate is not None:
@@ -205,7 +228,8 @@ class _Dials:
         large = self.facts.parameters > 20e9
         self._because(
             "optimizer.learning_rate",
-            f"{self.facts.parameters / 1e9:.3g}B parameters: 2e-5 up to 20B, 1e-5 above (paper, section 2.1: 7B/13B and 34B/70B)",
+            f"{self.facts.parameters / 1e9:.3g}B parameters: 2e-5 up to 20B, 1e-5 above "
+            "(arXiv 2309.16039, section 2.1: 7B/13B and 34B/70B)",
         )
         return 1e-5 if large else 2e-5
 
@@ -215,7 +239,9 @@ class _Dials:
             self._because("optimizer.warmup_updates", "set in the recipe")
             return min(asked, updates)
         warmup = min(2000, math.ceil(updates / 10))
-        self._because("optimizer.warmup_updates", "2,000 as in the paper, but at most a tenth of the run")
+        self._because(
+            "optimizer.warmup_updates", "2,000 as in the paper, but at most a tenth of the run"
+        )
         return warmup
 
     def precision(self) -> Literal["bf16", "fp32"]:
@@ -224,9 +250,15 @@ class _Dials:
             self._because("training.precision", "set in the recipe")
             return asked
         if self.device.bf16:
-            self._because("training.precision", f"{self.device.name} computes bf16 natively; masters and moments stay fp32")
+            self._because(
+                "training.precision",
+                f"{self.device.name} computes bf16 natively; masters and moments stay fp32",
+            )
             return "bf16"
-        self._because("training.precision", f"{self.device.name} has no bf16 units and would emulate it many times slower")
+        self._because(
+            "training.precision",
+            f"{self.device.name} has no bf16 units and would emulate it many times slower",
+        )
         return "fp32"
 
     def zero_stage(self, precision: str, workload: Workload) -> Literal[1, 2, 3]:
@@ -235,7 +267,9 @@ class _Dials:
             self._because("training.zero_stage", "set in the recipe")
             return asked
         workers, memory = self.recipe.workers.min, self.device.memory
-        choice = choose_zero_stage(self.facts, workload, workers, precision, memory, stages=(1, 2, 3))
+        choice = choose_zero_stage(
+            self.facts, workload, workers, precision, memory, stages=(1, 2, 3)
+        )
         self._because("training.zero_stage", choice.reason)
         if not choice.fits:
             self.notes.append(f"training.zero_stage: {choice.reason}")
@@ -250,7 +284,8 @@ class _Dials:
         need = activation_bytes(self.facts, tokens, precision, checkpointing=False)
         self._because(
             "training.activation_checkpointing",
-            f"a micro-batch's activations take {need / GIBI:.1f} GiB; recomputed when over a quarter of {self.device.memory / GIBI:.0f} GiB",
+            f"a micro-batch's activations take {need / GIBI:.1f} GiB; recomputed when over a "
+            f"quarter of {self.device.memory / GIBI:.0f} GiB",
         )
         return need > self.device.memory / 4
 
@@ -260,7 +295,10 @@ class _Dials:
             self._because("training.loss_chunk", "set in the recipe")
             return asked
         chunk = max(256, 2 ** int(math.log2(GIBI / (4 * self.facts.vocab))))
-        self._because("training.loss_chunk", f"fp32 logits of {chunk:,} tokens over {self.facts.vocab:,} words stay under 1 GiB")
+        self._because(
+            "training.loss_chunk",
+            f"fp32 logits of {chunk:,} tokens over {self.facts.vocab:,} words stay under 1 GiB",
+        )
         return chunk
 
     def gpus_per_worker(self) -> float:

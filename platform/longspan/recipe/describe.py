@@ -39,7 +39,10 @@ def describe(
         f"Plan of run {recipe.name!r}",
         _table(_model_rows(recipe, facts, plan)),
         _table(_value_rows(plan)),
-        _table(_stage_rows(plan), header=("length", "updates", "rows/update", "tokens/update", "micro-batch")),
+        _table(
+            _stage_rows(plan),
+            header=("length", "updates", "rows/update", "tokens/update", "micro-batch"),
+        ),
         _table(_source_rows(recipe, plan, sources), header=_SOURCE_HEADER),
         _table(_cost_rows(facts, plan, device)),
     ]
@@ -52,7 +55,11 @@ def _model_rows(recipe: Recipe, facts: ModelFacts, plan: RunPlan) -> list[tuple[
     return [
         ("base model", recipe.base_model, f"{facts.parameters:,} parameters, {facts.model_type}"),
         ("window", f"{facts.window:,} -> {plan.window:,}", "target_context"),
-        ("positions", positions.encoding, f"RoPE base {facts.rope_base:,.0f} -> {positions.base:,.0f}"),
+        (
+            "positions",
+            positions.encoding,
+            f"RoPE base {facts.rope_base:,.0f} -> {positions.base:,.0f}",
+        ),
         ("document mask", "on" if recipe.packing.document_mask else "off", "packing.document_mask"),
         ("updates", f"{plan.updates:,}", f"{plan.tokens:,} tokens"),
     ]
@@ -90,11 +97,22 @@ def _stage_rows(plan: RunPlan) -> list[tuple[str, ...]]:
     ]
 
 
-_SOURCE_HEADER = ("source", "weight", "objects", "bytes", "documents", "tokens", "asked for", "repeats")
+_SOURCE_HEADER = (
+    "source",
+    "weight",
+    "objects",
+    "bytes",
+    "documents",
+    "tokens",
+    "asked for",
+    "repeats",
+)
 
 
-def _source_rows(recipe: Recipe, plan: RunPlan, sources: Sequence[SourceFacts]) -> list[tuple[str, ...]]:
-    rows = []
+def _source_rows(
+    recipe: Recipe, plan: RunPlan, sources: Sequence[SourceFacts]
+) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
     for corpus, source in zip(recipe.corpora, sources, strict=True):
         asked = corpus.weight * plan.tokens
         about = "" if source.exact else "~"
@@ -117,18 +135,40 @@ def _cost_rows(facts: ModelFacts, plan: RunPlan, device: Device) -> list[tuple[s
     flops = training_flops(facts, plan.stages)
     workers = plan.workers[0]
     states = state_bytes(facts.parameters, plan.zero_stage, workers, plan.precision)
-    rows = [
-        ("operations", f"{flops.causal:.3g}", f"causal attention; {flops.full:.3g} when the whole matrix is counted"),
-        ("token shards", _size(4 * plan.tokens), "at most, for tokens seen once: 4 bytes each before compression"),
-        ("a checkpoint", _size(facts.parameters * (14 if plan.precision == "bf16" else 12)), "weights and optimizer, all workers"),
-        ("model states", _size(states.total), f"per worker, {workers} workers, ZeRO {plan.zero_stage}"),
+    rows: list[tuple[str, ...]] = [
+        (
+            "operations",
+            f"{flops.causal:.3g}",
+            f"causal attention; {flops.full:.3g} when the whole matrix is counted",
+        ),
+        (
+            "token shards",
+            _size(4 * plan.tokens),
+            "at most, for tokens seen once: 4 bytes each before compression",
+        ),
+        (
+            "a checkpoint",
+            _size(facts.parameters * (14 if plan.precision == "bf16" else 12)),
+            "weights and optimizer, all workers",
+        ),
+        (
+            "model states",
+            _size(states.total),
+            f"per worker, {workers} workers, ZeRO {plan.zero_stage}",
+        ),
         ("exported model", _size(2 * facts.parameters), "bf16 safetensors"),
     ]
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
     assumed = " (assumed: no GPU here)" if device.assumed else ""
     if peak:
         hours = flops.causal / (peak * 1e12 * ASSUMED_MFU) / 3600
-        rows.append(("device hours", f"{hours:,.0f}", f"{device.name}{assumed} at {ASSUMED_MFU:.0%} of {peak:g} TFLOP/s"))
+        rows.append(
+            (
+                "device hours",
+                f"{hours:,.0f}",
+                f"{device.name}{assumed} at {ASSUMED_MFU:.0%} of {peak:g} TFLOP/s",
+            )
+        )
         rows.append(("time", f"{hours / workers:,.1f} h", f"on {workers} workers"))
     else:
         rows.append(("time", "unknown", f"no published peak for {device.name}"))
@@ -138,7 +178,10 @@ def _cost_rows(facts: ModelFacts, plan: RunPlan, device: Device) -> list[tuple[s
 def _table(rows: Iterable[tuple[str, ...]], header: tuple[str, ...] | None = None) -> str:
     lines = [*([header] if header else []), *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def _count(number: int | None) -> str:

@@ -49,11 +49,15 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise UserError(f"override {override!r}: write key.path=value, for example training.seed=1")
+            raise UserError(
+                f"override {override!r}: write key.path=value, for example training.seed=1"
+            )
         try:
             value = yaml.load(text, _Loader)
         except yaml.YAMLError as error:
-            raise UserError(f"override {override!r}: the value is not valid YAML: {error}") from None
+            raise UserError(
+                f"override {override!r}: the value is not valid YAML: {error}"
+            ) from None
         _set(result, key.split("."), value, override)
     return result
 
@@ -75,7 +79,9 @@ def _set(node: Any, keys: list[str], value: Any, override: str) -> None:
         if isinstance(node, list):
             key = _item_of(node, key, override)
         elif not isinstance(node, dict):
-            raise UserError(f"override {override!r}: {'.'.join(keys[:depth])} is a value, not a section")
+            raise UserError(
+                f"override {override!r}: {'.'.join(keys[:depth])} is a value, not a section"
+            )
         if last:
             node[key] = value
         else:
@@ -115,8 +121,12 @@ def _readable(location: Sequence[Any], data: Any) -> str:
     parts: list[str] = []
     node = data
     for part in location:
-        item = node[part] if _holds(node, part) else None
-        parts.append(item.get("name", str(part)) if isinstance(part, int) and isinstance(item, dict) else str(part))
+        item: Any = node[part] if _holds(node, part) else None
+        parts.append(
+            item.get("name", str(part))
+            if isinstance(part, int) and isinstance(item, dict)
+            else str(part)
+        )
         node = item
     return ".".join(parts)
 

@@ -94,7 +94,12 @@ def _from_hub(model: str, name: str) -> bytes | None:
             # The hub's client would try a host that has no address for half a minute.
             socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
         return Path(huggingface_hub.hf_hub_download(model, name)).read_bytes()
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError):
+    except (
+        errors.HfHubHTTPError,
+        errors.LocalEntryNotFoundError,
+        errors.HFValidationError,
+        OSError,
+    ):
         return None
 
 
@@ -114,7 +119,9 @@ def _must_match(stated: Architecture, facts: ModelFacts) -> None:
     for key, value in stated.model_dump().items():
         found = getattr(facts, key)
         if found != value:
-            raise UserError(f"architecture.{key}: the recipe says {value:,}, the model's config.json {found:,}")
+            raise UserError(
+                f"architecture.{key}: the recipe says {value:,}, the model's config.json {found:,}"
+            )
 
 
 def _check_tokenizer(recipe: Recipe, facts: ModelFacts, store: Store) -> None:
@@ -123,7 +130,9 @@ def _check_tokenizer(recipe: Recipe, facts: ModelFacts, store: Store) -> None:
     key = "tokenizer" if recipe.tokenizer else "base_model"
     described = _read_json(name, "tokenizer.json", store)
     if described is None:
-        raise UserError(f"{key}: there is no tokenizer.json in {name!r}; save the tokenizer in the fast format")
+        raise UserError(
+            f"{key}: there is no tokenizer.json in {name!r}; save the tokenizer in the fast format"
+        )
     tokens = _tokens(described)
     if not tokens:
         raise UserError(f"{key}: tokenizer.json of {name!r} has no vocabulary")
@@ -139,7 +148,9 @@ def _check_tokenizer(recipe: Recipe, facts: ModelFacts, store: Store) -> None:
             f"the model {facts.vocab:,}"
         )
     if recipe.document_separator is not None and recipe.document_separator not in tokens:
-        raise UserError(f"document_separator: {recipe.document_separator!r} is no token of the tokenizer of {name!r}")
+        raise UserError(
+            f"document_separator: {recipe.document_separator!r} is no token of the tokenizer of {name!r}"
+        )
 
 
 def _tokens(described: dict[str, Any]) -> dict[str, int]:

@@ -38,9 +38,19 @@ def parse_options(arguments: Sequence[str], program: str, purpose: str, default:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", nargs="?", help=f"YAML file (default: {default.name})")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="change one value of the recipe")
-    parser.add_argument("--validate", action="store_true", help="check everything that can be checked, start nothing")
-    parser.add_argument("--plan", action="store_true", help="print every derived value with its reason, start nothing")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="change one value of the recipe"
+    )
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="check everything that can be checked, start nothing",
+    )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="print every derived value with its reason, start nothing",
+    )
     found = parser.parse_args(arguments)
     words = [word for word in (found.recipe, *found.overrides) if word is not None]
     files = [word for word in words if "=" not in word]

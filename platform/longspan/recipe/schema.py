@@ -51,7 +51,9 @@ class Corpus(Section):
     @classmethod
     def _name_is_a_folder_name(cls, name: str) -> str:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-            raise ValueError(f"{name!r}: use lower-case letters, digits, - and _ (it names a folder)")
+            raise ValueError(
+                f"{name!r}: use lower-case letters, digits, - and _ (it names a folder)"
+            )
         return name
 
 

@@ -77,7 +77,11 @@ def _objects_of(corpus: Corpus, store: Store) -> SourceObjects:
 def _nearest(store: Store, wanted: Sequence[str]) -> str:
     """The object or folder whose name is closest, looked for two levels up."""
     folder = wanted[0].split("*")[0].rstrip("/").rpartition("/")[0]
-    names = {item.path for item in store.list(folder)} if folder else {item.path for item in store.list("corpora")}
+    names = (
+        {item.path for item in store.list(folder)}
+        if folder
+        else {item.path for item in store.list("corpora")}
+    )
     names |= {name.rpartition("/")[0] for name in names}
     close = difflib.get_close_matches(wanted[0], sorted(names), n=1, cutoff=0.5)
     return f"; the nearest there is: {close[0]}" if close else ""

@@ -31,7 +31,10 @@ def connected() -> Iterator[Queue]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(
-        runtime_env={"py_modules": [str(package)], "env_vars": {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}},
+        runtime_env={
+            "py_modules": [str(package)],
+            "env_vars": {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"},
+        },
         logging_level=logging.WARNING,
         log_to_driver=False,
     )

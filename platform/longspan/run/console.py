@@ -17,7 +17,10 @@ def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     try:
         return main(arguments)
     except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print(
+            "\nInterrupted. What was finished is kept; the same command goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
         return 130
     except Exception as error:
         mistake = user_error_in(error)
@@ -49,7 +52,9 @@ def print_validation(recipe: Recipe) -> int:
     from longspan.train.prepare import check
 
     check(recipe)
-    print(f"{recipe.name}: the recipe is valid, its model, tokenizer and {len(recipe.corpora)} sources are there")
+    print(
+        f"{recipe.name}: the recipe is valid, its model, tokenizer and {len(recipe.corpora)} sources are there"
+    )
     return 0
 
 

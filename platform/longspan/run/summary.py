@@ -18,12 +18,15 @@ def print_summary(job: Job) -> None:
 
     records = read_metrics(job.store, job.metrics_path)
     uri = job.store.uri
+    window = f"window {job.plan.window:,}, RoPE base {job.plan.positions.base:,.0f}"
     print()
     for line in heldout_lines(records):
         print(line)
-    print(f"Checkpoint:      {uri(saved_checkpoint(job))}")
-    print(f"Exported model:  {uri(job.model_path)}   (window {job.plan.window:,}, RoPE base {job.plan.positions.base:,.0f})")
-    print(f"Metrics:         {uri(job.metrics_path)}   (TensorBoard: {uri(job.run_path + '/tensorboard')})")
+    print(f"Checkpoint:      {uri(saved_checkpoint(job) or job.run_path)}")
+    print(f"Exported model:  {uri(job.model_path)}   ({window})")
+    print(
+        f"Metrics:         {uri(job.metrics_path)}   (TensorBoard: {uri(job.run_path + '/tensorboard')})"
+    )
     title = PlotTitle(job.recipe.name, job.plan.window, job.plan.positions.base)
     for address in write_plots(job.store, f"{job.run_path}/plots", records, title).values():
         if address.endswith(".png"):

@@ -37,7 +37,11 @@ def update_of(name: str) -> int:
 
 def seal(folder: Path, rank: int, facts: CheckpointFacts) -> None:
     """Write the list of this rank's files, last, beside them."""
-    files = {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {
+        str(path.relative_to(folder)): _digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
     content = {"facts": asdict(facts), "files": files}
     (folder / _seal_name(rank)).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -49,17 +53,26 @@ def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
         UserError: a seal or a file is missing or damaged, or the checkpoint belongs to another
             number of workers, ZeRO stage or order of data (the key to change is named).
     """
-    seals = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(_seal_name("*")))]
+    seals = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob(_seal_name("*")))
+    ]
     if not seals:
-        raise UserError(f"checkpoint {folder.name}: no seal in it, so it was never finished; delete it to go on")
+        raise UserError(
+            f"checkpoint {folder.name}: no seal in it, so it was never finished; delete it to go on"
+        )
     facts = CheckpointFacts(**seals[0]["facts"])
     if len(seals) != facts.world_size:
-        raise UserError(f"checkpoint {folder.name}: {len(seals)} of {facts.world_size} workers' parts are there")
+        raise UserError(
+            f"checkpoint {folder.name}: {len(seals)} of {facts.world_size} workers' parts are there"
+        )
     for sealed in seals:
         for name, digest in sealed["files"].items():
             path = folder / name
             if not path.is_file() or _digest(path) != digest:
-                raise UserError(f"checkpoint {folder.name}: {name} is {'damaged' if path.is_file() else 'missing'}")
+                raise UserError(
+                    f"checkpoint {folder.name}: {name} is {'damaged' if path.is_file() else 'missing'}"
+                )
     _must_agree("workers", facts.world_size, expected.world_size)
     _must_agree("training.zero_stage", facts.zero_stage, expected.zero_stage)
     if facts.order != expected.order:
@@ -73,7 +86,8 @@ def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
 def _must_agree(key: str, saved: int, wanted: int) -> None:
     if saved != wanted:
         raise UserError(
-            f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; set {key}={saved} or choose another name"
+            f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; "
+            f"set {key}={saved} or choose another name"
         )
 
 
@@ -83,4 +97,7 @@ def _seal_name(rank: int | str) -> str:
 
 def _digest(path: Path) -> dict[str, int | str]:
     with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }

@@ -88,7 +88,9 @@ class Engine:
         Raises:
             UserError: the loss or the gradient is not finite; the model is left as it was before.
         """
-        assert batch.update == self.update_count, f"batch of update {batch.update} at update {self.update_count}"
+        assert batch.update == self.update_count, (
+            f"batch of update {batch.update} at update {self.update_count}"
+        )
         totals = self._global_totals(batch)
         counted = int(totals[1])
         assert counted > 0, f"update {batch.update}: no token of the global batch is counted"
@@ -99,11 +101,15 @@ class Engine:
         dist.all_reduce(loss_sum)
         loss = loss_sum.item() / counted
         if not math.isfinite(loss):
-            raise UserError(f"update {batch.update}: the loss is {loss}; lower optimizer.learning_rate or look at the rows")
+            raise UserError(
+                f"update {batch.update}: the loss is {loss}; lower optimizer.learning_rate or look at the rows"
+            )
         self._deepspeed.step()
         grad_norm = float(self._deepspeed.get_global_grad_norm() or 0.0)
         if not math.isfinite(grad_norm):
-            raise UserError(f"update {batch.update}: the gradient's norm is {grad_norm} at a loss of {loss:.3f}")
+            raise UserError(
+                f"update {batch.update}: the gradient's norm is {grad_norm} at a loss of {loss:.3f}"
+            )
         self.update_count += 1
         return UpdateStats(
             update=batch.update,
@@ -131,7 +137,9 @@ class Engine:
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of the state below ``folder`` (all ranks call it)."""
-        self._deepspeed.save_checkpoint(str(folder), tag=_TAG, client_state={"update": self.update_count})
+        self._deepspeed.save_checkpoint(
+            str(folder), tag=_TAG, client_state={"update": self.update_count}
+        )
 
     def load(self, folder: Path) -> None:
         """Continue from a state that :meth:`save` wrote with as many ranks and the same ZeRO stage."""
@@ -149,7 +157,11 @@ class Engine:
             return None
         assert state, "no weights were gathered"
         prefix = "model."
-        return {name.removeprefix(prefix): tensor.cpu() for name, tensor in state.items() if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): tensor.cpu()
+            for name, tensor in state.items()
+            if name.startswith(prefix)
+        }
 
     def _accumulate_gradients(self, batch: Batch, counted: int) -> torch.Tensor:
         """Forward and backward over the micro-batches; returns this rank's loss sum, float64 scalar."""
@@ -166,7 +178,9 @@ class Engine:
                 self._deepspeed.step()
         return total
 
-    def _micro_batches(self, batch: Batch) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    def _micro_batches(
+        self, batch: Batch
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         rows = self.config.micro_batch.get(batch.length, 1)
         for start in range(0, len(batch.tokens), rows):
             part = slice(start, start + rows)
@@ -207,7 +221,9 @@ def _initialize(model: CausalLMLoss, config: EngineConfig) -> Any:
         eps=config.eps,
         fused=fused or None,
     )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_deepspeed_config(config))
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=optimizer, config=_deepspeed_config(config)
+    )
     return engine
 
 
@@ -235,6 +251,8 @@ def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.dim() > 1]
     vectors = [parameter for parameter in trained if parameter.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,12 @@ class HeldOutLoss:
 
     def record(self, phase: str, update: int, source_names: Sequence[str]) -> dict[str, Any]:
         """As a metrics record."""
-        record: dict[str, Any] = {"kind": "heldout", "phase": phase, "update": update, "loss": self.loss}
+        record: dict[str, Any] = {
+            "kind": "heldout",
+            "phase": phase,
+            "update": update,
+            "loss": self.loss,
+        }
         for name, (loss, tokens) in zip(source_names, self.source_sums, strict=True):
             if tokens:
                 record[f"loss.{name}"] = float(loss / tokens)
@@ -56,7 +62,11 @@ class HeldOut:
         self._mask = job.recipe.packing.document_mask
         self._sources = len(job.manifests)
         self._bands = position_bands(self._length)
-        rows = [row for source, manifest in enumerate(job.manifests) for row in self._rows_of(job, source, manifest)]
+        rows = [
+            row
+            for source, manifest in enumerate(job.manifests)
+            for row in self._rows_of(job, source, manifest)
+        ]
         mine = rows[rank::world_size]
         self._batches = [self._batch(mine[i : i + 1]) for i in range(-(-len(rows) // world_size))]
 
@@ -69,7 +79,9 @@ class HeldOut:
             losses = engine.token_losses(batch).double().cpu()
             counted = torch.as_tensor(batch.labels != -100)
             pairs = torch.stack([losses, counted.double()], dim=-1)
-            sources.index_add_(0, torch.as_tensor(batch.sources, dtype=torch.int64), pairs.sum(dim=1))
+            sources.index_add_(
+                0, torch.as_tensor(batch.sources, dtype=torch.int64), pairs.sum(dim=1)
+            )
             band = torch.bucketize(torch.as_tensor(batch.positions), edges, right=True)
             bands.index_add_(0, band[counted], pairs[counted])
         sums = torch.cat([sources, bands]).to(engine.device)
@@ -79,7 +91,10 @@ class HeldOut:
 
     def _rows_of(self, job: Job, source: int, manifest: Any) -> list[Row]:
         rows = heldout_rows(job.store, manifest, self._length, job.recipe.heldout.rows_per_source)
-        return [Row(row.index, row.update, source, row.tokens, row.starts, row.documents, row.offsets) for row in rows]
+        return [
+            Row(row.index, row.update, source, row.tokens, row.starts, row.documents, row.offsets)
+            for row in rows
+        ]
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
         return collate(0, rows, num_rows=1, length=self._length, document_mask=self._mask)
@@ -93,4 +108,4 @@ def position_bands(length: int) -> tuple[tuple[int, int], ...]:
         edges.append(edge)
         edge *= 2
     edges.append(length)
-    return tuple(zip(edges[:-1], edges[1:], strict=True))
+    return tuple(pairwise(edges))

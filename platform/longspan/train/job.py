@@ -36,7 +36,9 @@ class Job:
     def order(self) -> Order:
         """The run's global order of rows."""
         return Order(
-            block_tokens=[[block.tokens for block in manifest.train] for manifest in self.manifests],
+            block_tokens=[
+                [block.tokens for block in manifest.train] for manifest in self.manifests
+            ],
             weights=[corpus.weight for corpus in self.recipe.corpora],
             stages=self.plan.stages,
             seed=self.recipe.training.seed,
@@ -46,18 +48,26 @@ class Job:
         """The rows from an update on."""
         from longspan.corpus.stream import StreamPlan
 
-        return StreamPlan(self.store, self.manifests, self.order, first_update, self.recipe.packing.document_mask)
+        return StreamPlan(
+            self.store, self.manifests, self.order, first_update, self.recipe.packing.document_mask
+        )
 
     @property
     def fingerprint(self) -> str:
         """Identity of the data and its order: runs continue only over the same one."""
-        facts = [self.order.fingerprint, [manifest.fingerprint for manifest in self.manifests], self.recipe.packing.document_mask]
+        facts = [
+            self.order.fingerprint,
+            [manifest.fingerprint for manifest in self.manifests],
+            self.recipe.packing.document_mask,
+        ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     @staticmethod
     def cache_folder() -> Path:
         """Where this node keeps models it has fetched."""
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longspan" / "models"
+        return (
+            Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longspan" / "models"
+        )
 
     @property
     def source_names(self) -> tuple[str, ...]:

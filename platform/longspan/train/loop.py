@@ -35,7 +35,9 @@ def train(job: Job, host: Host) -> None:
     recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
     try:
         recorder.note(f"attention: {attention.implementation} ({attention.reason})")
-        recorder.event("resumed" if resumed else "started", engine.update_count, workers=host.world_size)
+        recorder.event(
+            "resumed" if resumed else "started", engine.update_count, workers=host.world_size
+        )
         heldout = HeldOut(job, host.rank, host.world_size)
         if not resumed:
             measure_before(engine, job, heldout, recorder)
@@ -48,7 +50,14 @@ def train(job: Job, host: Host) -> None:
 def build_engine(job: Job, model_dir: Path, attention: str) -> Engine:
     """The model with its new positions, verified, under DeepSpeed and verified again."""
     plan, config = job.plan, engine_config(job)
-    model = load_model(model_dir, plan.positions, plan.window, config.dtype, attention, plan.activation_checkpointing)
+    model = load_model(
+        model_dir,
+        plan.positions,
+        plan.window,
+        config.dtype,
+        attention,
+        plan.activation_checkpointing,
+    )
     model.train()
     engine = Engine(CausalLMLoss(model, plan.loss_chunk), config)
     verify(engine.model, plan.positions)
@@ -59,7 +68,9 @@ def engine_config(job: Job) -> EngineConfig:
     """The engine's view of a job."""
     plan, optimizer = job.plan, job.recipe.optimizer
     return EngineConfig(
-        schedule=CosineSchedule(plan.learning_rate, plan.final_learning_rate, plan.warmup_updates, plan.updates),
+        schedule=CosineSchedule(
+            plan.learning_rate, plan.final_learning_rate, plan.warmup_updates, plan.updates
+        ),
         zero_stage=plan.zero_stage,
         precision=plan.precision,
         betas=optimizer.betas,
@@ -120,7 +131,9 @@ def save(engine: Engine, job: Job, host: Host, recorder: Recorder) -> None:
 
 def checkpoint_facts(engine: Engine, job: Job, host: Host) -> CheckpointFacts:
     """What a checkpoint of this run says of itself."""
-    return CheckpointFacts(engine.update_count, host.world_size, engine.config.zero_stage, job.fingerprint)
+    return CheckpointFacts(
+        engine.update_count, host.world_size, engine.config.zero_stage, job.fingerprint
+    )
 
 
 def export(engine: Engine, job: Job, host: Host, model_dir: Path, recorder: Recorder) -> None:
@@ -131,7 +144,15 @@ def export(engine: Engine, job: Job, host: Host, model_dir: Path, recorder: Reco
         with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
             folder = Path(temporary) / "model"
             tokenizer = load_tokenizer(model_dir)
-            export_model(weights, tokenizer, config, folder, job.plan.positions, job.plan.window, engine.config.dtype)
+            export_model(
+                weights,
+                tokenizer,
+                config,
+                folder,
+                job.plan.positions,
+                job.plan.window,
+                engine.config.dtype,
+            )
             job.store.upload(folder, job.model_path)
         recorder.event("exported", engine.update_count, model=job.store.uri(job.model_path))
     dist.barrier()

@@ -42,10 +42,13 @@ def check(recipe: Recipe) -> None:
 def require_runnable(recipe: Recipe) -> None:
     """Refuse what is planned for, but not built yet."""
     if recipe.workers.sequence_parallel > 1:
-        raise UserError("workers.sequence_parallel: the engine runs degree 1 only so far; higher degrees can be planned")
+        raise UserError(
+            "workers.sequence_parallel: the engine runs degree 1 only so far; higher degrees can be planned"
+        )
     if recipe.workers.min != recipe.workers.max:
         raise UserError(
-            f"workers: groups that change size are not supported yet; set one number, {recipe.workers.min} or {recipe.workers.max}"
+            "workers: groups that change size are not supported yet; "
+            f"set one number, {recipe.workers.min} or {recipe.workers.max}"
         )
 
 
@@ -79,7 +82,9 @@ def prepare(recipe: Recipe, device: Device) -> Job:
         raise UserError(model.unseen)
     find_objects(recipe, store)
     plan = derive(recipe, model.facts, device)
-    tokenizer = local_model_dir(resolve(recipe.tokenizer or recipe.base_model, store), store, Job.cache_folder())
+    tokenizer = local_model_dir(
+        resolve(recipe.tokenizer or recipe.base_model, store), store, Job.cache_folder()
+    )
     manifests = ingest(
         store,
         source_specs(recipe),
@@ -88,7 +93,9 @@ def prepare(recipe: Recipe, device: Device) -> Job:
         heldout_fraction=recipe.heldout.fraction,
         bad_input=recipe.bad_input,
     )
-    return _job(recipe, store, plan, device, tuple(manifests[corpus.name] for corpus in recipe.corpora))
+    return _job(
+        recipe, store, plan, device, tuple(manifests[corpus.name] for corpus in recipe.corpora)
+    )
 
 
 def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
@@ -105,12 +112,20 @@ def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
 def source_specs(recipe: Recipe) -> list[SourceSpec]:
     """The recipe's corpora as the ingest takes them."""
     return [
-        SourceSpec(corpus.name, patterns(corpus), corpus.format, corpus.text_field, corpus.min_tokens)
+        SourceSpec(
+            corpus.name, patterns(corpus), corpus.format, corpus.text_field, corpus.min_tokens
+        )
         for corpus in recipe.corpora
     ]
 
 
-def _job(recipe: Recipe, store: Store, plan: RunPlan, device: Device, manifests: tuple[SourceManifest, ...]) -> Job:
+def _job(
+    recipe: Recipe,
+    store: Store,
+    plan: RunPlan,
+    device: Device,
+    manifests: tuple[SourceManifest, ...],
+) -> Job:
     recipe = recipe.model_copy(update={"base_model": resolve(recipe.base_model, store)})
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
     return Job(recipe, plan, store, manifests, peak * 1e12 if peak else None)
@@ -121,7 +136,10 @@ def _known_sources(recipe: Recipe, store: Store, problems: list[str]) -> list[So
         objects = find_objects(recipe, store)
     except UserError as error:
         problems.append(str(error))
-        return [SourceFacts(corpus.name, None, None, None, None, exact=False) for corpus in recipe.corpora]
+        return [
+            SourceFacts(corpus.name, None, None, None, None, exact=False)
+            for corpus in recipe.corpora
+        ]
     return [_source_facts(found, store) for found in objects]
 
 
@@ -129,5 +147,19 @@ def _source_facts(found: SourceObjects, store: Store) -> SourceFacts:
     try:
         manifest = SourceManifest.load(store, found.name)
     except UserError:
-        return SourceFacts(found.name, found.count, found.bytes, None, int(found.bytes / BYTES_PER_TOKEN), exact=False)
-    return SourceFacts(found.name, found.count, found.bytes, manifest.train_documents, manifest.train_tokens, exact=True)
+        return SourceFacts(
+            found.name,
+            found.count,
+            found.bytes,
+            None,
+            int(found.bytes / BYTES_PER_TOKEN),
+            exact=False,
+        )
+    return SourceFacts(
+        found.name,
+        found.count,
+        found.bytes,
+        manifest.train_documents,
+        manifest.train_tokens,
+        exact=True,
+    )

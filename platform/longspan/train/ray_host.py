@@ -97,7 +97,11 @@ class RayHost:
 
     def save_checkpoint(self, folder: Path, update: int, metrics: dict[str, Any]) -> None:
         """Every rank reports its files; Ray merges them into one folder in the store."""
-        ray.train.report(metrics, Checkpoint.from_directory(str(folder)), checkpoint_dir_name=checkpoint_name(update))
+        ray.train.report(
+            metrics,
+            Checkpoint.from_directory(str(folder)),
+            checkpoint_dir_name=checkpoint_name(update),
+        )
 
     def say(self, line: str) -> None:
         """To the job's output, by way of the driver."""

@@ -53,7 +53,9 @@ class Recorder:
         }
         if self._job.peak_flops:
             flops = stats.tokens * flops_per_token(self._facts, length)
-            record["mfu"] = model_flops_utilization(flops, seconds, self._job.peak_flops, self._host.world_size)
+            record["mfu"] = model_flops_utilization(
+                flops, seconds, self._job.peak_flops, self._host.world_size
+            )
         for name, tokens in zip(self._job.source_names, stats.source_tokens, strict=True):
             record[f"source_tokens.{name}"] = tokens
         self._log(record)
@@ -82,7 +84,12 @@ class Recorder:
         stages = self._job.plan.stages
         return Totals(
             tuple(
-                StageTotal(s.length, s.updates, s.rows_per_update * s.length, flops_per_token(self._facts, s.length))
+                StageTotal(
+                    s.length,
+                    s.updates,
+                    s.rows_per_update * s.length,
+                    flops_per_token(self._facts, s.length),
+                )
                 for s in stages
             )
         )

@@ -20,5 +20,7 @@ class CosineSchedule:
         if update < self.warmup_updates:
             return self.peak * (update + 1) / self.warmup_updates
         decay_updates = self.total_updates - 1 - self.warmup_updates
-        progress = 1.0 if decay_updates <= 0 else min(1.0, (update - self.warmup_updates) / decay_updates)
+        progress = (
+            1.0 if decay_updates <= 0 else min(1.0, (update - self.warmup_updates) / decay_updates)
+        )
         return self.final + (self.peak - self.final) * (1 + math.cos(math.pi * progress)) / 2
