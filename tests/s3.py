@@ -71,15 +71,16 @@ class S3Server:
 def start_s3_server(folder: Path) -> tuple[subprocess.Popen[bytes], S3Server]:
     """Start a server that keeps its data below a folder; returns when it has made the bucket."""
     folder.mkdir(parents=True, exist_ok=True)
-    ports = _free_ports(12)
+    ports = _free_ports(10)
     server = S3Server(f"http://127.0.0.1:{ports[0]}")
     config = folder / "identities.json"
     config.write_text(json.dumps({"identities": _identities(server)}))
-    flags = ["s3.port", "s3.port.grpc", "s3.port.iceberg", "s3.port.lance"]
+    flags = ["s3.port", "s3.port.grpc"]
     flags += ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]
     flags += ["filer.port", "filer.port.grpc", "webdav.port", "admin.port"]
     command = [_weed(), "mini", f"-dir={folder}", f"-s3.config={config}", "-admin.ui=false"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false"]
+    command += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{flag}={port}" for flag, port in zip(flags, ports, strict=True)]
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=_environment())

@@ -74,7 +74,7 @@ def make_tiny_model(
 
     Two layers, hidden size 64, two heads of 32 (a head size that vLLM's CPU attention takes) on one
     key-value head, 512 tokens; input and output embeddings are one tensor unless `tied` is False.
-    Untrained and tied it repeats the last token when it generates: a test of generation wants it untied.
+    Untrained and tied it generates one token over and over: tests of generation want it untied.
     The same arguments give the same weights.
     """
     import torch

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 
 
 @contextmanager
-def recorded_logits(model: Any) -> Iterator[list[torch.Size]]:
+def recorded_logits(model: Any) -> Generator[list[torch.Size]]:
     """Shapes of everything the output head produced."""
     shapes: list[torch.Size] = []
     hook = model.lm_head.register_forward_hook(lambda _, __, out: shapes.append(out.shape))

@@ -145,7 +145,7 @@ def _write_weights(
     )
     if generation_config is not None:
         # As it came: saving it through transformers would refuse settings that loading it accepts.
-        text = generation_config.to_json_string(use_diff=True)
+        text = generation_config.to_json_string(keys_to_pop=["_from_model_config"])
         (folder / "generation_config.json").write_text(text, encoding="utf-8")
     for file in folder.iterdir():
         file.chmod(0o644)

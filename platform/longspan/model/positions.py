@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -102,7 +102,7 @@ def rope_parameters(positions: Positions) -> dict[str, Any]:
             "rope_type": "yarn",
             "rope_theta": base,
             "factor": float(positions.factor),
-            "original_max_position_embeddings": int(positions.original_window),
+            "original_max_position_embeddings": positions.original_window,
         }
     return {"rope_type": "default", "rope_theta": base}
 
@@ -210,7 +210,7 @@ def verify(model: nn.Module, positions: Positions) -> None:
 
 
 @contextlib.contextmanager
-def using_positions(model: nn.Module, positions: Positions) -> Iterator[None]:
+def using_positions(model: nn.Module, positions: Positions) -> Generator[None]:
     """Within the block, a built model has other positions (to measure it as it came, say)."""
     import torch
 

@@ -163,4 +163,6 @@ class Bucket:
             s3={"addressing_style": "path" if self.endpoint else "auto"},
         )
         region = self.region or ("us-east-1" if self.endpoint else None)
-        return boto3.client("s3", endpoint_url=self.endpoint, region_name=region, config=config)
+        # A session of its own: boto3's shared one keeps the first credentials that it found.
+        session = boto3.Session(region_name=region)
+        return session.client("s3", endpoint_url=self.endpoint, config=config)

@@ -34,7 +34,7 @@ class Host(Protocol):
         ...
 
     def save_checkpoint(self, folder: Path, update: int, metrics: dict[str, Any]) -> None:
-        """Keep this rank's files in ``folder`` as its part of the checkpoint after ``update`` updates; all ranks call it."""
+        """Keep this rank's files in ``folder`` as its part of a checkpoint; all ranks call it."""
         ...
 
     def say(self, line: str) -> None:
