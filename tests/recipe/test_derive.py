@@ -62,7 +62,10 @@ def test_a_length_schedule_keeps_tokens_per_update() -> None:
 
 
 def test_rope_bases_rise_with_the_window_through_the_published_ones() -> None:
-    bases = [rope_base_for(window)[0] for window in (4096, 32_768, 49_152, 65_536, 131_072, 524_288, 2**20)]
+    bases = [
+        rope_base_for(window)[0]
+        for window in (4096, 32_768, 49_152, 65_536, 131_072, 524_288, 2**20)
+    ]
     assert bases == sorted(bases)
     assert bases[1] == 500_000
     assert bases[3] == 8e6
@@ -71,7 +74,9 @@ def test_rope_bases_rise_with_the_window_through_the_published_ones() -> None:
 
 def test_abf_never_lowers_a_base() -> None:
     facts = facts_of("llama3-8b-512k")
-    recipe = load_recipe(RECIPES / "llama3-8b-512k.yaml", ["positions.base=null", "target_context=65536"])
+    recipe = load_recipe(
+        RECIPES / "llama3-8b-512k.yaml", ["positions.base=null", "target_context=65536"]
+    )
     assert derive(recipe, facts, H100).positions.base == facts.rope_base
 
 

@@ -57,12 +57,17 @@ def test_an_unsealed_one_is_not_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"world_size": 4}, "workers: the checkpoint to continue from has 2, this run 4; set workers=2"),
+        (
+            {"world_size": 4},
+            "workers: the checkpoint to continue from has 2, this run 4; set workers=2",
+        ),
         ({"zero_stage": 3}, r"training\.zero_stage: .* has 2, this run 3"),
         ({"order": "xyz"}, "name: the run to continue has another order of data"),
     ],
 )
-def test_another_run_s_is_refused_with_the_key_to_change(sealed: Path, change: dict, said: str) -> None:
+def test_another_run_s_is_refused_with_the_key_to_change(
+    sealed: Path, change: dict, said: str
+) -> None:
     with pytest.raises(UserError, match=said):
         open_sealed(sealed, replace(FACTS, **change))
 

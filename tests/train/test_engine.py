@@ -90,6 +90,7 @@ def test_losses_do_not_depend_on_how_the_work_is_divided(
     norms = [stats["grad_norm"] for stats in result["stats"]]
     assert norms == pytest.approx([norm for _, norm in reference], rel=1e-4)
     assert {stats["tokens"] for stats in result["stats"]} == {320}
+    assert {stats["squared_lengths"] for stats in result["stats"]} == {5 * (20**2 + 20**2 + 24**2)}
     assert {tuple(stats["source_tokens"]) for stats in result["stats"]} == {(192, 128)}
     assert "model.embed_tokens.weight" in result["names"]
 

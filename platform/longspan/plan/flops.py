@@ -68,6 +68,11 @@ def document_flops(
     for length in document_lengths:  # int(): numpy's would overflow when squared
         tokens += int(length)
         squares += int(length) ** 2
+    return packed_flops(facts, tokens, squares, causal)
+
+
+def packed_flops(facts: ModelFacts, tokens: int, squares: int, causal: bool = True) -> float:
+    """The same from sums: all tokens, and the sum of the documents' squared lengths."""
     return 6.0 * facts.parameters * tokens + _attention_per_pair(facts, causal) * squares
 
 

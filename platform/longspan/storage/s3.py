@@ -15,6 +15,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from botocore.exceptions import ClientError
 from pyarrow import fs
 
 from longspan.errors import UserError
@@ -118,8 +119,8 @@ class Bucket:
                     Bucket=self.name, Delete={"Objects": objects, "Quiet": True}
                 )
                 for failure in reply.get("Errors", []):
-                    failed = self.uri(failure.get("Key", key))
-                    raise UserError(f"cannot delete {failed}: {failure.get('Code')}")
+                    code = {"Code": failure.get("Code", ""), "Message": ""}
+                    raise ClientError({"Error": code}, "DeleteObjects")
         except s3_errors.ERRORS as error:
             raise self.explain(error, "delete", key) from error
 
@@ -132,7 +133,7 @@ class Bucket:
             client.put_object(Bucket=self.name, Key=folder + PROBE, Body=b"writable?")
         except s3_errors.ERRORS as error:
             doing = "list" if getattr(error, "operation_name", "") != "PutObject" else "write"
-            raise self.explain(error, doing, key, client) from error
+            raise UserError(f"storage.root: {self.explain(error, doing, key, client)}") from error
         # Writing without deleting is enough for everything but `delete`.
         with suppress(*s3_errors.ERRORS):
             client.delete_object(Bucket=self.name, Key=folder + PROBE)

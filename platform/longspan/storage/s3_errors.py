@@ -81,7 +81,7 @@ def _reason(error: Exception, code: str) -> str:
 def _no_bucket(where: Where, buckets: list[str]) -> str:
     near = difflib.get_close_matches(where.bucket, buckets, 1, 0.0)
     hint = f"; the nearest that does is {near[0]!r}" if near else ""
-    return f"storage: bucket {where.bucket!r} does not exist{where.place}{hint}"
+    return f"bucket {where.bucket!r} does not exist{where.place}{hint}"
 
 
 def _code(error: Exception) -> str:

@@ -45,7 +45,9 @@ class Store:
     def __init__(
         self, root: str, *, endpoint: str | None = None, region: str | None = None
     ) -> None:
-        if not root.startswith(S3):
+        if root.startswith(S3):
+            _bucket_and_key(root)
+        else:
             if "://" in root:
                 scheme = root.split("://")[0]
                 raise UserError(f"storage.root: {scheme}:// is not known; give a folder or s3://")
@@ -54,7 +56,6 @@ class Store:
         self.endpoint = _checked_endpoint(endpoint or os.environ.get("AWS_ENDPOINT_URL"))
         self.region = region
         self._backends: dict[str, Backend] = {}
-        self._locate("")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_backends": {}}
@@ -78,8 +79,9 @@ class Store:
             if offset is None and length is None:
                 return file.readall()
             offset = offset or 0
-            size = max(file.size() - offset, 0)
-            return file.read_at(size if length is None else min(length, size), offset)
+            rest = max(file.size() - offset, 0)
+            wanted = rest if length is None else min(length, rest)
+            return file.read_at(wanted, offset) if wanted else b""
 
     def open(self, path: str) -> pa.NativeFile:
         """An object for reading at random positions."""
@@ -202,13 +204,8 @@ class Store:
             path = f"{self.root}/{path}".rstrip("/") or "/"
         if not path.startswith(S3):
             return self._backend(""), os.path.normpath(path)
-        bucket, _, key = path.removeprefix(S3).partition("/")
-        if not bucket or "@" in bucket or ":" in bucket:
-            raise UserError(
-                "storage: an S3 address is s3://bucket/prefix; credentials come from the "
-                "environment, a profile or the node's role"
-            )
-        return self._backend(bucket), key.rstrip("/")
+        bucket, key = _bucket_and_key(path)
+        return self._backend(bucket), key
 
     def _backend(self, bucket: str) -> Backend:
         if bucket not in self._backends:
@@ -232,6 +229,16 @@ class Store:
             if not is_transport(error):
                 raise
             raise backend.explain(error, doing, key) from error
+
+
+def _bucket_and_key(address: str) -> tuple[str, str]:
+    bucket, _, key = address.removeprefix(S3).partition("/")
+    if not bucket or "@" in bucket or ":" in bucket:
+        raise UserError(
+            "storage: an S3 address is s3://bucket/prefix; credentials come from the environment, "
+            "a profile or the node's role"
+        )
+    return bucket, key.rstrip("/")
 
 
 def _checked_endpoint(endpoint: str | None) -> str | None:

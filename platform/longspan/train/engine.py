@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -58,6 +59,8 @@ class UpdateStats:
     tokens: int
     """Tokens of the global batch (weight-zero rows left out)."""
     counted_tokens: int
+    squared_lengths: int
+    """Sum of the squared lengths of the documents' pieces: what attention costs."""
     source_tokens: tuple[int, ...]
 
 
@@ -118,7 +121,8 @@ class Engine:
             grad_norm=grad_norm,
             tokens=int(totals[0]),
             counted_tokens=counted,
-            source_tokens=tuple(int(n) for n in totals[2:]),
+            squared_lengths=int(totals[2]),
+            source_tokens=tuple(int(n) for n in totals[3:]),
         )
 
     def token_losses(self, batch: Batch) -> torch.Tensor:
@@ -190,13 +194,15 @@ class Engine:
             )
 
     def _global_totals(self, batch: Batch) -> torch.Tensor:
-        """[tokens, counted tokens, tokens of source 0, 1, ...] over all ranks, int64."""
+        """[tokens, counted tokens, squared lengths, tokens of source 0, 1, ...] over all ranks, int64."""
         real = batch.indices >= 0
-        totals = torch.zeros(2 + self.config.num_sources, dtype=torch.int64)
+        totals = torch.zeros(3 + self.config.num_sources, dtype=torch.int64)
         totals[0] = int(real.sum()) * batch.length
         totals[1] = int((batch.labels != -100).sum())
+        # Positions 0 .. n-1 of a piece add up to n(n-1)/2, so n^2 is twice their sum and n.
+        totals[2] = 2 * int(batch.positions[real].sum(dtype=np.int64)) + totals[0]
         for source in batch.sources[real]:
-            totals[2 + int(source)] += batch.length
+            totals[3 + int(source)] += batch.length
         totals = totals.to(self.device)
         dist.all_reduce(totals)
         return totals.cpu()

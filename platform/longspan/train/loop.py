@@ -152,6 +152,7 @@ def export(engine: Engine, job: Job, host: Host, model_dir: Path, recorder: Reco
                 job.plan.positions,
                 job.plan.window,
                 engine.config.dtype,
+                engine.model.model.generation_config,
             )
             job.store.upload(folder, job.model_path)
         recorder.event("exported", engine.update_count, model=job.store.uri(job.model_path))

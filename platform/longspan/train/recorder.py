@@ -11,7 +11,7 @@ from longspan.observe.metrics import MetricsLog
 from longspan.observe.progress import Progress, StageTotal, Totals
 from longspan.observe.tensorboard import TensorBoard
 from longspan.observe.tracker import Composite
-from longspan.plan.flops import flops_per_token, model_flops_utilization
+from longspan.plan.flops import flops_per_token, model_flops_utilization, packed_flops
 from longspan.train.engine import UpdateStats
 from longspan.train.heldout import HeldOutLoss
 from longspan.train.host import Host
@@ -52,7 +52,7 @@ class Recorder:
             "length": length,
         }
         if self._job.peak_flops:
-            flops = stats.tokens * flops_per_token(self._facts, length)
+            flops = packed_flops(self._facts, stats.tokens, stats.squared_lengths)
             record["mfu"] = model_flops_utilization(
                 flops, seconds, self._job.peak_flops, self._host.world_size
             )
