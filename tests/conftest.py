@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.s3 import s3_server  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,6 +19,12 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A job's `python` is this one.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+# Ray's processes get S3 credentials as a cluster's do: from a file, which a test may fill.
+CREDENTIALS = Path(tempfile.mkdtemp(prefix="longspan-aws-")) / "credentials"
+os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(CREDENTIALS)
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 # Processes of Ray import the package and the tests from here.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
 
@@ -37,6 +47,23 @@ def ray_session() -> Iterator[str]:
     yield f"http://{context.dashboard_url}"
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def job_server(ray_session: str) -> str:
+    """The dashboard's address, once it takes jobs (the agent that runs them starts later than Ray)."""
+    from ray.job_submission import JobSubmissionClient
+
+    client = JobSubmissionClient(ray_session)
+    deadline = time.monotonic() + 180
+    while True:
+        try:
+            client.submit_job(entrypoint="true")
+            return ray_session
+        except RuntimeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 @pytest.fixture(scope="session")

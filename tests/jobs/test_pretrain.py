@@ -1,7 +1,6 @@
 """The pretraining job as its user runs it, on a real Ray with real DeepSpeed."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,8 +12,9 @@ import yaml
 
 from longspan.observe.metrics import read_metrics
 from longspan.storage import Store
-from tests.conftest import ROOT
+from tests.conftest import CREDENTIALS, ROOT
 from tests.jobs.project import write_corpora, write_recipe
+from tests.s3 import S3Server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -31,16 +31,13 @@ class Project:
         self, *overrides: str, options: tuple[str, ...] = ()
     ) -> subprocess.CompletedProcess[str]:
         """`ray job submit -- python jobs/pretrain.py recipe overrides`, typed in the checkout."""
-        ray = str(Path(sys.executable).with_name("ray"))
-        job = [Path(sys.executable).name, "jobs/pretrain.py", str(self.recipe), *overrides]
-        command = [ray, "job", "submit", "--address", self.dashboard, *options, "--", *job]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        job = ["python", "jobs/pretrain.py", str(self.recipe), *overrides]
+        command = ["ray", "job", "submit", "--address", self.dashboard, *options, "--", *job]
         return subprocess.run(
             command,
             cwd=ROOT,
             capture_output=True,
             text=True,
-            env=os.environ | {"PATH": path},
             timeout=400,
         )
 
@@ -50,9 +47,9 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, ray_session: str
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, job_server: str
 ) -> Project:
-    return Project(tmp_path_factory.mktemp("project"), tiny_model, ray_session)
+    return Project(tmp_path_factory.mktemp("project"), tiny_model, job_server)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +137,37 @@ def test_a_bad_object_stops_the_job_or_is_skipped_and_counted(
         assert "skipped" in skipped.stdout
     finally:
         bad.unlink()
+
+
+def test_the_same_recipe_runs_on_s3_and_its_credentials_are_written_nowhere(
+    project: Project, first_run: subprocess.CompletedProcess[str], s3_server: S3Server
+) -> None:
+    owner = s3_server.owner
+    CREDENTIALS.write_text(
+        f"[default]\naws_access_key_id = {owner.key}\naws_secret_access_key = {owner.secret}\n"
+    )
+    try:
+        root = f"s3://{s3_server.bucket}/project"
+        store = Store(root, endpoint=s3_server.endpoint, region="us-east-1")
+        store.upload(project.folder / "store" / "corpora", "corpora")
+        done = project.submit(
+            f"storage={{root: {root}, endpoint: {s3_server.endpoint}, region: us-east-1}}",
+            "training.tokens=2048",
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said[-4000:]
+        assert f"{root}/runs/tiny/model" in said
+        losses = [
+            r["loss"] for r in read_metrics(store, "runs/tiny/metrics") if r["kind"] == "update"
+        ]
+        assert len(losses) == 4
+        config = json.loads(store.read_bytes("runs/tiny/model/config.json"))
+        assert config["max_position_embeddings"] == 512
+        assert owner.secret not in said
+        for item in store.list("runs"):
+            assert owner.secret.encode() not in store.read_bytes(item.path), item.path
+    finally:
+        CREDENTIALS.unlink()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ What keeps the order and the pace, each verified by the tests of this module:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,19 +112,24 @@ def batches(
     Raises:
         UserError: a shard is missing or corrupt (it is named).
     """
-    items = iter(iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
-    for item in range(rank, plan.num_items(world_size), world_size):
-        table = next(items, None)
-        assert table is not None, f"rank {rank}: the stream ended before item {item}"
-        rows = unpack(table)
-        for update in plan.updates_of_item(item, world_size):
-            mine = [row for row in rows if row.update == update]
-            expected = plan.indices(update, rank, world_size)
-            found = [row.index for row in mine]
-            assert found == expected, (
-                f"update {update}, rank {rank}: the stream gave rows {found}, not {expected}"
-            )
-            yield plan.batch(mine, update, world_size)
+    with closing(_tables(iterator)) as items:
+        for item in range(rank, plan.num_items(world_size), world_size):
+            table = next(items, None)
+            assert table is not None, f"rank {rank}: the stream ended before item {item}"
+            rows = unpack(table)
+            for update in plan.updates_of_item(item, world_size):
+                mine = [row for row in rows if row.update == update]
+                expected = plan.indices(update, rank, world_size)
+                found = [row.index for row in mine]
+                assert found == expected, (
+                    f"update {update}, rank {rank}: the stream gave rows {found}, not {expected}"
+                )
+                yield plan.batch(mine, update, world_size)
+
+
+def _tables(iterator: DataIterator) -> Generator[pa.Table]:
+    """Blocks of one item; closing it tells the stream that this rank takes no more."""
+    yield from iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
 
 
 def _look_ahead_bytes(plan: StreamPlan) -> int:

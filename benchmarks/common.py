@@ -1,0 +1,151 @@
+"""What the benchmarks share: the samples, a local Ray, rows in real shards, tables."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "platform"))
+# Ray's processes import the package from here.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from longspan.corpus.manifest import SourceManifest  # noqa: E402
+from longspan.corpus.objects import Settings, ingest_object  # noqa: E402
+from longspan.corpus.sources import SourceSpec  # noqa: E402
+from longspan.corpus.tokenizer import Tokenizer  # noqa: E402
+from longspan.observe.metrics import read_metrics  # noqa: E402
+from longspan.storage import Store  # noqa: E402
+
+SAMPLES = ("books", "encyclopedia", "code")
+SEPARATOR = "<|endoftext|>"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Options that all benchmarks have."""
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    options.add_argument(
+        "--model",
+        type=Path,
+        default=ROOT / ".longspan/models/SmolLM2-135M-Instruct",
+        help="folder of the sample model (make sample)",
+    )
+    options.add_argument(
+        "--samples",
+        type=Path,
+        default=ROOT / ".longspan/store",
+        help="store with the sample corpora below corpora/ (make sample)",
+    )
+    return options
+
+
+def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line; a sample that is not there ends the program with what to do."""
+    parsed = options.parse_args()
+    for needed in (parsed.model / "tokenizer.json", parsed.samples / "corpora"):
+        if not needed.exists():
+            options.error(f"{needed} is not there: 'make sample' makes the samples")
+    return parsed
+
+
+@contextmanager
+def local_ray(cpus: int) -> Iterator[None]:
+    """A Ray of one's own, apart from any that runs on this machine."""
+    import ray
+    import ray.data
+
+    folder = tempfile.mkdtemp(prefix="ls-", dir="/tmp")  # Short, for Ray's Unix sockets.
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        _temp_dir=folder,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def temporary_store() -> Iterator[Store]:
+    """A folder store that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="longspan-benchmark-") as folder:
+        yield Store(folder)
+
+
+def sample_spec(samples: Path, name: str) -> SourceSpec:
+    """One of the sample corpora as a source."""
+    return SourceSpec(name, (str(samples.resolve() / "corpora" / name),))
+
+
+def sample_shards(
+    store: Store, model: Path, samples: Path, objects: int | None = None
+) -> tuple[SourceManifest, ...]:
+    """The samples (the first `objects` of each) as token shards in `store`, made without Ray."""
+    tokenizer = Tokenizer(model, SEPARATOR)
+    settings = Settings(tokenizer.hash, SEPARATOR, 0.0, 2**20)
+    manifests = []
+    for spec in (sample_spec(samples, name) for name in SAMPLES):
+        done = [
+            ingest_object(store, spec, info, settings, tokenizer, "stop")
+            for info in store.list(spec.patterns[0], limit=objects)
+        ]
+        manifests.append(SourceManifest.of(spec.name, tokenizer.hash, SEPARATOR, done))
+    return tuple(manifests)
+
+
+def updates_of(store_root: str, run: str) -> list[dict[str, Any]]:
+    """The update records of a run, in order."""
+    records = read_metrics(Store(store_root), f"runs/{run}/metrics")
+    updates = [record for record in records if record["kind"] == "update"]
+    if not updates:
+        raise SystemExit(f"run {run!r} has no updates in {store_root}/runs/{run}/metrics")
+    return updates
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What `work` returns, and the seconds it took."""
+    began = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - began
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    cells = [list(map(str, row)) for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [_line(row, widths) for row in cells]
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([lines[0], _line(rule, widths), *lines[1:]])
+
+
+def machine() -> str:
+    """The machine and how busy it is: others' work on it slows all sides, not all alike."""
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores, load average of the last minute {load:.1f}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        cell.rjust(width) if number else cell.ljust(width)
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return f"| {' | '.join([first, *rest])} |"
