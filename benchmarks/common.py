@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import sys
@@ -19,7 +20,9 @@ sys.path.insert(0, str(ROOT / "platform"))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 from longspan.corpus.manifest import SourceManifest  # noqa: E402
 from longspan.corpus.objects import Settings, ingest_object  # noqa: E402
@@ -67,6 +70,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     import ray
     import ray.data
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     folder = tempfile.mkdtemp(prefix="ls-", dir="/tmp")  # Short, for Ray's Unix sockets.
     ray.init(
         address="local",

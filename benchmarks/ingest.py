@@ -34,7 +34,6 @@ from benchmarks.encoders import Encoders
 from longspan.corpus.ingest import ingest
 from longspan.corpus.objects import BATCH_CHARACTERS
 from longspan.corpus.sources import SourceSpec, documents
-from longspan.corpus.tokenizer import Tokenizer
 from longspan.storage import Store
 
 
@@ -96,7 +95,7 @@ def sample_of(batches: list[list[str]], characters: int) -> list[list[str]]:
 
 
 def run_ingest(store: Store, model: Path, pattern: str, name: str) -> int:
-    """Ingest what a pattern names; returns the tokens of the texts."""
+    """Ingest what a pattern names; returns the tokens of the texts, without separators."""
     manifest = ingest(
         store,
         [SourceSpec(name, (pattern,))],
@@ -107,7 +106,7 @@ def run_ingest(store: Store, model: Path, pattern: str, name: str) -> int:
         progress=lambda line: None,
     )[name]
     assert set(manifest.tokenizers) == {"fastokens"}, f"encoded by {manifest.tokenizers}"
-    return manifest.train_tokens - manifest.train_documents * Tokenizer(model, SEPARATOR).added
+    return manifest.train_tokens - manifest.train_documents
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """A real S3 server for tests: SeaweedFS on free ports of the loopback interface.
 
-`tests/conftest.py` imports the fixture `s3_server`. The server knows two users: one that may do
+`tests/conftest.py` imports the fixture `s3_server`, before it starts Ray. The server knows two users: one that may do
 everything, and one that may only read and list.
 """
 
@@ -36,13 +36,19 @@ class User:
         return {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret}
 
 
+OWNER = User("OWNERKEY", "owner-secret-0123456789")
+READER = User("READERKEY", "reader-secret-0123456789")
+# From the start, because Ray's processes have the environment of the moment in which Ray started.
+os.environ |= OWNER.environment | {"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1"}
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A running server."""
 
     endpoint: str
-    owner: User = User("OWNERKEY", "owner-secret-0123456789")
-    reader: User = User("READERKEY", "reader-secret-0123456789")
+    owner: User = OWNER
+    reader: User = READER
     bucket: str = BUCKET
 
     def client(self, user: User | None = None) -> Any:
@@ -104,8 +110,6 @@ def credentials(user: User) -> Iterator[None]:
             patch.delenv(name, raising=False)
         for name, value in user.environment.items():
             patch.setenv(name, value)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setenv("AWS_REGION", "us-east-1")
         yield
 
 

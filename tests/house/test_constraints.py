@@ -65,10 +65,11 @@ def test_the_cpu_file_is_the_complete_closure():
 
 
 def _asked_by(name: str, extras: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
-    found = []
+    found: list[tuple[str, frozenset[str]]] = []
     for line in importlib.metadata.requires(name) or []:
         requirement = Requirement(line)
         marker = requirement.marker
         if marker is None or any(marker.evaluate({"extra": e}) for e in (*extras, "")):
-            found.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+            name = str(canonicalize_name(requirement.name))
+            found.append((name, frozenset(requirement.extras)))
     return found

@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -21,11 +22,11 @@ class Builder:
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "store" / "x", tmp_path / "records"
 
 
-def test_a_whole_folder_is_not_built_again(place):
+def test_a_whole_folder_is_not_built_again(place: tuple[Path, Path]):
     builder = Builder()
     first, built = ensure(*place, "v1", builder)
     again, built_again = ensure(*place, "v1", builder)
@@ -35,7 +36,7 @@ def test_a_whole_folder_is_not_built_again(place):
 
 
 @pytest.mark.parametrize("damage", ["other source", "file gone", "file cut", "record gone"])
-def test_it_is_built_again_when_something_is_not_as_recorded(place, damage):
+def test_it_is_built_again_when_something_is_not_as_recorded(place: tuple[Path, Path], damage):
     folder, records = place
     ensure(*place, "v1", Builder())
     if damage == "file gone":
@@ -49,7 +50,7 @@ def test_it_is_built_again_when_something_is_not_as_recorded(place, damage):
     assert (folder / "a").read_text() == "whole"
 
 
-def test_a_build_that_fails_leaves_what_was_there_and_nothing_half_done(place):
+def test_a_build_that_fails_leaves_what_was_there_and_nothing_half_done(place: tuple[Path, Path]):
     folder, _ = place
 
     def interrupted(unfinished):

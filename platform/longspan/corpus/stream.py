@@ -125,6 +125,7 @@ def batches(
                     f"update {update}, rank {rank}: the stream gave rows {found}, not {expected}"
                 )
                 yield plan.batch(mine, update, world_size)
+        assert next(items, None) is None, f"rank {rank}: the stream goes on after its last item"
 
 
 def _tables(iterator: DataIterator) -> Generator[pa.Table]:
