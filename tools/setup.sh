@@ -39,7 +39,7 @@ make_token() {
 }
 
 make_venv() {
-    if [ -e "$VENV" ] && [ "$(cat "$VENV/.longspan-place" 2>/dev/null)" = "$LONGSPAN_ROOT" ] &&
+    if [ ! -e "$VENV/.longspan-unfinished" ] && [ "$(cat "$VENV/.longspan-place" 2>/dev/null)" = "$LONGSPAN_ROOT" ] &&
         "$VENV/bin/python" -c '' 2>/dev/null; then
         return
     fi
@@ -92,10 +92,16 @@ explain_pip() {
         "everything pip said is in $LOG; its end:" "$(tail -n 3 "$LOG" | cut -c1-160)"
 }
 
+# A pip that is killed may leave half a package that looks whole: the mark then stays, and make_venv sees it.
 pip_install() {
+    local code=0
+    touch "$VENV/.longspan-unfinished"
     # DeepSpeed stays pure Python: no kernels are compiled here.
     DS_BUILD_OPS=0 TMPDIR="$LONGSPAN_CACHE/tmp" PIP_DISABLE_PIP_VERSION_CHECK=1 \
-        "$VENV/bin/python" -m pip install --no-input --no-deps ${EXTRA_INDEX:+--extra-index-url "$EXTRA_INDEX"} "$@"
+        "$VENV/bin/python" -m pip install --no-input --no-deps ${EXTRA_INDEX:+--extra-index-url "$EXTRA_INDEX"} "$@" ||
+        code=$?
+    [ $code -ge 128 ] || rm "$VENV/.longspan-unfinished"
+    return $code
 }
 
 install() {

@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,8 +56,12 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def run(tokenizer_dir: str, lines: list[str]) -> Run:
-    def run(store: Store, *specs: SourceSpec, **changes: object) -> dict[str, SourceManifest]:
-        options = {"heldout_fraction": 0.1, "bad_input": "stop", "block_tokens": 500} | changes
+    def run(store: Store, *specs: SourceSpec, **changes: Any) -> dict[str, SourceManifest]:
+        options: dict[str, Any] = {
+            "heldout_fraction": 0.1,
+            "bad_input": "stop",
+            "block_tokens": 500,
+        } | changes
         lines.clear()
         return ingest(
             store,
@@ -76,7 +81,8 @@ def corpora(store: Store) -> None:
         f"raw/books/{number}{suffix}": FORMATS[suffix](sentences(60, number))
         for number, suffix in enumerate([".parquet", ".jsonl.gz", ".jsonl.zst"])
     }
-    files |= {f"raw/code/{n}.txt": sentences(1, 100 + n)[0].encode() for n in range(40)}
+    files |= {f"raw/code/{n}.txt": sentences(1, 100 + n)[0].encode() for n in range(39)}
+    files["raw/code/39.txt.gz"] = FORMATS[".txt.gz"](sentences(1, 139))
     put(store, files)
 
 
@@ -184,7 +190,7 @@ def test_parallel_work_gives_what_one_process_gives(
     tokenizer = Tokenizer(tokenizer_dir)
     alone = [
         ingest_object(folder, CODE, info, settings, tokenizer, "stop")
-        for info in folder.list("raw/code/*.txt")
+        for info in folder.list("raw/code")
     ]
 
     assert manifest == SourceManifest.of("code", settings.tokenizer, None, alone)

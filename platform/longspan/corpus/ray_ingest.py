@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from longspan.corpus.manifest import ObjectManifest
@@ -83,31 +84,33 @@ class _Worker:
     """A stateful map: the tokenizer is built once per actor."""
 
     def __init__(self, shared: list[Any]) -> None:
-        import ray
-
         # The actor has one CPU; both tokenizers would start a thread on every one of the node's.
         os.environ["RAYON_NUM_THREADS"] = "1"
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        self._job: IngestJob
-        self._specs: dict[str, SourceSpec]
-        self._job, self._specs = ray.get(shared[0])
+        self._shared = shared
+
+    @cached_property
+    def _context(self) -> tuple[IngestJob, dict[str, SourceSpec]]:
+        """Fetched when the first objects come: an actor that starts late may get none at all."""
+        import ray
+
+        return ray.get(self._shared[0])
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """Ingest a group of objects; a user's mistake is passed on as a record."""
+        job, specs = self._context
         records: list[dict[str, Any]] = []
         for item in json.loads(row["group"]):
-            spec, info = self._specs[item["source"]], ObjectInfo(**item["info"])
+            spec, info = specs[item["source"]], ObjectInfo(**item["info"])
             try:
-                manifest = self._ingest(spec, info)
+                manifest = ingest_object(
+                    job.store, spec, info, job.settings, job.tokenizer, job.bad_input
+                )
             except (UserError, FileNotFoundError) as error:
                 records.append({"error": str(error)})
                 break
             records.append({"source": spec.name, "manifest": manifest.to_json()})
         return {"records": json.dumps(records)}
-
-    def _ingest(self, spec: SourceSpec, info: ObjectInfo) -> ObjectManifest:
-        job = self._job
-        return ingest_object(job.store, spec, info, job.settings, job.tokenizer, job.bad_input)
 
 
 def _groups(tasks: Sequence[Task], workers: int) -> list[list[Task]]:
