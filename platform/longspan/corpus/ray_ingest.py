@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 from longspan.corpus.manifest import ObjectManifest
@@ -60,12 +59,10 @@ def ingest_objects(
     groups = _groups(tasks, max(1, cpus))
     specs = {task.spec.name: task.spec for task in tasks}
     items = [{"group": json.dumps([_to_json(task) for task in group])} for group in groups]
-    # In a list, so that it is not an argument of its own: Ray warns of large ones.
-    shared = [ray.put((job, specs))]
     worker: Any = _Worker  # Ray Data makes one per actor and calls it.
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         worker,
-        fn_constructor_args=(shared,),
+        fn_constructor_args=(job, specs),
         compute=ray.data.ActorPoolStrategy(size=max(1, min(cpus, len(groups)))),
         num_cpus=1,
     )
@@ -83,25 +80,19 @@ def ingest_objects(
 class _Worker:
     """A stateful map: the tokenizer is built once per actor."""
 
-    def __init__(self, shared: list[Any]) -> None:
+    def __init__(self, job: IngestJob, specs: dict[str, SourceSpec]) -> None:
         # The actor has one CPU; both tokenizers would start a thread on every one of the node's.
         os.environ["RAYON_NUM_THREADS"] = "1"
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        self._shared = shared
-
-    @cached_property
-    def _context(self) -> tuple[IngestJob, dict[str, SourceSpec]]:
-        """Fetched when the first objects come: an actor that starts late may get none at all."""
-        import ray
-
-        return ray.get(self._shared[0])
+        self._job = job
+        self._specs = specs
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """Ingest a group of objects; a user's mistake is passed on as a record."""
-        job, specs = self._context
+        job = self._job
         records: list[dict[str, Any]] = []
         for item in json.loads(row["group"]):
-            spec, info = specs[item["source"]], ObjectInfo(**item["info"])
+            spec, info = self._specs[item["source"]], ObjectInfo(**item["info"])
             try:
                 manifest = ingest_object(
                     job.store, spec, info, job.settings, job.tokenizer, job.bad_input

@@ -47,6 +47,9 @@ MOST_TASKS = 4096
 LEAST_LOOK_AHEAD = 16 * 2**20
 """Bytes that may always be read ahead, however small the updates."""
 
+BYTES_PER_TOKEN = 6
+"""The token itself takes 4; the rest is for the facts of pieces, 20 bytes each."""
+
 ITEM = "item"
 
 
@@ -67,7 +70,9 @@ def dataset(plan: StreamPlan, world_size: int) -> Dataset:
     stream.context.enable_progress_bars = False
     options = stream.context.execution_options
     options.preserve_order = True
-    options.resource_limits = ExecutionResources(object_store_memory=_look_ahead_bytes(plan))
+    options.resource_limits = ExecutionResources(
+        object_store_memory=_look_ahead_bytes(plan, world_size)
+    )
     return stream
 
 
@@ -133,10 +138,14 @@ def _tables(iterator: DataIterator) -> Generator[pa.Table]:
     yield from iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
 
 
-def _look_ahead_bytes(plan: StreamPlan) -> int:
-    stages = plan.order.stages
-    update = max(stage.length * stage.rows_per_update for stage in stages) * np.int32().nbytes
-    return max(plan.look_ahead * update, LEAST_LOOK_AHEAD)
+def _look_ahead_bytes(plan: StreamPlan, world_size: int) -> int:
+    """Room for the updates asked for, and never for less than every rank's item and its next two.
+
+    With less room the stream would wait for ranks that wait for the last rank's item.
+    """
+    tokens = max(stage.length * stage.rows_per_update for stage in plan.order.stages)
+    updates = max(plan.look_ahead, 3 * plan.updates_per_item(world_size))
+    return max(updates * tokens * BYTES_PER_TOKEN, LEAST_LOOK_AHEAD)
 
 
 class _ItemNumbers(Datasource):

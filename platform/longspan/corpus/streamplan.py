@@ -11,8 +11,8 @@ from longspan.corpus.order import Order
 from longspan.corpus.rows import RowReader
 from longspan.storage import Store
 
-MOST_ITEMS = 2**18
-"""Items of one stream. Ray Data keeps about 3 kB per block until a stream ends: under 1 GB."""
+MOST_ITEMS = 2**19
+"""Items of one stream. Ray Data keeps about 3 kB per block until a stream ends: under 2 GB."""
 
 
 @dataclass(frozen=True)
