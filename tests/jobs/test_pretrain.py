@@ -46,9 +46,7 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, job_server: str
-) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, job_server: str) -> Project:
     return Project(tmp_path_factory.mktemp("project"), tiny_model, job_server)
 
 

@@ -59,7 +59,7 @@ def ingest_objects(
     groups = _groups(tasks, max(1, cpus))
     specs = {task.spec.name: task.spec for task in tasks}
     items = [{"group": json.dumps([_to_json(task) for task in group])} for group in groups]
-    worker: Any = _Worker  # Ray Data makes one per actor and calls it.
+    worker: Any = IngestWorker  # Ray Data makes one per actor and calls it.
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         worker,
         fn_constructor_args=(job, specs),
@@ -77,7 +77,7 @@ def ingest_objects(
             yield record["source"], manifest
 
 
-class _Worker:
+class IngestWorker:
     """A stateful map: the tokenizer is built once per actor."""
 
     def __init__(self, job: IngestJob, specs: dict[str, SourceSpec]) -> None:

@@ -28,6 +28,7 @@ SUFFIXES: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
 }
+READ_AHEAD = 2**23
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 __all__ = ["BadInput", "SourceSpec", "documents", "format_of", "read"]
@@ -93,9 +94,12 @@ def read(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str | Bad
         if format == "parquet":
             yield from parquet.read(file, object_path, spec.text_field)
             return
-        # Arrow finds out where a compressed stream ends too early; it reads several streams that
-        # follow each other in one file as one.
-        stream = pa.CompressedInputStream(file, compression) if compression else file
+        # Every read from a bucket is a request of its own; decompression asks for small pieces.
+        stream = pa.BufferedInputStream(file, READ_AHEAD)
+        if compression:
+            # Arrow finds out where a compressed stream ends too early, and reads several streams
+            # that follow each other in one file as one.
+            stream = pa.CompressedInputStream(stream, compression)
         if format == "jsonl":
             yield from jsonl.read(stream, object_path, spec.text_field)
         else:

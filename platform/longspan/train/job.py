@@ -17,7 +17,7 @@ from longspan.recipe.schema import Recipe
 from longspan.storage import Store
 
 if TYPE_CHECKING:
-    from longspan.corpus.stream import StreamPlan
+    from longspan.corpus.streamplan import StreamPlan
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Job:
 
     def stream(self, first_update: int) -> StreamPlan:
         """The rows from an update on."""
-        from longspan.corpus.stream import StreamPlan
+        from longspan.corpus.streamplan import StreamPlan
 
         return StreamPlan(
             self.store, self.manifests, self.order, first_update, self.recipe.packing.document_mask

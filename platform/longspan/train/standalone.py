@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from longspan.corpus.batch import Batch
-from longspan.corpus.stream import local_batches
+from longspan.corpus.streamplan import local_batches
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
 from longspan.train.checkpoint import checkpoint_name
