@@ -1,11 +1,14 @@
 """What the whole suite shares: one Ray, one tiny model."""
 
+import contextlib
 import os
 import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,22 +34,57 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[str]:
-    """A local Ray with its dashboard; gives the dashboard's address."""
+    """A local Ray with its dashboard; gives the dashboard's address.
+
+    Started by the command, because only that takes a port for the agent: with the default one, a
+    second Ray on the machine has an agent that answers for the first.
+    """
     import ray
 
+    gcs, dashboard, agent = _free_ports(3)
     # Short, for Ray's Unix sockets.
     folder = tempfile.mkdtemp(prefix="ls-", dir="/tmp")
-    context = ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=True,
-        dashboard_port=0,
-        _temp_dir=folder,
-        logging_level="ERROR",
-    )
-    yield f"http://{context.dashboard_url}"
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    command = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
+    command += [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
+    command += ["--num-cpus=4", f"--temp-dir={folder}", "--disable-usage-stats"]
+    head = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _until(lambda: _connected(f"127.0.0.1:{gcs}"), seconds=180, of=ConnectionError)
+        yield f"http://127.0.0.1:{dashboard}"
+    finally:
+        ray.shutdown()
+        head.terminate()
+        head.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connected(address: str) -> None:
+    import ray
+
+    ray.init(address=address, logging_level="ERROR")
+
+
+def _until(
+    action: Callable[[], object], seconds: float, of: type[Exception] | tuple[type[Exception], ...]
+) -> None:
+    """Call ``action`` until it no longer fails with ``of``; past the deadline its failure stands."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            action()
+            return
+        except of:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="session")
@@ -54,16 +92,12 @@ def job_server(ray_session: str) -> str:
     """The dashboard's address, once it takes jobs (the agent that runs them starts later than Ray)."""
     from ray.job_submission import JobSubmissionClient
 
-    client = JobSubmissionClient(ray_session)
-    deadline = time.monotonic() + 180
-    while True:
-        try:
-            client.submit_job(entrypoint="true")
-            return ray_session
-        except RuntimeError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
+    def submitted() -> None:
+        JobSubmissionClient(ray_session).submit_job(entrypoint="true")
+
+    # The client cannot reach a dashboard that is not up yet, and is told so when the agent is not.
+    _until(submitted, seconds=180, of=(RuntimeError, ConnectionError))
+    return ray_session
 
 
 @pytest.fixture(scope="session")

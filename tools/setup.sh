@@ -5,11 +5,13 @@ STEP=setup
 LOG="$STATE/logs/setup.log"
 CONSTRAINTS=constraints/cpu.txt
 
+# The interpreter itself, never one of an environment: .venv, about to be removed, is on PATH.
 find_python() {
-    local candidate
+    local candidate python
+    local which='import os, sys; print(os.path.realpath(sys._base_executable)); sys.exit(sys.version_info[:2] != (3, 11))'
     for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 "$HOME"/.pyenv/versions/3.11.*/bin/python3.11; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
-            say "$candidate"
+        if python=$("$candidate" -c "$which" 2>/dev/null); then
+            say "$python"
             return
         fi
         [ "$candidate" != "${PYTHON:-}" ] || fail $STEP "PYTHON=$PYTHON is not a Python 3.11"

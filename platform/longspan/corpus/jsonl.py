@@ -20,17 +20,18 @@ def read(stream: pa.NativeFile, object_path: str, text_field: str) -> Iterator[s
         if isinstance(lines, BadInput):
             yield lines
             return
-        texts = _fast(lines, text_field)
+        count = lines.count(b"\n") + 1
+        texts = _fast(lines, count, text_field)
         if texts is None:
             texts = list(_slow(lines, object_path, number, text_field))
-        number += lines.count(b"\n") + 1
+        number += count
         found += len(texts)
         yield from texts
     if not found:
         yield BadInput(object_path, "the whole object", "empty", "it has no lines")
 
 
-def _fast(lines: bytes, field: str) -> list[str] | None:
+def _fast(lines: bytes, count: int, field: str) -> list[str] | None:
     """The texts of well-formed lines; None when there is anything out of the ordinary.
 
     All lines are parsed at once, as one JSON array, which is faster than one by one but does not
@@ -46,7 +47,7 @@ def _fast(lines: bytes, field: str) -> list[str] | None:
             "".join(texts).encode("utf-8")
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    if len(texts) != lines.count(b"\n") + 1 or not all(isinstance(text, str) for text in texts):
+    if len(texts) != count or not all(isinstance(text, str) for text in texts):
         return None
     return texts
 
