@@ -56,10 +56,11 @@ make_venv() {
     say "$LONGSPAN_ROOT" > "$VENV/.longspan-place"
 }
 
-# One line in twenty packages, so that a person sees that it moves.
+# Keeps the log, and says one line in twenty packages, so that a person sees that it moves.
 progress() {
     local line n=0
     while IFS= read -r line; do
+        printf '%s\n' "$line" >&3
         case $line in
             "Collecting "* | "Processing "*)
                 n=$((n + 1))
@@ -67,7 +68,7 @@ progress() {
                 ;;
             "Installing collected packages"*) say "setup: unpacking all $1" ;;
         esac
-    done
+    done 3>> "$LOG"
 }
 
 # explain_pip WHAT: ends the setup with advice that fits what pip said last.
@@ -113,7 +114,7 @@ install() {
     : > "$LOG"
     # First what may not be there: its wheel is not on every index.
     pip_install --quiet "$(grep '^torch==' "$CONSTRAINTS")" >> "$LOG" 2>&1 || explain_pip torch
-    pip_install -r "$CONSTRAINTS" 2>&1 | tee -a "$LOG" | progress "$total" || explain_pip "$CONSTRAINTS"
+    pip_install -r "$CONSTRAINTS" 2>&1 | progress "$total" || explain_pip "$CONSTRAINTS"
     pip_install --no-build-isolation --editable . >> "$LOG" 2>&1 || explain_pip longspan
     say "setup: done in $((SECONDS - started)) s"
 }
