@@ -40,7 +40,12 @@ def write_recipe(path: Path, store: Path, model: Path) -> None:
             {"name": "code", "path": ["corpora/code/part.parquet"], "weight": 0.2},
         ],
         "heldout": {"fraction": 0.2, "rows_per_source": 2, "every": 6},
-        "training": {"tokens": 6144, "tokens_per_update": 512, "checkpoint_every": 5},
+        "training": {
+            "tokens": 6144,
+            "tokens_per_update": 512,
+            "checkpoint_every": 5,
+            "precision": "fp32",  # for comparisons that hold on every processor
+        },
         "optimizer": {"learning_rate": 1e-3, "warmup_updates": 2},
         "workers": {"min": 1, "max": 1, "cpus_per_worker": 1},
         "storage": {"root": str(store)},

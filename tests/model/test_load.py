@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
-    AutoConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaForCausalLM,
@@ -17,7 +16,7 @@ from transformers import (
 )
 
 from longspan.errors import UserError
-from longspan.model.load import check_tokenizer, load_model, load_tokenizer, set_positions
+from longspan.model.load import load_model, load_tokenizer, set_positions
 from longspan.model.positions import Positions, frequencies, own_positions, rope_parameters, verify
 
 NONE = Positions("none", 10_000.0, 1.0, 256)
@@ -161,30 +160,3 @@ def test_a_folder_without_a_tokenizer_is_one_message(tiny: Path, tmp_path: Path)
     shutil.copy(tiny / "config.json", tmp_path)
     with pytest.raises(UserError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
-
-
-def test_the_models_own_tokenizer_belongs_to_it(tiny: Path) -> None:
-    tokenizer, config = load_tokenizer(tiny), AutoConfig.from_pretrained(tiny)
-    check_tokenizer(tokenizer, config)
-    # Vocabularies are rounded up, and a chat model may end turns and texts differently.
-    config.vocab_size = 544
-    config.eos_token_id = [0, 2]
-    check_tokenizer(tokenizer, config)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"vocab_size": 500}, "ids up to 511, the model's vocabulary is 500"),
-        ({"vocab_size": 32_000}, "has 512 tokens, the model's vocabulary is 32,000"),
-        ({"eos_token_id": 17}, "eos_token_id 17 is the ordinary token '/' in it"),
-        ({"eos_token_id": [2, 300]}, "eos_token_id 300 is the ordinary token"),
-        ({"bos_token_id": 17}, "bos_token_id 17 is the ordinary token"),
-    ],
-)
-def test_a_tokenizer_of_another_model_is_refused(tiny: Path, change: Any, message: str) -> None:
-    config = AutoConfig.from_pretrained(tiny)
-    for key, value in change.items():
-        setattr(config, key, value)
-    with pytest.raises(UserError, match=f"tokenizer does not belong to the model: .*{message}"):
-        check_tokenizer(load_tokenizer(tiny), config)

@@ -1,14 +1,13 @@
 """Trains the tiny model for a few updates under torchrun; rank 0 writes what happened as JSON.
 
-Usage: torchrun engine_worker.py MODEL ZERO_STAGE MICRO_BATCH OUT [CHECKPOINT_FOLDER]
-With a folder: stops after three updates, saves, and goes on in a new engine that loads what was saved.
+Run it under torchrun; --help says what it takes.
 """
 
+import argparse
 import json
 import os
-import sys
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -51,15 +50,16 @@ def batch_of(update: int, rank: int, world_size: int) -> Batch:
     return collate(update, [rows[i] for i in mine], share, LENGTH, document_mask=True)
 
 
-def build(model_dir: str, zero_stage: Literal[1, 2, 3], micro_batch: int) -> Engine:
-    model = load_model(
-        model_dir, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False
-    )
-    model.train()
+def build(
+    model_dir: Path,
+    zero_stage: Literal[1, 2, 3],
+    micro_batch: int,
+    precision: Literal["bf16", "fp32"],
+) -> Engine:
     config = EngineConfig(
         schedule=SCHEDULE,
         zero_stage=zero_stage,
-        precision="fp32",
+        precision=precision,
         betas=(0.9, 0.95),
         eps=1e-8,
         weight_decay=0.1,
@@ -67,26 +67,28 @@ def build(model_dir: str, zero_stage: Literal[1, 2, 3], micro_batch: int) -> Eng
         num_sources=2,
         micro_batch={LENGTH: micro_batch},
     )
+    model = load_model(
+        model_dir, POSITIONS, 512, config.dtype, "sdpa", activation_checkpointing=False
+    )
+    model.train()
     engine = Engine(CausalLMLoss(model, 100), config)
     verify(engine.model, POSITIONS)
     return engine
 
 
-def main(
-    model_dir: str, zero_stage: str, micro_batch: str, out: str, checkpoint: str | None = None
-) -> None:
-    (stage,) = (s for s in get_args(Literal[1, 2, 3]) if s == int(zero_stage))
+def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    engine = build(model_dir, stage, int(micro_batch))
+    what = (options.model, options.zero_stage, options.micro_batch, options.precision)
+    engine = build(*what)
     stats = []
     for update in range(UPDATES):
-        if checkpoint and update == 3:
-            engine.save(Path(checkpoint))
+        if options.checkpoint and update == 3:
+            engine.save(options.checkpoint)
             dist.barrier()
-            engine = build(model_dir, stage, int(micro_batch))
-            engine.load(Path(checkpoint))
+            engine = build(*what)
+            engine.load(options.checkpoint)
         stats.append(engine.update(batch_of(update, rank, world_size)))
     heldout = engine.token_losses(batch_of(UPDATES - 1, rank, world_size)).sum(dtype=torch.float64)
     dist.all_reduce(heldout)
@@ -99,10 +101,26 @@ def main(
             "norm": norm,
             "names": sorted(weights),
         }
-        Path(out).write_text(json.dumps(result))
+        options.out.write_text(json.dumps(result))
     dist.destroy_process_group()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("zero_stage", type=int, choices=(1, 2, 3))
+    parser.add_argument("micro_batch", type=int)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="save here after three updates, and go on in a new engine that loads what was saved",
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(*sys.argv[1:])
+    main(parse())

@@ -17,6 +17,7 @@ from tests.train.engine_worker import POSITIONS, SCHEDULE, UPDATES, batch_of
 WORKER = Path(__file__).parent / "engine_worker.py"
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 TOLERANCE = 2e-6  # relative; fp32 sums in another order
+BF16_TOLERANCE = 3e-3  # relative, against fp32: 8 bits of mantissa in weights and activations
 
 pytestmark = pytest.mark.real
 
@@ -96,6 +97,19 @@ def test_losses_do_not_depend_on_how_the_work_is_divided(
 
 
 @pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 2), (3, 2)])
+def test_bf16_follows_the_fp32_curve(
+    tiny_model: Path,
+    tmp_path: Path,
+    reference: list[tuple[float, float]],
+    zero_stage: int,
+    workers: int,
+) -> None:
+    result = train(tiny_model, tmp_path, zero_stage, workers, 2, "--precision", "bf16")
+    assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=BF16_TOLERANCE)
+    assert losses(result) != pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 2), (3, 2)])
 def test_a_checkpoint_continues_the_same_curve(
     tiny_model: Path,
     tmp_path: Path,
@@ -103,7 +117,8 @@ def test_a_checkpoint_continues_the_same_curve(
     zero_stage: int,
     workers: int,
 ) -> None:
-    result = train(tiny_model, tmp_path, zero_stage, workers, 1, str(tmp_path / "checkpoint"))
+    checkpoint = ("--checkpoint", str(tmp_path / "checkpoint"))
+    result = train(tiny_model, tmp_path, zero_stage, workers, 1, *checkpoint)
     assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
 
 

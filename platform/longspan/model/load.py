@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Models round their vocabulary up by a few per cent; a tokenizer far smaller is another model's.
-MIN_COVERED = 0.9
-
 
 def load_model(
     path: str | Path,
@@ -136,39 +133,6 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         raise UserError(f"base_model: {path} holds no tokenizer that loads: {error}") from error
     assert tokenizer is not None, f"{path}: transformers returned no tokenizer"
     return tokenizer
-
-
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model_config: Any) -> None:
-    """Refuse a tokenizer that does not belong to the model.
-
-    It belongs when the model has an embedding for each of its ids and hardly any more, and when the
-    ids that the config calls bos and eos are special tokens of it. (They need not be *its* bos and
-    eos: chat models often end a turn and a text with different tokens.)
-
-    Raises:
-        UserError: it does not belong; the message says why.
-    """
-    vocab = model_config.vocab_size
-    ids = tokenizer.get_vocab().values()
-    if not ids or max(ids) >= vocab:
-        problem = f"it has ids up to {max(ids, default=0):,}, the model's vocabulary is {vocab:,}"
-    elif len(tokenizer) < MIN_COVERED * vocab:
-        problem = f"it has {len(tokenizer):,} tokens, the model's vocabulary is {vocab:,}"
-    else:
-        problem = _misplaced_special(tokenizer, model_config)
-    if problem:
-        raise UserError(f"base_model: the tokenizer does not belong to the model: {problem}")
-
-
-def _misplaced_special(tokenizer: PreTrainedTokenizerBase, model_config: Any) -> str | None:
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    for name in ("bos_token_id", "eos_token_id"):
-        value = getattr(model_config, name, None)
-        for token_id in value if isinstance(value, list) else [value]:
-            if token_id is not None and token_id not in special:
-                token = tokenizer.convert_ids_to_tokens(token_id)
-                return f"the model's {name} {token_id} is the ordinary token {token!r} in it"
-    return None
 
 
 def _rope_of(config: PretrainedConfig) -> dict[str, Any]:

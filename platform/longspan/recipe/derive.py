@@ -330,8 +330,8 @@ class _Dials:
         if asked is not None:
             self._because("heldout.every", "set in the recipe")
             return asked
-        self._because("heldout.every", "five times in the run")
-        return max(1, math.ceil(updates / 5))
+        self._because("heldout.every", "a fifth of the run, at most 500 updates")
+        return max(1, min(500, math.ceil(updates / 5)))
 
 
 _MICRO_BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}

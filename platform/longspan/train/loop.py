@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from longspan.corpus.batch import Batch
 from longspan.model.attention import choose
 from longspan.model.export import export_model
 from longspan.model.facts import read_facts
@@ -21,6 +24,7 @@ from longspan.train.engine import Engine, EngineConfig
 from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
 from longspan.train.job import Job
+from longspan.train.readahead import ReadAhead
 from longspan.train.recorder import Recorder
 from longspan.train.schedule import CosineSchedule
 
@@ -38,10 +42,12 @@ def train(job: Job, host: Host) -> None:
         recorder.event(
             "resumed" if resumed else "started", engine.update_count, workers=host.world_size
         )
-        heldout = HeldOut(job, host.rank, host.world_size)
-        if not resumed:
-            measure_before(engine, job, heldout, recorder)
-        run_updates(engine, job, host, heldout, recorder)
+        # The stream starts up while held-out losses are measured.
+        with closing(ReadAhead(batches_left(engine, job, host))) as batches:
+            heldout = HeldOut(job, host.rank, host.world_size)
+            if not resumed:
+                measure_before(engine, job, heldout, recorder)
+            run_updates(engine, job, host, batches, heldout, recorder)
         export(engine, job, host, model_dir, recorder)
     finally:
         recorder.close()
@@ -100,14 +106,24 @@ def measure_before(engine: Engine, job: Job, heldout: HeldOut, recorder: Recorde
     recorder.heldout(heldout.measure(engine), "start", 0)
 
 
-def run_updates(engine: Engine, job: Job, host: Host, heldout: HeldOut, recorder: Recorder) -> None:
-    """Every update that is left, with held-out losses and checkpoints when they are due."""
+def batches_left(engine: Engine, job: Job, host: Host) -> Iterator[Batch]:
+    """This rank's rows of the updates that are left; there may be none."""
     if engine.update_count == job.plan.updates:
-        return
-    batches = host.batches(engine.update_count)
-    for _ in range(engine.update_count, job.plan.updates):
-        began = time.perf_counter()
-        batch = next(batches)
+        return iter(())
+    return host.batches(engine.update_count)
+
+
+def run_updates(
+    engine: Engine,
+    job: Job,
+    host: Host,
+    batches: Iterator[Batch],
+    heldout: HeldOut,
+    recorder: Recorder,
+) -> None:
+    """Every update that is left, with held-out losses and checkpoints when they are due."""
+    began = time.perf_counter()
+    for batch in batches:
         waited = time.perf_counter() - began
         stats = engine.update(batch)
         recorder.update(stats, batch.length, seconds=time.perf_counter() - began, waited=waited)
@@ -117,6 +133,10 @@ def run_updates(engine: Engine, job: Job, host: Host, heldout: HeldOut, recorder
             recorder.heldout(heldout.measure(engine), "end" if last else "during", done)
         if last or done % job.plan.checkpoint_every == 0:
             save(engine, job, host, recorder)
+        began = time.perf_counter()
+    assert engine.update_count == job.plan.updates, (
+        f"the rows ended after update {engine.update_count} of {job.plan.updates}"
+    )
 
 
 def save(engine: Engine, job: Job, host: Host, recorder: Recorder) -> None:

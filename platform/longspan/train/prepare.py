@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
@@ -15,7 +14,7 @@ from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe
 from longspan.recipe.model import BaseModel, look_at_model, resolve
 from longspan.recipe.schema import Recipe
-from longspan.recipe.sources import SourceObjects, find_objects, open_store, patterns
+from longspan.recipe.sources import SourceObjects, find_objects, open_store, source_specs
 from longspan.storage import Store
 from longspan.train.job import Job
 
@@ -107,16 +106,6 @@ def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
     device = this_machines_device(recipe.workers.gpus_per_worker)
     manifests = tuple(SourceManifest.load(store, corpus.name) for corpus in recipe.corpora)
     return _job(recipe, store, derive(recipe, model.facts, device), device, manifests)
-
-
-def source_specs(recipe: Recipe) -> list[SourceSpec]:
-    """The recipe's corpora as the ingest takes them."""
-    return [
-        SourceSpec(
-            corpus.name, patterns(corpus), corpus.format, corpus.text_field, corpus.min_tokens
-        )
-        for corpus in recipe.corpora
-    ]
 
 
 def _job(
