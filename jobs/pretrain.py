@@ -33,9 +33,9 @@ def main(arguments: list[str]) -> int:
     from longspan.train.prepare import prepare
     from longspan.train.ray_host import fit
 
-    with connected() as lines:
+    with connected() as say:
         job = prepare(recipe, cluster_device(recipe))
-        fit(job, lines)
+        fit(job, say)
     print_summary(job)
     return 0
 

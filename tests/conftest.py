@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 
 # Tests bring their own Ray, reach no hub, and leave the cores to each other.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # a person's own head
+    os.environ.pop(name, None)
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,13 +1,19 @@
 """A small project to run jobs on: real text in three formats, and a recipe for the tiny model."""
 
 import json
+import subprocess
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from longspan.observe.metrics import read_metrics
+from longspan.storage import Store
+
+ROOT = Path(__file__).parents[2]
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 
 
@@ -51,3 +57,31 @@ def write_recipe(path: Path, store: Path, model: Path) -> None:
         "storage": {"root": str(store)},
     }
     path.write_text(yaml.safe_dump(recipe))
+
+
+class Project:
+    """A folder with a store and a recipe, and the cluster that its jobs run on."""
+
+    def __init__(self, folder: Path, model: Path, dashboard: str) -> None:
+        self.folder, self.model, self.dashboard = folder, model, dashboard
+        self.store = Store(str(folder / "store"))
+        self.recipe = folder / "recipe.yaml"
+        write_corpora(folder / "store")
+        write_recipe(self.recipe, folder / "store", model)
+
+    def submit(
+        self, *overrides: str, options: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """`ray job submit -- python jobs/pretrain.py recipe overrides`, typed in the checkout."""
+        job = ["python", "jobs/pretrain.py", str(self.recipe), *overrides]
+        command = ["ray", "job", "submit", "--address", self.dashboard, *options, "--", *job]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+
+    def records(self, run: str, kind: str) -> list[dict[str, Any]]:
+        """A run's metrics of one kind."""
+        return [r for r in read_metrics(self.store, f"runs/{run}/metrics") if r["kind"] == kind]
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """All that a job printed."""
+    return done.stdout + done.stderr

@@ -4,71 +4,31 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+import urllib.request
 
 import pytest
 import yaml
 
-from longspan.observe.metrics import read_metrics
-from longspan.storage import Store
-from tests.conftest import ROOT
-from tests.jobs.project import write_corpora, write_recipe
+from tests.jobs.project import ROOT, Project, said
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
-
-
-class Project:
-    def __init__(self, folder: Path, model: Path, dashboard: str) -> None:
-        self.folder, self.model, self.dashboard = folder, model, dashboard
-        self.store = Store(str(folder / "store"))
-        self.recipe = folder / "recipe.yaml"
-        write_corpora(folder / "store")
-        write_recipe(self.recipe, folder / "store", model)
-
-    def submit(
-        self, *overrides: str, options: tuple[str, ...] = ()
-    ) -> subprocess.CompletedProcess[str]:
-        """`ray job submit -- python jobs/pretrain.py recipe overrides`, typed in the checkout."""
-        job = ["python", "jobs/pretrain.py", str(self.recipe), *overrides]
-        command = ["ray", "job", "submit", "--address", self.dashboard, *options, "--", *job]
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
-
-    def records(self, run: str, kind: str) -> list[dict[str, Any]]:
-        return [r for r in read_metrics(self.store, f"runs/{run}/metrics") if r["kind"] == kind]
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, job_server: str) -> Project:
-    return Project(tmp_path_factory.mktemp("project"), tiny_model, job_server)
-
-
-@pytest.fixture(scope="module")
-def first_run(project: Project) -> subprocess.CompletedProcess[str]:
-    return project.submit()
 
 
 def test_a_run_ends_with_a_better_model_and_says_where_it_is(
     project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     assert first_run.returncode == 0, first_run.stdout[-4000:] + first_run.stderr[-2000:]
-    said = first_run.stdout
-    ((before, after),) = re.findall(r"Held-out loss: +([\d.]+) -> ([\d.]+)", said)
+    text = first_run.stdout
+    ((before, after),) = re.findall(r"Held-out loss: +([\d.]+) -> ([\d.]+)", text)
     assert float(after) < float(before)
     for word in (
         "Checkpoint:",
         "Exported model:",
         "Metrics:",
         "loss-by-position.png",
-        "vllm serve",
+        "Next:",
     ):
-        assert word in said
+        assert word in text
     config = json.loads(project.store.read_bytes("runs/tiny/model/config.json"))
     assert config["max_position_embeddings"] == 512
     assert config["rope_parameters"]["rope_theta"] == 500_000
@@ -114,25 +74,28 @@ def test_a_run_is_not_continued_over_other_data(
 ) -> None:
     refused = project.submit("training.seed=7")
     assert refused.returncode != 0
-    assert "name: the run to continue has another order of data" in refused.stdout + refused.stderr
+    assert "name: the run to continue has another order of data" in said(refused)
 
 
-def test_a_bad_object_stops_the_job_by_name(
+def test_the_dashboard_shows_the_train_run_and_the_data_operators(
     project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
-    bad = project.folder / "store" / "corpora" / "long" / "zz-not-text.txt"
-    bad.write_bytes(b"\xff\xfe broken \xff")
-    try:
-        stopped = project.submit("name=bad")
-        assert stopped.returncode != 0
-        assert "zz-not-text.txt" in stopped.stdout + stopped.stderr
-        assert not project.store.exists("runs/bad/model")
-    finally:
-        bad.unlink()
+    def answer(path: str) -> dict:
+        with urllib.request.urlopen(project.dashboard + path, timeout=60) as reply:
+            return json.load(reply)
+
+    runs = [r for r in answer("/api/train/v2/runs/v1")["train_runs"] if r["name"] == "tiny"]
+    assert "FINISHED" in {run["status"] for run in runs}
+    first = min(runs, key=lambda run: run["start_time_ns"])
+    assert "manifests" not in str(first["run_settings"]), "a whole job is no setting to show"
+    datasets = answer(f"/api/data/datasets/{first['job_id']}")["datasets"]
+    (stream,) = [dataset for dataset in datasets if dataset["dataset"].startswith("train")]
+    assert stream["progress"] == 12
+    assert "ItemReader" in "".join(operator["name"] for operator in stream["operators"])
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("trainning.seed=1", "the nearest known key is training"),
         ("corpora.long.path=corpora/lnog/*.txt", "corpora.long.path"),
@@ -141,12 +104,12 @@ def test_a_bad_object_stops_the_job_by_name(
     ],
 )
 def test_a_mistake_in_the_recipe_ends_it_with_status_2(
-    project: Project, change: str, said: str
+    project: Project, change: str, message: str
 ) -> None:
     command = [sys.executable, "jobs/pretrain.py", str(project.recipe), change, "--validate"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 

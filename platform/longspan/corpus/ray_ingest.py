@@ -66,6 +66,7 @@ def ingest_objects(
         compute=ray.data.ActorPoolStrategy(size=max(1, min(cpus, len(groups)))),
         num_cpus=1,
     )
+    dataset.set_name("ingest")
     dataset.context.enable_progress_bars = False  # Ours says more.
     report = _Report(tasks, progress)
     for row in dataset.iter_rows():

@@ -1,34 +1,32 @@
-"""The Ray cluster under a job: connecting to it, what its workers compute on, lines back from them."""
+"""The Ray cluster under a job: connecting to it, and what its workers compute on."""
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
-from ray.util.queue import Empty, Queue
 
 import longspan
 from longspan.recipe.device import Device, this_machines_device
+from longspan.run.lines import Say, printed_lines
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
 
 
 @contextmanager
-def connected() -> Iterator[Queue]:
+def connected() -> Iterator[Say]:
     """Connect to the cluster (a local one is started where there is none) with this code on every node.
 
-    Yields a queue: lines that workers put there are printed at once, without Ray's prefixes.
+    Yields what workers speak through: their lines are printed at once, without Ray's prefixes.
     """
     package = Path(longspan.__file__).parent
     # The job's output is for people: what Ray's own parts have to say is in the dashboard's logs.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Without it the dashboard knows of no Train run; Ray looks for it in the driver, not in workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
@@ -38,27 +36,11 @@ def connected() -> Iterator[Queue]:
         log_to_driver=False,
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
-    lines = Queue(actor_options={"num_cpus": 0})
-    stop = threading.Event()
-    printer = threading.Thread(target=_print_lines, args=(lines, stop), daemon=True)
-    printer.start()
     try:
-        yield lines
+        with printed_lines() as say:
+            yield say
     finally:
-        stop.set()
-        printer.join(timeout=5)
         ray.shutdown()
-
-
-def _print_lines(lines: Queue, stop: threading.Event) -> None:
-    while True:
-        try:
-            print(lines.get(timeout=0.5), flush=True)
-        except Empty:
-            if stop.is_set():
-                return
-        except ray.exceptions.RayError:
-            return
 
 
 def cluster_device(recipe: Recipe) -> Device:

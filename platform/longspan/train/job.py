@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from longspan.corpus.streamplan import StreamPlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Job:
     """One run: what was asked, what was derived, and where things are."""
 
@@ -31,6 +31,10 @@ class Job:
     """One per corpus, in the recipe's order."""
     peak_flops: float | None = None
     """Peak floating-point operations per second of one worker's device, where known."""
+
+    def __repr__(self) -> str:
+        # Ray's dashboard shows it: whole manifests would be no help there.
+        return f"Job({self.recipe.name!r} in {self.store.uri()})"
 
     @cached_property
     def order(self) -> Order:

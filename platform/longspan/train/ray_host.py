@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,15 @@ from typing import Any
 import ray.data
 import ray.train
 import torch
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    CheckpointConsistencyMode,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.queue import Queue
 
 from longspan.corpus.batch import Batch
 from longspan.corpus.stream import OrderedDataConfig, batches
@@ -24,16 +30,19 @@ from longspan.train.job import Job
 from longspan.train.loop import train
 
 
-def fit(job: Job, lines: Queue) -> None:
-    """Run ``job`` on the connected Ray cluster until it ends; progress goes to ``lines``.
+def fit(job: Job, say: Callable[[str], None]) -> None:
+    """Run ``job`` on the connected Ray cluster until it ends; ``say``, on any node, takes its progress.
 
     Submitting the same name again continues from its last checkpoint.
+
+    Raises:
+        KeyboardInterrupt: somebody pressed Ctrl-C; the workers have ended.
     """
     filesystem, path = job.store.filesystem_and_path("runs")
     plan = job.plan
     trainer = TorchTrainer(
         _train_worker,
-        train_loop_config={"job": job, "lines": lines},
+        train_loop_config={"job": job, "say": say},
         torch_config=TorchConfig(backend="nccl" if plan.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=plan.workers[0],
@@ -51,7 +60,11 @@ def fit(job: Job, lines: Queue) -> None:
         datasets={"train": ray.data.range(1)},
         dataset_config=OrderedDataConfig(lambda: job.stream(saved_update(job))),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except SystemExit as ended:
+        # Ray Train's answer to Ctrl-C: it ends the workers, then the process, with no status of its own.
+        raise KeyboardInterrupt from ended
 
 
 def saved_checkpoint(job: Job) -> str | None:
@@ -73,12 +86,12 @@ def saved_update(job: Job) -> int:
 class RayHost:
     """One Ray Train worker."""
 
-    def __init__(self, job: Job, lines: Queue) -> None:
+    def __init__(self, job: Job, say: Callable[[str], None]) -> None:
         """Inside a worker only."""
         context = ray.train.get_context()
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
-        self._job, self._lines = job, lines
+        self._job, self._say = job, say
 
     def batches(self, first_update: int) -> Iterator[Batch]:
         """The rows that the stream hands to this rank."""
@@ -102,10 +115,13 @@ class RayHost:
             Checkpoint.from_directory(str(folder)),
             checkpoint_dir_name=checkpoint_name(update),
         )
+        if self.rank == 0:
+            # Ray Train's controller takes reports some seconds later: one that ends before has none.
+            ray.train.get_all_reported_checkpoints(CheckpointConsistencyMode.COMMITTED)
 
     def say(self, line: str) -> None:
         """To the job's output, by way of the driver."""
-        self._lines.put(line)
+        self._say(line)
 
     def trackers(self) -> list[Tracker]:
         """Ray's own metrics."""
@@ -117,7 +133,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         local = ray.train.get_context().get_local_world_size()
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
     job = config["job"]
-    train(job, RayHost(job, config["lines"]))
+    train(job, RayHost(job, config["say"]))
 
 
 def _resources(gpus: float, cpus: float) -> dict[str, float]:

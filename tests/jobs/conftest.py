@@ -1,0 +1,21 @@
+"""One project, and one whole run of it, for all tests of the jobs."""
+
+import subprocess
+
+import pytest
+
+from tests.jobs.project import Project
+from tests.tiny import make_tiny_model
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, job_server: str) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    # Untied: with tied embeddings an untrained model says one token over and over.
+    return Project(folder, make_tiny_model(folder / "base", tied=False), job_server)
+
+
+@pytest.fixture(scope="session")
+def first_run(project: Project) -> subprocess.CompletedProcess[str]:
+    """The recipe as it is, from its start to its end."""
+    return project.submit()

@@ -1,0 +1,140 @@
+"""What goes wrong around a job: it ends with a clear message, or goes on, and what was done is kept."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from tests.jobs.project import ROOT, Project, said
+from tests.s3 import OWNER, S3Server
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+BAD = {
+    "zz-not-text.txt": b"\xff\xfe broken \xff",
+    "zz-empty.txt": b"",
+}
+
+
+@pytest.fixture
+def bad_objects(project: Project) -> Iterator[None]:
+    folder = project.folder / "store" / "corpora" / "long"
+    for name, content in BAD.items():
+        (folder / name).write_bytes(content)
+    yield
+    for name in BAD:
+        (folder / name).unlink()
+
+
+@pytest.mark.usefixtures("bad_objects")
+def test_a_bad_object_stops_the_job_by_name(project: Project) -> None:
+    stopped = project.submit("name=bad")
+    assert stopped.returncode != 0
+    assert re.search(r"error: corpora\.long: corpora/long/zz-(not-text|empty)\.txt", said(stopped))
+    assert "Traceback" not in said(stopped)
+    assert not project.store.exists("runs/bad/model")
+
+
+@pytest.mark.usefixtures("bad_objects")
+def test_bad_objects_are_skipped_and_counted_where_the_recipe_says_so(project: Project) -> None:
+    done = project.submit("name=skipping", "bad_input=skip", "training.tokens=1024")
+    assert done.returncode == 0, said(done)[-4000:]
+    (line,) = re.findall(r"^ingest: long: .*skipped: (.*)$", done.stdout, re.MULTILINE)
+    assert line == "1 empty, 1 not UTF-8"
+    assert project.store.exists("runs/skipping/model/model.safetensors")
+
+
+def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -> None:
+    # Long enough to be under way still when the line of the first checkpoint is read.
+    run = ("name=interrupted", "training.tokens=15360")
+    command = [sys.executable, "-u", "jobs/pretrain.py", str(project.recipe), *run]
+    environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("checkpoint at update 5"):
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130, "".join(lines)[-4000:]
+    assert "Interrupted. What was finished is kept" in lines[-1]
+    assert "Traceback" not in "".join(lines)
+
+    again = project.submit(*run)
+    assert again.returncode == 0, said(again)[-4000:]
+    (resumed,) = re.findall(r"resumed at update (\d+)", again.stdout)
+    assert int(resumed) in range(5, 30, 5)
+    updates = project.records("interrupted", "update")
+    assert [record["update"] for record in updates] == list(range(1, 31))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can make a file system of its own")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(
+    project: Project, first_run: subprocess.CompletedProcess[str], small_disk: Path
+) -> None:
+    places = [
+        f"corpora.{name}.path={project.folder}/store/corpora/{name}"
+        for name in ("long", "short", "code")
+    ]
+    there = (f"storage.root={small_disk}", *places)
+    first = project.submit("name=full", "training.tokens=2560", *there)  # up to its update 5
+    assert first.returncode == 0, said(first)[-4000:]
+    room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(room - 2**18))
+
+    full = project.submit("name=full2", *there)
+    assert full.returncode != 0
+    assert "No space left on device" in said(full)
+    assert "make room" in said(full)
+    assert "Traceback" not in said(full)
+
+    filler.unlink()
+    again = project.submit("name=full2", *there)
+    assert again.returncode == 0, said(again)[-4000:]
+    assert "Held-out loss:" in again.stdout
+
+
+def test_wrong_credentials_and_a_missing_bucket_are_one_message_each(
+    project: Project, s3_server: S3Server
+) -> None:
+    address = f"storage.endpoint={s3_server.endpoint}"
+    wrong = json.dumps({"env_vars": {"AWS_SECRET_ACCESS_KEY": "not-the-secret-0123456789"}})
+    refused = project.submit(
+        f"storage.root=s3://{s3_server.bucket}/x", address, options=("--runtime-env-json", wrong)
+    )
+    assert refused.returncode != 0
+    assert "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY" in said(refused)
+    assert "Traceback" not in said(refused)
+
+    missing = project.submit("storage.root=s3://longspan-tset/x", address)
+    assert missing.returncode != 0
+    assert "bucket 'longspan-tset' does not exist" in said(missing)
+    assert f"the nearest that does is {s3_server.bucket!r}" in said(missing)
+    for text in (said(refused), said(missing)):
+        assert OWNER.secret not in text

@@ -1,0 +1,46 @@
+"""The whole job with everything it reads and writes on an S3 server: corpora, model, checkpoints, metrics."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from longspan.observe.metrics import read_metrics
+from longspan.storage import Store
+from tests.jobs.project import Project, said
+from tests.s3 import OWNER, S3Server, credentials
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+
+def test_a_run_on_s3_is_the_run_in_a_folder(
+    project: Project,
+    first_run: subprocess.CompletedProcess[str],
+    s3_server: S3Server,
+    tmp_path: Path,
+) -> None:
+    root = f"s3://{s3_server.bucket}/project"
+    with credentials(s3_server.owner):
+        store = Store(root, endpoint=s3_server.endpoint)
+        store.upload(project.folder / "store" / "corpora", "corpora")
+        store.upload(project.model, "models/tiny")
+        there = (f"storage.root={root}", f"storage.endpoint={s3_server.endpoint}")
+        done = project.submit("name=s3", "base_model=models/tiny", *there)
+        assert done.returncode == 0, said(done)[-4000:]
+
+        curve = [r for r in read_metrics(store, "runs/s3/metrics") if r["kind"] == "update"]
+        in_a_folder = project.records("tiny", "update")
+        assert [r["loss"] for r in curve] == [r["loss"] for r in in_a_folder]
+        assert f"Exported model:  {root}/runs/s3/model" in done.stdout
+        assert store.exists("runs/s3/update-0000012/seal-00000.json")
+        assert store.exists("runs/s3/plots/loss-by-position.png")
+        store.download("runs/s3/model", tmp_path / "model")
+        here = project.folder / "store" / "runs" / "tiny" / "model" / "model.safetensors"
+        assert (tmp_path / "model" / "model.safetensors").read_bytes() == here.read_bytes()
+
+        again = project.submit("name=s3", "base_model=models/tiny", *there)
+        assert "resumed at update 12" in again.stdout, said(again)[-4000:]
+        for item in store.list("runs/s3"):
+            assert OWNER.secret.encode() not in store.read_bytes(item.path), item.path
+    for text in (said(done), said(again)):
+        assert OWNER.secret not in text

@@ -1,0 +1,40 @@
+"""What workers say reaches the job's output, in order and without a failed task on the dashboard."""
+
+import asyncio
+
+import pytest
+
+from longspan.run.lines import Lines, printed_lines
+
+
+def test_taking_waits_for_a_line_and_gives_all_there_are() -> None:
+    async def conversation() -> list[list[str]]:
+        lines = Lines()
+        taken = [await lines.take(0.01)]
+        waiting = asyncio.create_task(lines.take(60))
+        await asyncio.sleep(0)
+        await lines.put("one")
+        taken.append(await waiting)
+        await lines.put("two")
+        await lines.put("three")
+        return [*taken, await lines.take(60), await lines.take(0)]
+
+    assert asyncio.run(conversation()) == [[], ["one"], ["two", "three"], []]
+
+
+@pytest.mark.real
+def test_lines_of_remote_workers_are_printed(
+    ray_session: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    def work(say, number):
+        for step in range(3):
+            say(f"worker {number}, step {step}")
+
+    with printed_lines() as say:
+        ray.get([ray.remote(num_cpus=0)(work).remote(say, number) for number in range(2)])
+    printed = capsys.readouterr().out.splitlines()
+    for number in range(2):
+        mine = [line for line in printed if line.startswith(f"worker {number}")]
+        assert mine == [f"worker {number}, step {step}" for step in range(3)]
