@@ -1,23 +1,33 @@
-"""Step: tokens a second of our engine against a bare transformers and torch loop.
+"""Step: tokens a second of the whole job, and of its engine alone, against a bare transformers and torch loop.
 
-The same weights, rows, positions, threads and precision (fp32) in one process, which updates one
-side after the other. The bare loop is what one would write without this project: the model's own
-loss, AdamW, clipping. With --job, also the whole job's rate, from a run's metrics.
+The same weights, rows, positions, threads and precision (fp32) on both sides, which take turns. The
+whole job is the one that a user submits: its driver, Ray, Ray Data's stream, the DeepSpeed engine
+and the metrics. The bare loop is what one would write without this project: the model's own loss,
+AdamW, clipping; its rows are in memory.
+
+The sides make an update each by turns, and the one that waits is stopped with all its processes, so
+that a machine whose speed drifts treats them alike. A side's first update warms up and is left out.
+A job's update lasts until the next one, whatever it spends the time on.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import (
     ROOT,
+    SAMPLES,
     machine,
     parse,
     parser,
@@ -25,7 +35,6 @@ from benchmarks.common import (
     table,
     temporary_store,
     timed,
-    updates_of,
 )
 from longspan.corpus.batch import Batch
 from longspan.corpus.streamplan import local_batches
@@ -36,27 +45,31 @@ from longspan.recipe.model import look_at_model
 from longspan.storage import Store
 from longspan.train.job import Job
 
+RECIPE = ROOT / "jobs/recipes/quickstart.yaml"
 
-def sample_job(
-    store: Store, model: Path, samples: Path, lengths: list[int], tokens: int, rounds: int
-) -> Job:
-    """The quickstart's job in fp32, with `rounds` updates of `tokens` tokens at each row length."""
-    stages = [
-        {"length": length, "until": (number + 1) / len(lengths)}
-        for number, length in enumerate(lengths)
-    ]
-    overrides = [
+
+def overrides(model: Path, samples: Path, length: int, tokens: int, updates: int) -> list[str]:
+    """The quickstart with `updates` updates of `tokens` tokens, in fp32."""
+    return [
         f"base_model={model.resolve()}",
-        f"storage.root={samples.resolve()}",
-        f"lengths={stages}",
-        f"training.tokens={tokens * rounds * len(lengths)}",
+        *(f"corpora.{name}.path={samples.resolve()}/corpora/{name}" for name in SAMPLES),
+        f"lengths={length}",
+        f"training.tokens={tokens * updates}",
         f"training.tokens_per_update={tokens}",
+        f"training.checkpoint_every={updates}",
         "training.precision=fp32",
         "optimizer.warmup_updates=1",
+        f"heldout.every={updates}",
+        "heldout.rows_per_source=1",
+        "heldout.original_model=false",
     ]
-    recipe = load_recipe(ROOT / "jobs/recipes/quickstart.yaml", overrides)
-    facts = look_at_model(recipe, Store(str(samples))).facts
-    manifests = sample_shards(store, model, samples, objects=1)
+
+
+def sample_job(store: Store, options: Sequence[str], model: Path, samples: Path) -> Job:
+    """The job of these overrides over shards made here, for the sides that need no Ray."""
+    recipe = load_recipe(RECIPE, [*options, f"storage.root={store.root}"])
+    facts = look_at_model(recipe, store).facts
+    manifests = sample_shards(store, model, samples)
     return Job(recipe, derive(recipe, facts, this_machines_device(0)), store, manifests)
 
 
@@ -83,131 +96,131 @@ class Ours:
         dist.destroy_process_group()
 
 
-class Bare:
-    """transformers and torch alone."""
+def engine_rates(job: Job, model: Path) -> tuple[list[float], list[float], float]:
+    """Engine and bare loop by turns, update by update: both sides' tokens a second, and the losses' distance."""
+    from benchmarks.bare import Bare
 
-    def __init__(self, job: Job, model: Path) -> None:
-        import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+    with tempfile.TemporaryDirectory() as folder:
+        ours, bare = Ours(job, model, Path(folder) / "group"), Bare(job, model)
+        mine: list[float] = []
+        theirs: list[float] = []
+        apart = 0.0
+        for number, batch in enumerate(local_batches(job.stream(0), 0, 1)):
+            sides = [ours, bare] if number % 2 == 0 else [bare, ours]  # Neither always goes first.
+            done = {
+                side: timed(lambda side=side, batch=batch: side.update(batch)) for side in sides
+            }
+            (loss, seconds), (bare_loss, bare_seconds) = done[ours], done[bare]
+            report(f"engine {batch.tokens.size / seconds:.1f} tokens/s, loss {loss:.4f}")
+            report(f"bare   {batch.tokens.size / bare_seconds:.1f} tokens/s, loss {bare_loss:.4f}")
+            apart = max(apart, abs(loss - bare_loss))
+            if number:
+                mine.append(batch.tokens.size / seconds)
+                theirs.append(batch.tokens.size / bare_seconds)
+        ours.close()
+    return mine, theirs, apart
 
-        from longspan.model.positions import rope_parameters
 
-        config: Any = AutoConfig.from_pretrained(model)
-        config.rope_parameters = rope_parameters(job.plan.positions)
-        config.max_position_embeddings = job.plan.window
-        self._model: Any = AutoModelForCausalLM.from_pretrained(
-            model, config=config, dtype=torch.float32, attn_implementation="sdpa"
+def job_rates(
+    job: Job, model: Path, options: Sequence[str], threads: int
+) -> tuple[list[float], list[float]]:
+    """The whole job and the bare loop by turns: each stands still while the other makes an update."""
+    from benchmarks.bare import Bare
+
+    bare, batches = Bare(job, model), list(local_batches(job.stream(0), 0, 1))
+    bare.update(batches[0])
+    mine: list[float] = []
+    theirs: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="longspan-benchmark-") as root:
+        run = RunningJob([*options, f"storage.root={root}"], threads)
+        run.until_update(1)
+        for number, batch in enumerate(batches[1:], start=2):
+            run.stand_still()
+            _, bare_seconds = timed(lambda batch=batch: bare.update(batch))
+            run.go_on()
+            _, seconds = timed(lambda number=number: run.until_update(number))
+            mine.append(batch.tokens.size / seconds)
+            theirs.append(batch.tokens.size / bare_seconds)
+            report(f"whole job {mine[-1]:.1f} tokens/s, bare {theirs[-1]:.1f}")
+        run.until_its_end()
+    return mine, theirs
+
+
+class RunningJob:
+    """The driver, with a Ray of its own below it, that can be made to stand still as a whole."""
+
+    def __init__(self, options: Sequence[str], threads: int) -> None:
+        command = [sys.executable, "-u", str(ROOT / "jobs/pretrain.py"), str(RECIPE), *options]
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("RAY_A")
+        }
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment | {"OMP_NUM_THREADS": str(threads), "RAY_AUTH_MODE": "disabled"},
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        self._model.train()
-        optimizer = job.recipe.optimizer
-        self._clip = optimizer.gradient_clipping
-        self._optimizer = torch.optim.AdamW(
-            self._model.parameters(),
-            lr=job.plan.learning_rate,
-            betas=optimizer.betas,
-            eps=optimizer.eps,
-            weight_decay=optimizer.weight_decay,
-        )
-        self._micro_batch = job.plan.micro_batch
+        self._still: list[psutil.Process] = []
 
-    def update(self, batch: Batch) -> float:
-        """One update; its loss."""
-        import torch
+    def until_update(self, number: int) -> None:
+        """Returns when it says that this update is done."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(f"update {number}/"):
+                return
+        raise SystemExit(f"the job ended before update {number}")
 
-        rows = self._micro_batch[batch.length]
-        parts = [slice(n, n + rows) for n in range(0, len(batch.tokens), rows)]
-        total = 0.0
-        for part in parts:
-            tokens, positions, labels = (
-                torch.as_tensor(array[part], dtype=torch.int64)
-                for array in (batch.tokens, batch.positions, batch.labels)
-            )
-            # The model shifts labels itself: its label of a token is the token, where it counts.
-            own = torch.cat([torch.full_like(labels[:, :1], -100), labels[:, :-1]], 1)
-            output = self._model(
-                input_ids=tokens, position_ids=positions, labels=own, use_cache=False
-            )
-            loss = output.loss / len(parts)
-            loss.backward()
-            total += float(loss.detach())
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return total
+    def stand_still(self) -> None:
+        """Stop all its processes, Ray's included."""
+        driver = psutil.Process(self._process.pid)
+        self._still = [driver, *driver.children(recursive=True)]
+        for process in self._still:
+            process.suspend()
+
+    def go_on(self) -> None:
+        """Undo it."""
+        for process in self._still:
+            process.resume()
+
+    def until_its_end(self) -> None:
+        """Returns when the job has ended well."""
+        self._process.communicate()
+        if self._process.returncode:
+            raise SystemExit("the job failed")
 
 
-def rates(ours: Ours, bare: Bare, job: Job) -> dict[int, list[tuple[float, float, float]]]:
-    """By row length, for each update: tokens a second of both sides, and their losses' distance."""
-    found: dict[int, list[tuple[float, float, float]]] = {}
-    for number, batch in enumerate(local_batches(job.stream(0), 0, 1)):
-        sides = [ours, bare] if number % 2 == 0 else [bare, ours]  # Neither always goes first.
-        done = {side: timed(lambda side=side, batch=batch: side.update(batch)) for side in sides}
-        (loss, seconds), (bare_loss, bare_seconds) = done[ours], done[bare]
-        tokens = batch.tokens.size
-        print(
-            f"update {number + 1}/{job.plan.updates}, rows of {batch.length}: "
-            f"{tokens / seconds:.1f} tokens/s, bare {tokens / bare_seconds:.1f}; "
-            f"losses {loss:.4f}, {bare_loss:.4f}",
-            file=sys.stderr,
-        )
-        if number:  # The first update warms both up.
-            measured = tokens / seconds, tokens / bare_seconds, abs(loss - bare_loss)
-            found.setdefault(batch.length, []).append(measured)
-    return found
-
-
-def job_rates(root: str, run: str) -> dict[int, float]:
-    """A run's tokens a second by row length, data and all, without its first update."""
-    totals: dict[int, tuple[float, float]] = {}
-    for item in updates_of(root, run)[1:]:
-        tokens, seconds = totals.get(item["length"], (0.0, 0.0))
-        totals[item["length"]] = tokens + item["tokens"], seconds + item["step_seconds"]
-    return {length: tokens / seconds for length, (tokens, seconds) in totals.items()}
+def report(line: str) -> None:
+    """Progress, apart from the tables."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     import torch
 
     options = parser(__doc__)
-    options.add_argument("--lengths", type=int, nargs="+", default=[512, 1024])
-    options.add_argument("--tokens", type=int, default=1024, help="tokens of an update")
-    options.add_argument("--rounds", type=int, default=3, help="updates of each side and length")
+    options.add_argument("--length", type=int, default=1024, help="tokens of a row")
+    options.add_argument("--tokens", type=int, default=2048, help="tokens of an update")
+    options.add_argument("--updates", type=int, default=9, help="updates of each side")
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options.add_argument(
-        "--job",
-        nargs=2,
-        metavar=("STORE_ROOT", "RUN_NAME"),
-        help="also: a run's rate beside it, such as --job .longspan/store quickstart",
-    )
     chosen = parse(options)
     torch.set_num_threads(chosen.threads)
-    with temporary_store() as store, tempfile.TemporaryDirectory() as folder:
-        job = sample_job(
-            store, chosen.model, chosen.samples, chosen.lengths, chosen.tokens, chosen.rounds
-        )
-        ours = Ours(job, chosen.model, Path(folder) / "group")
-        found = rates(ours, Bare(job, chosen.model), job)
-        ours.close()
-    whole = job_rates(*chosen.job) if chosen.job else {}
+    recipe = overrides(chosen.model, chosen.samples, chosen.length, chosen.tokens, chosen.updates)
+    with temporary_store() as store:
+        job = sample_job(store, recipe, chosen.model, chosen.samples)
+        whole = job_rates(job, chosen.model, recipe, chosen.threads)
+        *engine, apart = engine_rates(job, chosen.model)
     rows = []
-    for length, updates in found.items():
-        mine, bare, _ = (median(column) for column in zip(*updates, strict=True))
-        ratio = median(a / b for a, b, _ in updates)
-        of_job = f"{whole[length]:.1f}" if length in whole else "-"
-        distance = max(item[2] for item in updates)
-        numbers = (f"{mine:.1f}", f"{bare:.1f}", f"{ratio:.3f}", of_job, f"{distance:.4f}")
-        rows.append((length, len(updates), *numbers))
-    header = (
-        "row length",
-        "updates",
-        "engine, tokens/s",
-        "bare loop",
-        "ratio",
-        "job",
-        "loss apart",
+    for name, (ours, bare) in (("whole job", whole), ("engine alone", engine)):
+        ratios = [a / b for a, b in zip(ours, bare, strict=True)]
+        spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+        rates = (f"{median(ours):.1f}", f"{median(bare):.1f}")
+        rows.append((name, *rates, f"{median(ratios):.3f}", spread))
+    print(table(("", "tokens/s", "bare loop", "ratio", "min to max"), rows))
+    print(
+        f"\nMedians of {chosen.updates - 1} updates of {chosen.tokens} tokens in rows of {chosen.length}; fp32, "
+        f"{chosen.threads} threads; losses at most {apart:.1e} apart; {machine()}"
     )
-    print(table(header, rows))
-    print(f"\nUpdates of {chosen.tokens} tokens, fp32, {chosen.threads} threads; {machine()}")
 
 
 if __name__ == "__main__":

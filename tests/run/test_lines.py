@@ -7,19 +7,20 @@ import pytest
 from longspan.run.lines import Lines, printed_lines
 
 
-def test_taking_waits_for_a_line_and_gives_all_there_are() -> None:
-    async def conversation() -> list[list[str]]:
+def test_taking_waits_for_lines_and_ends_after_the_last() -> None:
+    async def conversation() -> list[list[str] | None]:
         lines = Lines()
-        taken = [await lines.take(0.01)]
-        waiting = asyncio.create_task(lines.take(60))
+        waiting = asyncio.create_task(lines.take())
         await asyncio.sleep(0)
+        assert not waiting.done()
         await lines.put("one")
-        taken.append(await waiting)
+        taken = [await waiting]
         await lines.put("two")
         await lines.put("three")
-        return [*taken, await lines.take(60), await lines.take(0)]
+        await lines.close()
+        return [*taken, await lines.take(), await lines.take()]
 
-    assert asyncio.run(conversation()) == [[], ["one"], ["two", "three"], []]
+    assert asyncio.run(conversation()) == [["one"], ["two", "three"], None]
 
 
 @pytest.mark.real

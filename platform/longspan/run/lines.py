@@ -10,9 +10,6 @@ from typing import Any
 
 import ray
 
-SECONDS = 1.0
-"""The most that one call waits for a line."""
-
 
 class Lines:
     """An actor that holds lines until they are taken.
@@ -23,23 +20,26 @@ class Lines:
 
     def __init__(self) -> None:
         self._lines: list[str] = []
-        self._arrived = asyncio.Event()
+        self._closed = False
+        self._news = asyncio.Event()
 
     async def put(self, line: str) -> None:
         """Add a line."""
         self._lines.append(line)
-        self._arrived.set()
+        self._news.set()
 
-    async def take(self, seconds: float) -> list[str]:
-        """All lines that are there; waits up to ``seconds`` for the first, and may give none."""
-        if not self._lines:
-            self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), seconds)
-            except TimeoutError:
-                return []
+    async def close(self) -> None:
+        """Nothing follows."""
+        self._closed = True
+        self._news.set()
+
+    async def take(self) -> list[str] | None:
+        """All lines that are there, as soon as there are any; None after the last."""
+        await self._news.wait()
         taken, self._lines = self._lines, []
-        return taken
+        if not self._closed:
+            self._news.clear()
+        return taken or None
 
 
 class Say:
@@ -57,25 +57,19 @@ class Say:
 def printed_lines() -> Iterator[Say]:
     """Print, as they come, the lines that workers give to what this yields."""
     actor = ray.remote(num_cpus=0)(Lines).remote()
-    stop = threading.Event()
-    printer = threading.Thread(target=_print, args=(actor, stop), daemon=True)
+    printer = threading.Thread(target=_print, args=(actor,), daemon=True)
     printer.start()
     try:
         yield Say(actor)
     finally:
-        stop.set()
+        actor.close.remote()
         printer.join(timeout=5)
 
 
-def _print(actor: Any, stop: threading.Event) -> None:
+def _print(actor: Any) -> None:
     try:
-        while not stop.is_set():
-            _print_taken(actor, SECONDS)
-        _print_taken(actor, 0.0)
+        while (lines := ray.get(actor.take.remote())) is not None:
+            for line in lines:
+                print(line, flush=True)
     except ray.exceptions.RayError:
         return  # The cluster is gone; the job says so itself.
-
-
-def _print_taken(actor: Any, seconds: float) -> None:
-    for line in ray.get(actor.take.remote(seconds)):
-        print(line, flush=True)

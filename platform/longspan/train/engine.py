@@ -219,13 +219,12 @@ def _initialize(model: CausalLMLoss, config: EngineConfig) -> Any:
     # DeepSpeed would compile its shared-memory all-reduce for 100 s on the first start; gloo serves as well here.
     deepspeed.ops.__compatible_ops__ = {}
     deepspeed.init_distributed(dist_backend=dist.get_backend(), dist_init_required=False)
-    fused = torch.cuda.is_available()
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, config.weight_decay),
         lr=config.schedule.peak,
         betas=config.betas,
         eps=config.eps,
-        fused=fused or None,
+        fused=True,  # one pass over memory instead of seven, on a GPU and on a CPU
     )
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=optimizer, config=_deepspeed_config(config)
