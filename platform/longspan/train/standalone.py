@@ -6,8 +6,8 @@ Token shards must exist already (the Ray job writes them); everything else is th
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,9 @@ from longspan.train.checkpoint import checkpoint_name
 from longspan.train.job import Job
 from longspan.train.loop import train
 
+FINISHED = "finished"
+"""The mark of a whole checkpoint."""
+
 
 class LocalHost:
     """A rank of torchrun's (or the only process); checkpoints go to the run's folder in the store."""
@@ -39,18 +42,24 @@ class LocalHost:
 
     @contextmanager
     def checkpoint(self) -> Iterator[Path | None]:
-        """The newest finished checkpoint of this run."""
-        finished = sorted(self._folder().glob("update-*[0-9]"))
-        yield finished[-1] if finished else None
+        """The newest finished checkpoint of this run, downloaded while in use."""
+        finished = self._finished()
+        if not finished:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="longspan-checkpoint-") as folder:
+            self._job.store.download(finished[-1], folder)
+            yield Path(folder)
 
     def save_checkpoint(self, folder: Path, update: int, metrics: dict[str, Any]) -> None:
-        """Gather all ranks' files under a temporary name, then give it its own."""
-        final = self._folder() / checkpoint_name(update)
-        partial = final.with_name(final.name + ".partial")
-        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        """Put all ranks' files into the run's folder of the store; a mark, last, says that they are whole."""
+        store, path = self._job.store, f"{self._job.run_path}/{checkpoint_name(update)}"
+        store.upload(folder, path)
         dist.barrier()
         if self.rank == 0:
-            partial.rename(final)
+            store.write_bytes(f"{path}/{FINISHED}", b"")
+            for old in self._finished()[: -self._job.recipe.training.keep_checkpoints]:
+                store.delete(old)
         dist.barrier()
 
     def say(self, line: str) -> None:
@@ -61,8 +70,10 @@ class LocalHost:
         """None beyond the common ones."""
         return []
 
-    def _folder(self) -> Path:
-        return self._job.cache_folder().parent / "checkpoints" / self._job.recipe.name
+    def _finished(self) -> list[str]:
+        """Finished checkpoints' folders in the store, the oldest first."""
+        marks = self._job.store.list(f"{self._job.run_path}/update-*/{FINISHED}")
+        return [mark.path.removesuffix(f"/{FINISHED}") for mark in marks]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,6 +93,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         job = prepare_without_ray(Path(arguments[0]), arguments[1:])
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if job.plan.workers[0] != dist.get_world_size():
+            raise UserError(
+                f"workers: the recipe says {job.plan.workers[0]}, torchrun started {dist.get_world_size()}"
+            )
         train(job, LocalHost(job))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

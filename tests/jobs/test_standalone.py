@@ -1,0 +1,47 @@
+"""The same run under torchrun, without Ray."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.jobs.project import ROOT, Project, said
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+
+def torchrun(project: Project, *overrides: str) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    module = ["-m", "longspan.train.standalone", str(project.recipe), "workers=2", *overrides]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "platform")}
+    return subprocess.run(
+        [*launcher, *module],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_torchrun_gives_the_curve_of_the_job_and_continues_its_own_run(
+    project: Project, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    done = torchrun(project, "name=alone")
+    assert done.returncode == 0, said(done)[-4000:]
+    with_ray, alone = (project.records(run, "update") for run in ("tiny", "alone"))
+    losses = [record["loss"] for record in with_ray]
+    assert [record["loss"] for record in alone] == pytest.approx(losses, rel=1e-5)
+    marks = project.store.list("runs/alone/update-*/finished")
+    assert [mark.path.split("/")[2] for mark in marks] == ["update-0000010", "update-0000012"]
+
+    again = torchrun(project, "name=alone")
+    assert again.returncode == 0, said(again)[-4000:]
+    assert "resumed at update 12" in again.stdout
+
+
+def test_torchrun_with_another_number_of_processes_is_told_so(project: Project) -> None:
+    refused = torchrun(project, "name=alone2", "workers=4")
+    assert refused.returncode != 0
+    assert "error: workers: the recipe says 4, torchrun started 2" in refused.stderr
