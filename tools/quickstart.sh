@@ -27,6 +27,7 @@ show() {
         case $line in
             *cli.py:*"Status message:"*) break ;;
             *[[:space:]]cli.py:*\ --\ * | *\ cli.py:*\ --\ * | *job_manager.py:*\ --\ * | "Running entrypoint for job"*) ;;
+            *logging.cc:*"Set ray log level from environment variable"*) ;;
             *) printf '%s\n' "$line" ;;
         esac
     done

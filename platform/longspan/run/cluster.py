@@ -27,6 +27,7 @@ def connected() -> Iterator[Say]:
     """
     package = Path(longspan.__file__).parent
     # The job's output is for people: what Ray's own parts have to say is in the dashboard's logs.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Without it the dashboard knows of no Train run; Ray looks for it in the driver, not in workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")

@@ -23,9 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     os.environ["TQDM_DISABLE"] = "1"
-    os.environ.setdefault(
-        "DS_ACCELERATOR", "cpu"
-    )  # else DeepSpeed, if installed, warns of having chosen it
+    # DeepSpeed, which transformers imports where it is installed, would warn of having chosen it.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     try:
         with _alone(options.dir / "samples"):
             _make(options.dir)
