@@ -69,12 +69,27 @@ def test_two_workers_under_zero_3_give_the_same_curve(
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
 
 
-def test_a_run_is_not_continued_over_other_data(
-    project: Project, first_run: subprocess.CompletedProcess[str]
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.seed=7", "name: the run to continue has another order of data"),
+        (
+            "positions.base=7e6",
+            "positions: the checkpoint to continue from has abf with RoPE base 500,000",
+        ),
+    ],
+)
+def test_a_run_is_not_continued_as_another_one(
+    project: Project,
+    first_run: subprocess.CompletedProcess[str],
+    change: str,
+    message: str,
 ) -> None:
-    refused = project.submit("training.seed=7")
+    refused = project.submit(change)
     assert refused.returncode != 0
-    assert "name: the run to continue has another order of data" in said(refused)
+    assert message in said(refused)
+    config = json.loads(project.store.read_bytes("runs/tiny/model/config.json"))
+    assert config["rope_parameters"]["rope_theta"] == 500_000
 
 
 def test_the_dashboard_shows_the_train_run_and_the_data_operators(

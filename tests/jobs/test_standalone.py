@@ -41,6 +41,21 @@ def test_torchrun_gives_the_curve_of_the_job_and_continues_its_own_run(
     assert "resumed at update 12" in again.stdout
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("name=tiny", "error: name: this run was begun under Ray"),
+        ("heldout.fraction=0.3", "error: corpora.long: 40 of its objects are not ingested with"),
+    ],
+)
+def test_torchrun_takes_neither_rays_run_nor_other_shards(
+    project: Project, first_run: subprocess.CompletedProcess[str], change: str, message: str
+) -> None:
+    refused = torchrun(project, "name=alone3", change)
+    assert refused.returncode != 0
+    assert message in refused.stderr
+
+
 def test_torchrun_with_another_number_of_processes_is_told_so(project: Project) -> None:
     refused = torchrun(project, "name=alone2", "workers=4")
     assert refused.returncode != 0

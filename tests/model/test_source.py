@@ -8,9 +8,15 @@ import torch
 from transformers import LlamaForCausalLM
 
 from longspan.errors import UserError
-from longspan.model.source import fetch, local_model_dir
+from longspan.model.source import (
+    fetch,
+    local_model_dir,
+    local_tokenizer_dir,
+    require_weights,
+)
 from longspan.storage.store import Store
 from tests.model.processes import run_python
+from tests.s3 import S3Server, credentials
 
 
 @pytest.fixture
@@ -133,6 +139,22 @@ def test_what_a_store_holds_is_fetched_once_for_each_content(
     second = fetch("models/tiny", store, cache)
     assert (second / "chat_template.jinja").read_text() == "changed"
     assert sorted(cache.iterdir()) == sorted([first, second]), "something half-fetched is left"
+
+
+@pytest.mark.real
+def test_a_tokenizer_is_fetched_from_a_bucket_without_the_weights(
+    s3_server: S3Server, tiny: Path, tmp_path: Path
+) -> None:
+    with credentials(s3_server.owner):
+        store = Store(f"s3://{s3_server.bucket}/tokenizers", endpoint=s3_server.endpoint)
+        store.upload(tiny, "tiny")
+        require_weights("tiny", store)
+        folder = local_tokenizer_dir("tiny", store, tmp_path / "cache")
+        store.delete("tiny/model.safetensors")
+        with pytest.raises(UserError, match=r"'tiny' holds no \.safetensors file"):
+            require_weights("tiny", store)
+    assert (folder / "tokenizer.json").read_bytes() == (tiny / "tokenizer.json").read_bytes()
+    assert not list(folder.glob("*.safetensors"))
 
 
 def test_nothing_is_fetched_where_there_is_no_model(store: Store, tmp_path: Path) -> None:

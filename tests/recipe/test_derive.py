@@ -1,5 +1,6 @@
 """What a recipe leaves out is derived as the papers say, each value with its reason."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,66 @@ def test_xpos_is_refused_in_words() -> None:
 def test_a_micro_batch_fits_the_rows_of_a_worker() -> None:
     plan = plan_of("llama2-7b-32k", "workers={min: 128, max: 128}", "training.micro_batch=4")
     assert plan.micro_batch == {32_768: 1}
+
+
+def test_a_window_below_the_model_s_own_is_refused() -> None:
+    smaller = ("target_context=2048", "positions.base=null")
+    said = r"target_context: 2,048 is below the model's own window of 4,096; give at least 4,096"
+    for encoding in ("abf", "pi", "yarn"):
+        with pytest.raises(UserError, match=said):
+            plan_of("llama2-7b-32k", *smaller, f"positions.encoding={encoding}")
+    assert plan_of("llama2-7b-32k", *smaller, "positions.encoding=none").window == 2048
+    assert plan_of("llama2-7b-32k", "target_context=4096").window == 4096
+
+
+def test_a_warm_up_fits_into_the_run() -> None:
+    run = ("training.tokens_per_update=32768", "training.tokens=65536")
+    assert plan_of("llama2-7b-32k", *run, "optimizer.warmup_updates=2").warmup_updates == 2
+    said = r"optimizer\.warmup_updates: 3 updates of warm-up do not fit into a run of 2; give at most 2"
+    with pytest.raises(UserError, match=said):
+        plan_of("llama2-7b-32k", *run, "optimizer.warmup_updates=3")
+
+
+def test_a_stage_of_no_update_is_pointed_out() -> None:
+    plan = plan_of(
+        "llama2-7b-32k",
+        "lengths=[{length: 4096, until: 0.01}, {length: 32768}]",
+        f"training.tokens={12 * 2**22}",
+        "optimizer.warmup_updates=null",
+    )
+    assert [stage.length for stage in plan.stages] == [32_768]
+    assert plan.notes == (
+        "lengths: the stage of 4,096 tokens is left out: from 0 to 0.01 of 12 updates rounds to no update",
+    )
+
+
+def test_surplus_workers_are_pointed_out() -> None:
+    def noted(*overrides: str) -> list[str]:
+        notes = plan_of("llama2-7b-32k", *overrides).notes
+        return [note for note in notes if "nothing but padding" in note]
+
+    assert not noted("workers={min: 128, max: 128}")
+    (note,) = noted("workers={min: 130, max: 130}")
+    assert "128 rows of 32,768 tokens, so 2 of the 130 workers" in note
+    assert "use at most 128" in note
+    assert not noted("workers={min: 256, max: 256, sequence_parallel: 2}")
+    (note,) = noted("workers={min: 260, max: 260, sequence_parallel: 2}")
+    assert "each shared by 2, so 4 of the 260 workers" in note
+    (note,) = noted("workers=2", "training.tokens_per_update=32768")
+    assert "an update has 1 row of" in note
+
+
+def test_attention_that_stays_limited_is_pointed_out() -> None:
+    recipe, facts = load_recipe(RECIPES / "llama2-7b-32k.yaml"), facts_of("llama2-7b-32k")
+    (note,) = derive(recipe, replace(facts, sliding_window=4096), H100).notes
+    assert "this model's attention is limited to 4,096 tokens in at least one layer" in note
+    assert not derive(recipe, replace(facts, sliding_window=32_768), H100).notes
+
+
+def test_the_choice_of_attention_has_a_reason() -> None:
+    assert "else SDPA" in plan_of("llama2-7b-32k").reasons["training.attention"]
+    chosen = plan_of("llama2-7b-32k", "training.attention=sdpa")
+    assert (chosen.attention, chosen.reasons["training.attention"]) == ("sdpa", "set in the recipe")
 
 
 def test_parse_and_load_agree() -> None:

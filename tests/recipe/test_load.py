@@ -7,7 +7,7 @@ import yaml
 
 from longspan.errors import UserError
 from longspan.recipe.load import all_keys, apply_overrides, load_recipe, parse_recipe
-from longspan.recipe.schema import Recipe
+from longspan.recipe.schema import Architecture, Recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "jobs" / "recipes").glob("*.yaml"))
 
@@ -72,6 +72,42 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
         ("lengths=8192", "rows of 8,192 tokens do not fit target_context 4,096"),
         ("lengths=[{length: 1024, until: 0.5}]", "lengths: 'until' must rise and end at 1.0"),
         ("name=a/b", "name: 'a/b': use letters"),
+        (
+            "corpora.books.path=[]",
+            "corpora.books.path: must be one path or more, none of them empty",
+        ),
+        ("corpora.books.path=[a, '']", "none of them empty, but is ['a', '']"),
+        ("corpora.books.path=''", "none of them empty, but is ''"),
+        ("corpora.books.name=2024", "corpora.2024.name: must be a valid string, but is 2024"),
+        ("corpora.books.name=null", "corpora.0.name: must be a valid string, but is None"),
+        (
+            "corpora.books.weight=5e-5",
+            "corpora.books.weight: 5e-05 is too small: weights are rounded to ten-thousandths; "
+            "the smallest is 0.0001",
+        ),
+        ("optimizer.betas=[1.5, 0.9]", "optimizer.betas.0: must be less than 1, but is 1.5"),
+        ("optimizer.betas=[0.9, 1]", "optimizer.betas.1: must be less than 1, but is 1"),
+        ("optimizer.betas=[-0.1, 0.9]", "optimizer.betas.0: must be greater than or equal to 0"),
+        ("optimizer.betas=[0.9, .nan]", "optimizer.betas.1: must be a finite number"),
+        (
+            "optimizer.learning_rate=.inf",
+            "optimizer.learning_rate: must be a finite number, but is inf",
+        ),
+        ("optimizer.weight_decay=.inf", "optimizer.weight_decay: must be a finite number"),
+        ("positions.base=.inf", "positions.base: must be a finite number, but is inf"),
+        ("heldout.fraction=.nan", "heldout.fraction: must be a finite number, but is nan"),
+        (
+            "positions={encoding: pi, base: 7e6}",
+            "positions.base: 7e+06 would be ignored: encoding pi keeps the model's own base",
+        ),
+        (
+            "positions={base: 7e6, encoding: none}",
+            "positions.base: 7e+06 would be ignored: encoding none keeps the model's own base",
+        ),
+        (
+            "workers={min: 1, min: 2}",
+            "line 1: the key 'min' is given twice in one section, first on line 1; keep one",
+        ),
         ("corpora.wiki.weight=1", "no item 'wiki' in the list; there are: books, code"),
         ("training.seed", "write key.path=value"),
         ("name.x=1", "name is a value, not a section"),
@@ -79,6 +115,24 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
 )
 def test_a_mistake_names_its_key_and_what_would_be_right(override: str, said: str) -> None:
     assert said in refused(override)
+
+
+@pytest.mark.parametrize("key", list(Architecture.model_fields))
+def test_an_architecture_has_no_empty_part(key: str) -> None:
+    stated = load_recipe(RECIPES[0]).model_dump(mode="json")
+    with pytest.raises(UserError, match=rf"architecture\.{key}: must be greater than .*but is 0"):
+        parse_recipe(apply_overrides(stated, [f"architecture.{key}=0"]))
+
+
+@pytest.mark.parametrize("encoding", ["abf", "yarn"])
+def test_encodings_that_use_a_base_take_one(encoding: str) -> None:
+    recipe = parse_recipe(apply_overrides(GOOD, [f"positions={{encoding: {encoding}, base: 7e6}}"]))
+    assert recipe.positions.base == 7e6
+
+
+def test_the_smallest_weight_is_taken() -> None:
+    changes = ["corpora.books.weight=0.9999", "corpora.code.weight=1e-4"]
+    assert parse_recipe(apply_overrides(GOOD, changes)).corpora[1].weight == 1e-4
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -134,6 +188,26 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match="recipe: "):
         load_recipe(path)
+
+
+def test_a_key_given_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("name: x\ntraining:\n  seed: 1\n  tokens: 2\n  'seed': 3\n")
+    with pytest.raises(UserError, match=r"line 5: the key 'seed' is given twice.*first on line 3"):
+        load_recipe(path)
+
+
+def test_a_merged_key_may_be_replaced(tmp_path: Path) -> None:
+    corpora = [
+        "{<<: {format: text, weight: 1}, name: books, path: b, weight: 0.5}",
+        "{name: code, path: c, weight: 0.5}",
+    ]
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        f"name: x\nbase_model: m\ntarget_context: 4096\ncorpora: [{', '.join(corpora)}]\n"
+    )
+    books = load_recipe(path).corpora[0]
+    assert (books.weight, books.format) == (0.5, "text")
 
 
 def test_every_key_can_be_listed() -> None:

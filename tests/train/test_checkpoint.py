@@ -8,7 +8,13 @@ import pytest
 from longspan.errors import UserError
 from longspan.train.checkpoint import CheckpointFacts, checkpoint_name, open_sealed, seal, update_of
 
-FACTS = CheckpointFacts(update=7, world_size=2, zero_stage=2, order="abc")
+FACTS = CheckpointFacts(
+    update=7,
+    world_size=2,
+    zero_stage=2,
+    order="abc",
+    settings={"positions": "abf with RoPE base 500,000"},
+)
 
 
 @pytest.fixture
@@ -59,9 +65,13 @@ def test_an_unsealed_one_is_not_opened(tmp_path: Path) -> None:
     [
         (
             {"world_size": 4},
-            "workers: the checkpoint to continue from has 2, this run 4; set workers=2",
+            "workers: the checkpoint to continue from has 2, this run 4; undo the change, or choose",
         ),
         ({"zero_stage": 3}, r"training\.zero_stage: .* has 2, this run 3"),
+        (
+            {"settings": {"positions": "abf with RoPE base 8,000,000"}},
+            "positions: the checkpoint to continue from has abf with RoPE base 500,000, this run abf",
+        ),
         ({"order": "xyz"}, "name: the run to continue has another order of data"),
     ],
 )

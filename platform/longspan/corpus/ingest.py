@@ -17,6 +17,7 @@ from longspan.corpus.ray_ingest import IngestJob, Task, ingest_objects
 from longspan.corpus.source_state import SourceState
 from longspan.corpus.sources import SourceSpec
 from longspan.corpus.tokenizer import Tokenizer, tokenizer_hash
+from longspan.errors import UserError
 from longspan.storage import Store
 
 
@@ -54,10 +55,8 @@ def ingest(
         UserError: a source names no object or has bad input (when that stops); its held-out or
             training split is empty; the tokenizer or the store cannot be used.
     """
-    names = [spec.name for spec in specs]
-    assert len(set(names)) == len(names), f"sources of the same name: {names}"
-    settings = Settings(tokenizer_hash(tokenizer_dir), separator, heldout_fraction, block_tokens)
-    sources = {spec.name: SourceState(store, spec, settings, bad_input) for spec in specs}
+    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
+    sources = _states(store, specs, settings, bad_input)
     for source in sources.values():
         progress(source.describe())
     tasks = [Task(source.spec, info) for source in sources.values() for info in source.pending]
@@ -68,6 +67,49 @@ def ingest(
         for name, done in ingest_objects(job, tasks, progress):
             sources[name].add(done)
     return {name: source.finish(progress) for name, source in sources.items()}
+
+
+def ingested(
+    store: Store,
+    specs: Sequence[SourceSpec],
+    *,
+    tokenizer_dir: str,
+    separator: str | None,
+    heldout_fraction: float,
+    bad_input: Literal["stop", "skip"],
+    block_tokens: int = 2**20,
+) -> dict[str, SourceManifest]:
+    """The manifests that :func:`ingest` would give, where it would have nothing to read.
+
+    Raises:
+        UserError: a source has objects that are not ingested with these settings.
+    """
+    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
+    sources = _states(store, specs, settings, bad_input)
+    for name, source in sources.items():
+        if source.pending:
+            raise UserError(
+                f"corpora.{name}: {len(source.pending)} of its objects are not ingested with this "
+                "recipe's settings; submit the job, which ingests them"
+            )
+    return {name: source.finish(lambda line: None) for name, source in sources.items()}
+
+
+def _settings(
+    tokenizer_dir: str, separator: str | None, heldout_fraction: float, block_tokens: int
+) -> Settings:
+    return Settings(tokenizer_hash(tokenizer_dir), separator, heldout_fraction, block_tokens)
+
+
+def _states(
+    store: Store,
+    specs: Sequence[SourceSpec],
+    settings: Settings,
+    bad_input: Literal["stop", "skip"],
+) -> dict[str, SourceState]:
+    names = [spec.name for spec in specs]
+    assert len(set(names)) == len(names), f"sources of the same name: {names}"
+    return {spec.name: SourceState(store, spec, settings, bad_input) for spec in specs}
 
 
 def _describe(tokenizer: Tokenizer) -> str:

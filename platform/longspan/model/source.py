@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from longspan.storage.objects import ObjectInfo
     from longspan.storage.store import Store
 
-WANTED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+SMALL = ("*.json", "*.jinja", "*.model", "*.txt")
+WANTED = (*SMALL, "*.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 INDEX = "model.safetensors.index.json"
 
@@ -43,6 +45,24 @@ def local_model_dir(base_model: str, store: Store | None, cache_dir: str | Path)
     folder = _find(base_model, store, Path(cache_dir))
     require_whole(folder, base_model)
     return folder
+
+
+def local_tokenizer_dir(name: str, store: Store | None, cache_dir: str | Path) -> Path:
+    """A local folder with a model's small files, its tokenizer among them; weights are not fetched.
+
+    Arguments as for :func:`local_model_dir`.
+
+    Raises:
+        UserError: no such folder or hub model.
+    """
+    local = Path(name).expanduser()
+    if not name.startswith("s3://") and local.is_dir():
+        return local.resolve()
+    if store is not None and (name.startswith("s3://") or store.list(f"{name}/*.json", limit=1)):
+        if not store.uri(name).startswith("s3://"):
+            return Path(store.uri(name))
+        return _fetch(name, store, Path(cache_dir), SMALL)
+    return _from_hub(name, f"{str(local.absolute())!r} is no folder", SMALL)
 
 
 def _find(base_model: str, store: Store | None, cache_dir: Path) -> Path:
@@ -78,19 +98,28 @@ def fetch(path: str, store: Store, cache_dir: Path) -> Path:
     Raises:
         UserError: nothing is there, or no safetensors.
     """
-    address = store.uri(path)
     objects = store.list(path.rstrip("/") + "/")
     if not objects:
-        raise UserError(f"base_model: there is no model at {address}: nothing is below it")
+        raise UserError(f"base_model: there is no model at {store.uri(path)}: nothing is below it")
     _require_safetensors([item.path for item in objects], path)
-    target = cache_dir / _fingerprint(address, objects)
+    return _fetch(path, store, cache_dir, WANTED)
+
+
+def _fetch(path: str, store: Store, cache_dir: Path, wanted: Sequence[str]) -> Path:
+    """The objects below a path whose names match, in a folder of the cache."""
+    objects = [
+        item
+        for item in store.list(path.rstrip("/") + "/")
+        if any(fnmatch(item.path, pattern) for pattern in wanted)
+    ]
+    target = cache_dir / _fingerprint(store.uri(path), objects)
     if target.is_dir():
         return target
     cache_dir.mkdir(parents=True, exist_ok=True)
     # Workers of one node may fetch at the same time, each to its own folder: the first one wins.
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache_dir))
     try:
-        store.download(path, partial)
+        store.download(path, partial, wanted)
         if not target.is_dir():
             os.replace(partial, target)
     except OSError:
@@ -106,7 +135,7 @@ def _fingerprint(address: str, objects: Sequence[ObjectInfo]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
 
-def _from_hub(name: str, places: str) -> Path:
+def _from_hub(name: str, places: str, wanted: Sequence[str] = WANTED) -> Path:
     from huggingface_hub import errors, is_offline_mode, snapshot_download
 
     offline = is_offline_mode()
@@ -114,7 +143,7 @@ def _from_hub(name: str, places: str) -> Path:
         # Subfolders hold other formats of the same weights.
         return Path(
             snapshot_download(
-                name, allow_patterns=list(WANTED), ignore_patterns=["*/*"], local_files_only=offline
+                name, allow_patterns=list(wanted), ignore_patterns=["*/*"], local_files_only=offline
             )
         )
     except errors.GatedRepoError:
@@ -127,6 +156,19 @@ def _from_hub(name: str, places: str) -> Path:
     except (OSError, errors.HFValidationError) as error:
         why = f"fetching it from the hub failed: {error}"
     raise UserError(f"base_model: there is no model {name!r}: {places}; {why}")
+
+
+def require_weights(base_model: str, store: Store) -> None:
+    """Refuse a model of a local folder or the store that has no safetensors; nothing is read of them.
+
+    Raises:
+        UserError: it has none.
+    """
+    local = Path(base_model).expanduser()
+    if not base_model.startswith("s3://") and local.is_dir():
+        _require_safetensors([path.name for path in local.iterdir()], base_model)
+    elif found := store.list(base_model.rstrip("/") + "/"):
+        _require_safetensors([item.path for item in found], base_model)
 
 
 def require_whole(folder: Path, base_model: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from longspan.corpus.order import Stage
+from longspan.errors import UserError
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
 from longspan.plan.memory import Workload, activation_bytes, choose_zero_stage
 
@@ -60,7 +61,11 @@ class RunPlan:
 
 
 def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
-    """Fill in a recipe for one model and one kind of device. Pure arithmetic."""
+    """Fill in a recipe for one model and one kind of device. Pure arithmetic.
+
+    Raises:
+        UserError: the recipe asks for a window, positions or a warm-up that this model or run can't have.
+    """
     dials = _Dials(recipe, facts, device)
     stages = dials.stages()
     updates = sum(stage.updates for stage in stages)
@@ -84,7 +89,7 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         warmup_updates=dials.warmup(updates),
         zero_stage=dials.zero_stage(precision, workload),
         precision=precision,
-        attention=recipe.training.attention,
+        attention=dials.attention(),
         activation_checkpointing=checkpointing,
         loss_chunk=loss_chunk,
         workers=(recipe.workers.min, recipe.workers.max),
@@ -93,7 +98,7 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         checkpoint_every=dials.checkpoint_every(updates),
         heldout_every=dials.heldout_every(updates),
         reasons=dials.reasons,
-        notes=(*dials.notes, *_notes(recipe, longest)),
+        notes=(*dials.notes, *_notes(recipe, facts, stages)),
     )
 
 
@@ -126,13 +131,48 @@ def rope_base_for(window: int) -> tuple[float, str]:
     )
 
 
-def _notes(recipe: Recipe, longest: int) -> list[str]:
+def _notes(recipe: Recipe, facts: ModelFacts, stages: tuple[Stage, ...]) -> list[str]:
+    notes = (
+        _untrained_positions(recipe, stages),
+        _surplus_workers(recipe, stages),
+        _limited_attention(recipe, facts),
+    )
+    return [note for note in notes if note]
+
+
+def _untrained_positions(recipe: Recipe, stages: tuple[Stage, ...]) -> str | None:
+    longest = max(stage.length for stage in stages)
     if longest == recipe.target_context:
-        return []
-    return [
+        return None
+    return (
         f"lengths: no row is longer than {longest:,} tokens, so positions up to the window of "
         f"{recipe.target_context:,} are stated but never trained; fine for a trial, not for a model to use"
-    ]
+    )
+
+
+def _surplus_workers(recipe: Recipe, stages: tuple[Stage, ...]) -> str | None:
+    workers, sharing = recipe.workers.max, recipe.workers.sequence_parallel
+    stage = min(stages, key=lambda stage: stage.rows_per_update)
+    rows = stage.rows_per_update
+    busy = rows * sharing
+    if workers <= busy:
+        return None
+    shared = f", each shared by {sharing}" if sharing > 1 else ""
+    return (
+        f"workers: an update has {rows:,} row{'s' if rows > 1 else ''} of {stage.length:,} tokens{shared}, "
+        f"so {workers - busy:,} of the {workers:,} workers compute nothing but padding; "
+        f"use at most {busy:,}, or raise training.tokens_per_update"
+    )
+
+
+def _limited_attention(recipe: Recipe, facts: ModelFacts) -> str | None:
+    limit = facts.sliding_window
+    if limit is None or limit >= recipe.target_context:
+        return None
+    return (
+        f"base_model: this model's attention is limited to {limit:,} tokens in at least one layer; "
+        f"a target_context of {recipe.target_context:,} does not widen that (sliding_window in its config.json)"
+    )
 
 
 class _Dials:
@@ -152,6 +192,11 @@ class _Dials:
         if asked.encoding == "none":
             self._because("positions.base", "none keeps the model's own positions")
             return own
+        if window < self.facts.window:
+            raise UserError(
+                f"target_context: {window:,} is below the model's own window of {self.facts.window:,}; "
+                f"give at least {self.facts.window:,}, or positions.encoding none, which keeps the model's positions"
+            )
         base = self._base(asked.encoding, asked.base)
         chosen = Positions(asked.encoding, base, factor, self.facts.window)
         require_applicable(chosen, dict(self.facts.rope), window)
@@ -198,11 +243,22 @@ class _Dials:
             )
         ends = [round(stage.until * updates) for stage in self.recipe.length_stages]
         starts = [0, *ends[:-1]]
+        self._note_stages_left_out(starts, ends)
         return tuple(
             Stage(asked.length, per_update // asked.length, end - start)
             for asked, start, end in zip(self.recipe.length_stages, starts, ends, strict=True)
             if end > start
         )
+
+    def _note_stages_left_out(self, starts: list[int], ends: list[int]) -> None:
+        asked, updates = self.recipe.length_stages, ends[-1]
+        begins = [0.0, *(stage.until for stage in asked[:-1])]
+        for stage, begin, start, end in zip(asked, begins, starts, ends, strict=True):
+            if start == end:
+                self.notes.append(
+                    f"lengths: the stage of {stage.length:,} tokens is left out: from {begin:g} to "
+                    f"{stage.until:g} of {updates:,} updates rounds to no update"
+                )
 
     def micro_batch(self, stages: tuple[Stage, ...]) -> dict[int, int]:
         asked = self.recipe.training.micro_batch
@@ -236,8 +292,13 @@ class _Dials:
     def warmup(self, updates: int) -> int:
         asked = self.recipe.optimizer.warmup_updates
         if asked is not None:
+            if asked > updates:
+                raise UserError(
+                    f"optimizer.warmup_updates: {asked:,} updates of warm-up do not fit into a run of {updates:,}; "
+                    f"give at most {updates:,}, leave it out (null), or raise training.tokens"
+                )
             self._because("optimizer.warmup_updates", "set in the recipe")
-            return min(asked, updates)
+            return asked
         warmup = min(2000, math.ceil(updates / 10))
         self._because(
             "optimizer.warmup_updates", "2,000 as in the paper, but at most a tenth of the run"
@@ -260,6 +321,17 @@ class _Dials:
             f"{self.device.name} has no bf16 units and would emulate it many times slower",
         )
         return "fp32"
+
+    def attention(self) -> str:
+        asked = self.recipe.training.attention
+        reason = "set in the recipe"
+        if asked == "auto":
+            reason = (
+                "FlashAttention where it is installed and the device is a GPU, else SDPA; "
+                "printed when the run starts"
+            )
+        self._because("training.attention", reason)
+        return asked
 
     def zero_stage(self, precision: str, workload: Workload) -> Literal[1, 2, 3]:
         asked = self.recipe.training.zero_stage

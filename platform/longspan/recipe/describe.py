@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from longspan.corpus.mixture import integer_weights
 from longspan.plan.flops import training_flops
 from longspan.plan.hardware import peak_tflops
 from longspan.plan.memory import state_bytes
@@ -44,7 +45,7 @@ def describe(
             header=("length", "updates", "rows/update", "tokens/update", "micro-batch"),
         ),
         _table(_source_rows(recipe, plan, sources), header=_SOURCE_HEADER),
-        _table(_cost_rows(facts, plan, device)),
+        _table(_cost_rows(facts, plan, device, sources)),
     ]
     parts += [f"Note: {note}" for note in plan.notes]
     return "\n\n".join(parts)
@@ -72,6 +73,7 @@ def _value_rows(plan: RunPlan) -> list[tuple[str, ...]]:
         "optimizer.learning_rate": f"{plan.learning_rate:g} -> {plan.final_learning_rate:g}",
         "optimizer.warmup_updates": plan.warmup_updates,
         "training.precision": plan.precision,
+        "training.attention": plan.attention,
         "training.zero_stage": plan.zero_stage,
         "training.micro_batch": ", ".join(str(rows) for rows in plan.micro_batch.values()),
         "training.activation_checkpointing": plan.activation_checkpointing,
@@ -113,13 +115,13 @@ def _source_rows(
     recipe: Recipe, plan: RunPlan, sources: Sequence[SourceFacts]
 ) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for corpus, source in zip(recipe.corpora, sources, strict=True):
-        asked = corpus.weight * plan.tokens
+    for share, source in zip(_shares(recipe), sources, strict=True):
+        asked = share * plan.tokens
         about = "" if source.exact else "~"
         rows.append(
             (
                 source.name,
-                f"{corpus.weight:.2%}",
+                f"{share:.2%}",
                 _count(source.objects),
                 _size(source.bytes),
                 _count(source.documents),
@@ -131,7 +133,27 @@ def _source_rows(
     return rows
 
 
-def _cost_rows(facts: ModelFacts, plan: RunPlan, device: Device) -> list[tuple[str, ...]]:
+def _shares(recipe: Recipe) -> list[float]:
+    """Each source's share of the tokens, as the order of rows rounds it."""
+    weights = integer_weights([corpus.weight for corpus in recipe.corpora])
+    return [weight / sum(weights) for weight in weights]
+
+
+def _shards_row(sources: Sequence[SourceFacts]) -> tuple[str, ...]:
+    known = [source.tokens for source in sources if source.tokens is not None]
+    if len(known) < len(sources):
+        return ("token shards", "unknown", "all sources whole; not all of their sizes are known")
+    about = "" if all(source.exact for source in sources) else "~"
+    return (
+        "token shards",
+        about + _size(4 * sum(known)),
+        "4 bytes a token before compression, all sources whole",
+    )
+
+
+def _cost_rows(
+    facts: ModelFacts, plan: RunPlan, device: Device, sources: Sequence[SourceFacts]
+) -> list[tuple[str, ...]]:
     flops = training_flops(facts, plan.stages)
     workers = plan.workers[0]
     states = state_bytes(facts.parameters, plan.zero_stage, workers, plan.precision)
@@ -141,11 +163,7 @@ def _cost_rows(facts: ModelFacts, plan: RunPlan, device: Device) -> list[tuple[s
             f"{flops.causal:.3g}",
             f"causal attention; {flops.full:.3g} when the whole matrix is counted",
         ),
-        (
-            "token shards",
-            _size(4 * plan.tokens),
-            "at most, for tokens seen once: 4 bytes each before compression",
-        ),
+        _shards_row(sources),
         (
             "a checkpoint",
             _size(facts.parameters * (14 if plan.precision == "bf16" else 12)),

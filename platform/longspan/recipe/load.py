@@ -63,7 +63,30 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``2e-5`` as text; every user of learning rates expects a number."""
+    """YAML 1.1 reads ``2e-5`` as text, PyYAML takes the last of equal keys; users expect neither."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping as written, before merges (``<<``), which may repeat a key.
+
+        Raises:
+            _DuplicateKey: the same key twice.
+        """
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line, name = key.start_mark.line + 1, (key.tag, key.value)
+                if name in lines:
+                    raise _DuplicateKey(
+                        f"line {line}: the key {key.value!r} is given twice in one section, "
+                        f"first on line {lines[name]}; keep one of them"
+                    )
+                lines[name] = line
+        return node
+
+
+class _DuplicateKey(yaml.YAMLError):
+    """One of two values would be lost."""
 
 
 _Loader.add_implicit_resolver(
@@ -122,11 +145,8 @@ def _readable(location: Sequence[Any], data: Any) -> str:
     node = data
     for part in location:
         item: Any = node[part] if _holds(node, part) else None
-        parts.append(
-            item.get("name", str(part))
-            if isinstance(part, int) and isinstance(item, dict)
-            else str(part)
-        )
+        named = isinstance(part, int) and isinstance(item, dict)
+        parts.append(str((item.get("name") or part) if named else part))
         node = item
     return ".".join(parts)
 

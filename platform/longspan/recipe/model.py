@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, facts_from_config
@@ -62,39 +63,48 @@ def resolve(base_model: str, store: Store) -> str:
     return store.uri(base_model) if store.exists(f"{base_model}/config.json") else base_model
 
 
-def _read_json(model: str, name: str, store: Store) -> dict[str, Any] | None:
-    text = _read(model, name, store)
+def _read_json(
+    model: str, name: str, store: Store, key: str = "base_model"
+) -> dict[str, Any] | None:
+    text = _read(model, name, store, key)
     if text is None:
         return None
     try:
         value = json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"base_model: {name} of {model!r} is not valid JSON: {error}") from None
+        raise UserError(f"{key}: {name} of {model!r} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise UserError(f"base_model: {name} of {model!r} is not a JSON object")
+        raise UserError(f"{key}: {name} of {model!r} is not a JSON object")
     return value
 
 
-def _read(model: str, name: str, store: Store) -> bytes | None:
+def _read(model: str, name: str, store: Store, key: str) -> bytes | None:
     """A small file of a model: local folder, then store, then hub; None where there is none."""
     place = resolve(model, store)
     if place != model or "://" in model or Path(model).is_absolute():
         path = f"{place}/{name}"
         return store.read_bytes(path) if store.exists(path) else None
-    return _from_hub(model, name)
+    return _from_hub(model, name, key)
 
 
-def _from_hub(model: str, name: str) -> bytes | None:
+def _from_hub(model: str, name: str, key: str) -> bytes | None:
+    """A file of the hub's own cache, else of the hub."""
     import huggingface_hub
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
 
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model):
         return None
     try:
-        if not constants.is_offline_mode():
-            # The hub's client would try a host that has no address for half a minute.
-            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+        cached = huggingface_hub.try_to_load_from_cache(model, name)
+        if isinstance(cached, str):
+            return Path(cached).read_bytes()
+        _require_an_address()
         return Path(huggingface_hub.hf_hub_download(model, name)).read_bytes()
+    except errors.GatedRepoError:
+        raise UserError(
+            f"{key}: the hub keeps {model!r} behind an agreement: accept it there, "
+            "and log in with `hf auth login` or HF_TOKEN"
+        ) from None
     except (
         errors.HfHubHTTPError,
         errors.LocalEntryNotFoundError,
@@ -102,6 +112,20 @@ def _from_hub(model: str, name: str) -> bytes | None:
         OSError,
     ):
         return None
+
+
+def _require_an_address() -> None:
+    """Fail at once where the hub's client would try a host that has no address for half a minute.
+
+    Raises:
+        OSError: the hub's host can't be resolved, and no proxy would do it.
+    """
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    if constants.is_offline_mode() or getproxies().keys() & {hub.scheme, "all"}:
+        return
+    socket.getaddrinfo(hub.hostname, None)
 
 
 def _no_model(model: str, store: Store) -> str:
@@ -129,7 +153,7 @@ def _check_tokenizer(recipe: Recipe, config: dict[str, Any], store: Store) -> No
     """The tokenizer is the model's, and the separator a token of it."""
     name = recipe.tokenizer or recipe.base_model
     key = "tokenizer" if recipe.tokenizer else "base_model"
-    described = _read_json(name, "tokenizer.json", store)
+    described = _read_json(name, "tokenizer.json", store, key)
     if described is None:
         raise UserError(
             f"{key}: there is no tokenizer.json in {name!r}; save the tokenizer in the fast format"

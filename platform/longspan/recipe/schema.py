@@ -11,17 +11,29 @@ import math
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 PositionEncoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
 Attention = Literal["auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager"]
 Precision = Literal["auto", "bf16", "fp32"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+SMALLEST_WEIGHT = 1e-4
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, values are fixed once read."""
+    """A part of a recipe: unknown keys are errors, numbers are finite, values are fixed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Storage(Section):
@@ -41,7 +53,7 @@ class Corpus(Section):
     path: str | list[str]
     """Object, folder, prefix or glob (``*``, ``?``, ``**``), relative to storage.root unless absolute or s3://."""
     weight: float = Field(gt=0, le=1)
-    """Share of the training tokens."""
+    """Share of the training tokens; the order of rows rounds it to ten-thousandths."""
     format: Literal["auto", "parquet", "jsonl", "text"] = "auto"
     text_field: str = "text"
     min_tokens: int = Field(0, ge=0)
@@ -56,6 +68,24 @@ class Corpus(Section):
             )
         return name
 
+    @field_validator("path")
+    @classmethod
+    def _path_leads_somewhere(cls, path: str | list[str]) -> str | list[str]:
+        paths = [path] if isinstance(path, str) else path
+        if not paths or not all(each.strip() for each in paths):
+            raise ValueError(f"must be one path or more, none of them empty, but is {path!r}")
+        return path
+
+    @field_validator("weight")
+    @classmethod
+    def _weight_survives_rounding(cls, weight: float) -> float:
+        if weight < SMALLEST_WEIGHT:
+            raise ValueError(
+                f"{weight:g} is too small: weights are rounded to ten-thousandths; "
+                f"the smallest is {SMALLEST_WEIGHT:.4f}"
+            )
+        return weight
+
 
 class Positions(Section):
     """How positions are encoded in the extended model (paper, section 4.1)."""
@@ -63,6 +93,17 @@ class Positions(Section):
     encoding: PositionEncoding = "abf"
     base: float | None = Field(None, gt=1)
     """RoPE base for abf and yarn; derived from target_context."""
+
+    @field_validator("base")
+    @classmethod
+    def _encoding_has_a_base(cls, base: float | None, info: ValidationInfo) -> float | None:
+        encoding = info.data.get("encoding")
+        if base is not None and encoding in ("none", "pi"):
+            raise ValueError(
+                f"{base:g} would be ignored: encoding {encoding} keeps the model's own base; "
+                "leave it out (null), or choose abf or yarn"
+            )
+        return base
 
 
 class LengthStage(Section):
@@ -80,12 +121,16 @@ class Packing(Section):
 
 
 class Optimizer(Section):
-    """AdamW and its schedule. Defaults that the paper leaves out are Llama 2's (section 2.2)."""
+    """AdamW and its schedule.
+
+    Defaults that the paper leaves out are Llama 2's (section 2.2), except eps: 1e-8 is AdamW's
+    usual one, Llama 2's is 1e-5.
+    """
 
     learning_rate: float | None = Field(None, gt=0)
     final_learning_rate_fraction: float = Field(0.1, ge=0, le=1)
     warmup_updates: int | None = Field(None, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     gradient_clipping: float = Field(1.0, gt=0)
@@ -142,16 +187,16 @@ class HeldOut(Section):
 class Architecture(Section):
     """The base model's shape, for plans where its config.json can't be reached; checked against it where it can."""
 
-    parameters: int
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocab: int
-    window: int
-    rope_base: float
+    parameters: PositiveInt
+    layers: PositiveInt
+    hidden: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    head_dim: PositiveInt
+    intermediate: PositiveInt
+    vocab: PositiveInt
+    window: PositiveInt
+    rope_base: float = Field(gt=1)
 
 
 def _one_stage(value: object) -> object:

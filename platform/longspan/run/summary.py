@@ -31,7 +31,10 @@ def print_summary(job: Job) -> None:
     print(
         f"Metrics:         {uri(job.metrics_path)}   (TensorBoard: {uri(job.run_path + '/tensorboard')})"
     )
-    title = PlotTitle(job.recipe.name, job.plan.window, job.plan.positions.base)
+    plan = job.plan
+    title = PlotTitle(
+        job.recipe.name, plan.window, plan.positions.base, plan.original.original_window
+    )
     for address in write_plots(job.store, f"{job.run_path}/plots", records, title).values():
         if address.endswith(".png"):
             print(f"Plot:            {address}")
@@ -44,8 +47,8 @@ def serve_command(job: Job) -> str:
     model = job.store.uri(job.model_path)
     fetch = ""
     if model.startswith("s3://"):
-        endpoint = f"--endpoint-url {job.store.endpoint} " if job.store.endpoint else ""
-        fetch = f"aws {endpoint}s3 cp --recursive {model} {job.recipe.name} && "
+        endpoint = f"AWS_ENDPOINT_URL={job.store.endpoint} " if job.store.endpoint else ""
+        fetch = f"{endpoint}python -m longspan.storage {model} {job.recipe.name} && "
         model = job.recipe.name
     # On a CPU vLLM would take nearly all memory for its cache. Its `vllm` program needs a package of
     # that very name, which the CPU build is not.

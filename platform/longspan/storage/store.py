@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from fnmatch import fnmatch
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
@@ -153,15 +154,23 @@ class Store:
             lambda name: backend.write_file(f"{key}/{name}", os.path.join(local_dir, name)), names
         )
 
-    def download(self, path: str, local_dir: str | os.PathLike[str]) -> None:
+    def download(
+        self, path: str, local_dir: str | os.PathLike[str], wanted: Sequence[str] = ("*",)
+    ) -> None:
         """Copy what is below a path to a local folder; files get their names when whole.
 
+        Args:
+            path: the folder.
+            local_dir: where to; made if it is not there.
+            wanted: patterns of names; what matches none of them is left out.
+
         Raises:
-            UserError: there is nothing below the path.
+            UserError: there is nothing of that below the path.
         """
         backend, key = self._locate(path)
         prefix = key.rstrip("/") + "/"
-        keys = [item.path for item in backend.walk(prefix)]
+        found = (item.path for item in backend.walk(prefix))
+        keys = [key for key in found if any(fnmatch(key, pattern) for pattern in wanted)]
         if not keys:
             raise UserError(f"cannot download {backend.uri(key)}: there is nothing below it")
         target = Folder()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from longspan.errors import UserError
+
+FINISHED = "finished"
+"""The mark, written last, of a whole checkpoint made under torchrun; Ray Train keeps a list of its own."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class CheckpointFacts:
     world_size: int
     zero_stage: int
     order: str
-    """Fingerprint of the global order of the data."""
+    """Fingerprint of the data and its global order."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """What else makes it this run, in words, by recipe key."""
 
 
 def checkpoint_name(update: int) -> str:
@@ -50,8 +55,8 @@ def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
     """Verify every file and that the run may continue from here; ``expected.update`` is not compared.
 
     Raises:
-        UserError: a seal or a file is missing or damaged, or the checkpoint belongs to another
-            number of workers, ZeRO stage or order of data (the key to change is named).
+        UserError: a seal or a file is missing or damaged, or the checkpoint is of another run, number of
+            workers or ZeRO stage (the key that differs is named, with both values).
     """
     seals = [
         json.loads(path.read_text(encoding="utf-8"))
@@ -75,19 +80,21 @@ def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
                 )
     _must_agree("workers", facts.world_size, expected.world_size)
     _must_agree("training.zero_stage", facts.zero_stage, expected.zero_stage)
+    for key, wanted in expected.settings.items():
+        _must_agree(key, facts.settings.get(key, "nothing of it"), wanted)
     if facts.order != expected.order:
         raise UserError(
-            "name: the run to continue has another order of data (corpora, weights, seed or length schedule changed); "
+            "name: the run to continue has another order of data (corpora, weights or seed changed); "
             "choose another name, or undo the change"
         )
     return facts
 
 
-def _must_agree(key: str, saved: int, wanted: int) -> None:
+def _must_agree(key: str, saved: int | str, wanted: int | str) -> None:
     if saved != wanted:
         raise UserError(
             f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; "
-            f"set {key}={saved} or choose another name"
+            "undo the change, or choose another name"
         )
 
 

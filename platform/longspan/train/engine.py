@@ -89,7 +89,8 @@ class Engine:
         """One optimizer step on this rank's rows of the global batch.
 
         Raises:
-            UserError: the loss or the gradient is not finite; the model is left as it was before.
+            UserError: the loss is not finite (the model is left as it was before), or the gradient is not
+                (the model is spoilt: continue from a checkpoint).
         """
         assert batch.update == self.update_count, (
             f"batch of update {batch.update} at update {self.update_count}"

@@ -59,12 +59,29 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Identity of the data and its order: runs continue only over the same one."""
-        facts = [
-            self.order.fingerprint,
-            [manifest.fingerprint for manifest in self.manifests],
-            self.recipe.packing.document_mask,
-        ]
+        facts = [self.order.fingerprint, [manifest.fingerprint for manifest in self.manifests]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What makes it this run, besides its data, in words and by recipe key."""
+        plan, optimizer = self.plan, self.recipe.optimizer
+        return {
+            "base_model": self.recipe.base_model,
+            "target_context": f"{plan.window:,}",
+            "positions": f"{plan.positions.encoding} with RoPE base {plan.positions.base:,.0f}",
+            "packing.document_mask": "on" if self.recipe.packing.document_mask else "off",
+            "training.precision": plan.precision,
+            "training.tokens, training.tokens_per_update or lengths": ", then ".join(
+                f"{stage.updates} updates of {stage.rows_per_update} rows of {stage.length}"
+                for stage in plan.stages
+            ),
+            "optimizer": (
+                f"learning rate {plan.learning_rate:g} to {plan.final_learning_rate:g} after "
+                f"{plan.warmup_updates} updates of warm-up, betas {optimizer.betas}, eps {optimizer.eps:g}, "
+                f"weight decay {optimizer.weight_decay:g}, clipping at {optimizer.gradient_clipping:g}"
+            ),
+        }
 
     @staticmethod
     def cache_folder() -> Path:
@@ -72,6 +89,13 @@ class Job:
         return (
             Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longspan" / "models"
         )
+
+    def tokenizer_folder(self) -> Path:
+        """A local folder with the run's tokenizer, fetched where it is not on this node."""
+        from longspan.model.source import local_tokenizer_dir
+
+        name = self.recipe.tokenizer or self.recipe.base_model
+        return local_tokenizer_dir(name, self.store, self.cache_folder())
 
     @property
     def source_names(self) -> tuple[str, ...]:

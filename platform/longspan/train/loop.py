@@ -48,7 +48,7 @@ def train(job: Job, host: Host) -> None:
             if not resumed:
                 measure_before(engine, job, heldout, recorder)
             run_updates(engine, job, host, batches, heldout, recorder)
-        export(engine, job, host, model_dir, recorder)
+        export(engine, job, recorder)
     finally:
         recorder.close()
 
@@ -152,18 +152,22 @@ def save(engine: Engine, job: Job, host: Host, recorder: Recorder) -> None:
 def checkpoint_facts(engine: Engine, job: Job, host: Host) -> CheckpointFacts:
     """What a checkpoint of this run says of itself."""
     return CheckpointFacts(
-        engine.update_count, host.world_size, engine.config.zero_stage, job.fingerprint
+        engine.update_count,
+        host.world_size,
+        engine.config.zero_stage,
+        job.fingerprint,
+        job.settings,
     )
 
 
-def export(engine: Engine, job: Job, host: Host, model_dir: Path, recorder: Recorder) -> None:
+def export(engine: Engine, job: Job, recorder: Recorder) -> None:
     """Rank 0 writes the Hugging Face folder and puts it into the store; all ranks gather the weights."""
     weights = engine.state_dict()
     if weights is not None:
         config = engine.model.model.config
         with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
             folder = Path(temporary) / "model"
-            tokenizer = load_tokenizer(model_dir)
+            tokenizer = load_tokenizer(job.tokenizer_folder())
             export_model(
                 weights,
                 tokenizer,

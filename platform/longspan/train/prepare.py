@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from longspan.corpus.manifest import SourceManifest
+from longspan.corpus.resolve import resolve as resolve_objects
+from longspan.corpus.sources import SourceSpec, format_of
 from longspan.errors import UserError
+from longspan.model.attention import choose
+from longspan.model.source import local_tokenizer_dir, require_weights
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import SourceFacts, describe
 from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe
-from longspan.recipe.model import BaseModel, look_at_model, resolve
+from longspan.recipe.model import look_at_model, resolve
 from longspan.recipe.schema import Recipe
-from longspan.recipe.sources import SourceObjects, find_objects, open_store, source_specs
+from longspan.recipe.sources import find_objects, open_store, source_specs
 from longspan.storage import Store
 from longspan.train.job import Job
 
-BYTES_PER_TOKEN = 4.2
-"""English text in current tokenizers; estimates a source that is not ingested yet."""
+if TYPE_CHECKING:
+    from longspan.model.facts import ModelFacts
+
+BYTES_PER_TOKEN = {"plain": 4.2, "packed": 1.6}
+"""English text in current tokenizers, as it is and compressed; estimates what is not ingested yet."""
 
 
 def check(recipe: Recipe) -> None:
@@ -30,12 +38,7 @@ def check(recipe: Recipe) -> None:
             engine can't run what it asks for.
     """
     store = open_store(recipe)
-    require_runnable(recipe)
-    model = look_at_model(recipe, store)
-    if model.unseen:
-        raise UserError(model.unseen)
-    find_objects(recipe, store)
-    derive(recipe, model.facts, this_machines_device(recipe.workers.gpus_per_worker))
+    _planned(recipe, store, this_machines_device(recipe.workers.gpus_per_worker))
 
 
 def require_runnable(recipe: Recipe) -> None:
@@ -51,6 +54,17 @@ def require_runnable(recipe: Recipe) -> None:
         )
 
 
+def require_room(facts: ModelFacts, plan: RunPlan, device: Device) -> None:
+    """Refuse weights that one device can't hold: so far ZeRO shards them only after they are loaded."""
+    weights = facts.parameters * (2 if plan.precision == "bf16" else 4)
+    if weights > device.memory:
+        raise UserError(
+            f"base_model: its weights take {weights / 2**30:.0f} GiB, and {device.name} has "
+            f"{device.memory / 2**30:.0f} GiB: each device holds all of them while they are loaded, whatever "
+            "training.zero_stage; models of that size can be planned, not trained yet"
+        )
+
+
 def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     """The printed plan, and what stands in the way of running it (one message each)."""
     problems: list[str] = []
@@ -61,51 +75,63 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     if model.unseen:
         problems.append(f"{model.unseen} (the plan takes its shape from 'architecture')")
     sources = _known_sources(recipe, store, problems)
-    try:
-        require_runnable(recipe)
-    except UserError as error:
-        problems.append(str(error))
+    for require in (
+        lambda: require_runnable(recipe),
+        lambda: require_room(model.facts, plan, device),
+    ):
+        try:
+            require()
+        except UserError as error:
+            problems.append(str(error))
     return describe(recipe, model.facts, plan, device, sources), problems
 
 
 def prepare(recipe: Recipe, device: Device) -> Job:
     """Check, ingest what is new, and derive; Ray must be connected."""
     from longspan.corpus.ingest import ingest
-    from longspan.model.source import local_model_dir
 
     store = open_store(recipe)
-    require_runnable(recipe)
     store.preflight()
-    model = look_at_model(recipe, store)
-    if model.unseen:
-        raise UserError(model.unseen)
-    find_objects(recipe, store)
-    plan = derive(recipe, model.facts, device)
-    tokenizer = local_model_dir(
-        resolve(recipe.tokenizer or recipe.base_model, store), store, Job.cache_folder()
-    )
-    manifests = ingest(
-        store,
-        source_specs(recipe),
-        tokenizer_dir=str(tokenizer),
-        separator=recipe.document_separator,
-        heldout_fraction=recipe.heldout.fraction,
-        bad_input=recipe.bad_input,
-    )
-    return _job(
-        recipe, store, plan, device, tuple(manifests[corpus.name] for corpus in recipe.corpora)
-    )
+    plan = _planned(recipe, store, device)
+    if device.kind == "cpu":
+        choose(plan.attention, device.kind)
+    return _job(recipe, store, plan, device, ingest(store, **_ingest_options(recipe, store)))
 
 
 def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
     """The same over shards that exist already."""
+    from longspan.corpus.ingest import ingested
+
     recipe = load_recipe(path, overrides)
     store = open_store(recipe)
-    require_runnable(recipe)
-    model: BaseModel = look_at_model(recipe, store)
     device = this_machines_device(recipe.workers.gpus_per_worker)
-    manifests = tuple(SourceManifest.load(store, corpus.name) for corpus in recipe.corpora)
-    return _job(recipe, store, derive(recipe, model.facts, device), device, manifests)
+    plan = _planned(recipe, store, device)
+    return _job(recipe, store, plan, device, ingested(store, **_ingest_options(recipe, store)))
+
+
+def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
+    """The plan of a recipe that can be run."""
+    require_runnable(recipe)
+    model = look_at_model(recipe, store)
+    if model.unseen:
+        raise UserError(model.unseen)
+    require_weights(resolve(recipe.base_model, store), store)
+    find_objects(recipe, store)
+    plan = derive(recipe, model.facts, device)
+    require_room(model.facts, plan, device)
+    return plan
+
+
+def _ingest_options(recipe: Recipe, store: Store) -> dict[str, Any]:
+    """A recipe in the words of :func:`longspan.corpus.ingest.ingest`."""
+    tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
+    return {
+        "specs": source_specs(recipe),
+        "tokenizer_dir": str(local_tokenizer_dir(tokenizer, store, Job.cache_folder())),
+        "separator": recipe.document_separator,
+        "heldout_fraction": recipe.heldout.fraction,
+        "bad_input": recipe.bad_input,
+    }
 
 
 def _job(
@@ -113,42 +139,49 @@ def _job(
     store: Store,
     plan: RunPlan,
     device: Device,
-    manifests: tuple[SourceManifest, ...],
+    manifests: Mapping[str, SourceManifest],
 ) -> Job:
-    recipe = recipe.model_copy(update={"base_model": resolve(recipe.base_model, store)})
+    found = {"base_model": resolve(recipe.base_model, store)}
+    if recipe.tokenizer:
+        found["tokenizer"] = resolve(recipe.tokenizer, store)
+    recipe = recipe.model_copy(update=found)
+    in_order = tuple(manifests[corpus.name] for corpus in recipe.corpora)
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
-    return Job(recipe, plan, store, manifests, peak * 1e12 if peak else None)
+    return Job(recipe, plan, store, in_order, peak * 1e12 if peak else None)
 
 
 def _known_sources(recipe: Recipe, store: Store, problems: list[str]) -> list[SourceFacts]:
     try:
-        objects = find_objects(recipe, store)
+        find_objects(recipe, store)
     except UserError as error:
         problems.append(str(error))
         return [
             SourceFacts(corpus.name, None, None, None, None, exact=False)
             for corpus in recipe.corpora
         ]
-    return [_source_facts(found, store) for found in objects]
-
-
-def _source_facts(found: SourceObjects, store: Store) -> SourceFacts:
     try:
-        manifest = SourceManifest.load(store, found.name)
-    except UserError:
-        return SourceFacts(
-            found.name,
-            found.count,
-            found.bytes,
-            None,
-            int(found.bytes / BYTES_PER_TOKEN),
-            exact=False,
-        )
-    return SourceFacts(
-        found.name,
-        found.count,
-        found.bytes,
-        manifest.train_documents,
-        manifest.train_tokens,
-        exact=True,
-    )
+        options = _ingest_options(recipe, store)
+    except UserError:  # The model can't be reached; the plan says so elsewhere.
+        options = None
+    return [_source_facts(spec, store, options) for spec in source_specs(recipe)]
+
+
+def _source_facts(spec: SourceSpec, store: Store, options: dict[str, Any] | None) -> SourceFacts:
+    """Exact where the source is ingested as the recipe says, else estimated from its size."""
+    from longspan.corpus.ingest import ingested
+
+    objects = resolve_objects(store, spec)
+    size = sum(item.size for item in objects)
+    if options:
+        try:
+            manifest = ingested(store, **options | {"specs": [spec]})[spec.name]
+            documents, tokens = manifest.train_documents, manifest.train_tokens
+            return SourceFacts(spec.name, len(objects), size, documents, tokens, exact=True)
+        except UserError:  # Not ingested yet.
+            pass
+    estimate = 0.0
+    for item in objects:
+        format, compression = format_of(item.path, spec)
+        packed = compression or format == "parquet"
+        estimate += item.size / BYTES_PER_TOKEN["packed" if packed else "plain"]
+    return SourceFacts(spec.name, len(objects), size, None, int(estimate), exact=False)

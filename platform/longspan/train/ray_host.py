@@ -23,9 +23,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from longspan.corpus.batch import Batch
 from longspan.corpus.stream import OrderedDataConfig, batches
+from longspan.errors import UserError
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
-from longspan.train.checkpoint import checkpoint_name, update_of
+from longspan.train.checkpoint import FINISHED, checkpoint_name, update_of
 from longspan.train.job import Job
 from longspan.train.loop import train
 
@@ -47,6 +48,11 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
     Raises:
         KeyboardInterrupt: somebody pressed Ctrl-C; the workers have ended.
     """
+    if job.store.list(f"{job.run_path}/update-*/{FINISHED}", limit=1):
+        raise UserError(
+            "name: this run was begun under torchrun, whose checkpoints Ray does not continue; "
+            "choose another name"
+        )
     filesystem, path = job.store.filesystem_and_path("runs")
     plan = job.plan
     trainer = TorchTrainer(

@@ -72,11 +72,13 @@ class Recorder:
         self._trackers.log({**record, "time": time.time()})
 
     def _make_trackers(self, first_update: int) -> list[Any]:
-        job = self._job
+        job, say = self._job, self._host.say
         return [
-            Progress(self._totals(), say=self._host.say),
-            MetricsLog(job.store, job.metrics_path),
-            TensorBoard(job.store, f"{job.run_path}/tensorboard", first_update=first_update),
+            Progress(self._totals(), say=say),
+            MetricsLog(job.store, job.metrics_path, warn=say),
+            TensorBoard(
+                job.store, f"{job.run_path}/tensorboard", first_update=first_update, warn=say
+            ),
             *self._host.trackers(),
         ]
 

@@ -20,12 +20,9 @@ from longspan.corpus.batch import Batch
 from longspan.corpus.streamplan import local_batches
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
-from longspan.train.checkpoint import checkpoint_name
+from longspan.train.checkpoint import FINISHED, checkpoint_name
 from longspan.train.job import Job
 from longspan.train.loop import train
-
-FINISHED = "finished"
-"""The mark of a whole checkpoint."""
 
 
 class LocalHost:
@@ -45,6 +42,7 @@ class LocalHost:
         """The newest finished checkpoint of this run, downloaded while in use."""
         finished = self._finished()
         if not finished:
+            self._refuse_rays_run()
             yield None
             return
         with tempfile.TemporaryDirectory(prefix="longspan-checkpoint-") as folder:
@@ -69,6 +67,13 @@ class LocalHost:
     def trackers(self) -> list[Tracker]:
         """None beyond the common ones."""
         return []
+
+    def _refuse_rays_run(self) -> None:
+        if self._job.store.exists(f"{self._job.run_path}/checkpoint_manager_snapshot.json"):
+            raise UserError(
+                "name: this run was begun under Ray, whose checkpoints torchrun does not continue; "
+                "choose another name"
+            )
 
     def _finished(self) -> list[str]:
         """Finished checkpoints' folders in the store, the oldest first."""
