@@ -17,7 +17,7 @@ from longspan.corpus.batch import Batch, Row, collate, rank_share
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
-from longspan.train.engine import Engine, EngineConfig
+from longspan.train.engine import Engine, EngineConfig, loading
 from longspan.train.schedule import CosineSchedule
 
 ROWS, LENGTH, UPDATES = 5, 64, 6
@@ -67,9 +67,10 @@ def build(
         num_sources=2,
         micro_batch={LENGTH: micro_batch},
     )
-    model = load_model(
-        model_dir, POSITIONS, 512, config.dtype, "sdpa", activation_checkpointing=False
-    )
+    with loading(config):
+        model = load_model(
+            model_dir, POSITIONS, 512, config.dtype, "sdpa", activation_checkpointing=False
+        )
     model.train()
     engine = Engine(CausalLMLoss(model, 100), config)
     verify(engine.model, POSITIONS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -209,10 +210,31 @@ class Engine:
         return totals.cpu()
 
 
+@contextmanager
+def loading(config: EngineConfig) -> Iterator[None]:
+    """Where the engine's model is to be loaded: with ZeRO-3 no rank ever holds all of it on its device.
+
+    transformers then shards each parameter as it is made, which it learns from a global of its own.
+    """
+    if config.zero_stage != 3:
+        yield
+        return
+    _use_deepspeed()
+    from transformers.integrations import deepspeed as integration
+
+    told = integration.HfDeepSpeedConfig(_deepspeed_config(config))
+    try:
+        yield
+    finally:
+        del told
+        integration.unset_hf_deepspeed_config()
+
+
 _TAG = "state"
 
 
-def _initialize(model: CausalLMLoss, config: EngineConfig) -> Any:
+def _use_deepspeed() -> Any:
+    """DeepSpeed, on the default process group."""
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed
@@ -220,6 +242,11 @@ def _initialize(model: CausalLMLoss, config: EngineConfig) -> Any:
     # DeepSpeed would compile its shared-memory all-reduce for 100 s on the first start; gloo serves as well here.
     deepspeed.ops.__compatible_ops__ = {}
     deepspeed.init_distributed(dist_backend=dist.get_backend(), dist_init_required=False)
+    return deepspeed
+
+
+def _initialize(model: CausalLMLoss, config: EngineConfig) -> Any:
+    deepspeed = _use_deepspeed()
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, config.weight_decay),
         lr=config.schedule.peak,
@@ -255,10 +282,15 @@ def _deepspeed_config(config: EngineConfig) -> dict[str, Any]:
 def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; norms and biases (one dimension) do not."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.dim() > 1]
-    vectors = [parameter for parameter in trained if parameter.dim() <= 1]
+    matrices = [parameter for parameter in trained if _dimensions(parameter) > 1]
+    vectors = [parameter for parameter in trained if _dimensions(parameter) <= 1]
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _dimensions(parameter: torch.nn.Parameter) -> int:
+    # One that ZeRO-3 has sharded is empty, and keeps its shape beside it.
+    return len(getattr(parameter, "ds_shape", parameter.shape))

@@ -20,7 +20,7 @@ from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
 from longspan.model.source import local_model_dir
 from longspan.train.checkpoint import CheckpointFacts, open_sealed, seal
-from longspan.train.engine import Engine, EngineConfig
+from longspan.train.engine import Engine, EngineConfig, loading
 from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
 from longspan.train.job import Job
@@ -56,14 +56,15 @@ def train(job: Job, host: Host) -> None:
 def build_engine(job: Job, model_dir: Path, attention: str) -> Engine:
     """The model with its new positions, verified, under DeepSpeed and verified again."""
     plan, config = job.plan, engine_config(job)
-    model = load_model(
-        model_dir,
-        plan.positions,
-        plan.window,
-        config.dtype,
-        attention,
-        plan.activation_checkpointing,
-    )
+    with loading(config):
+        model = load_model(
+            model_dir,
+            plan.positions,
+            plan.window,
+            config.dtype,
+            attention,
+            plan.activation_checkpointing,
+        )
     model.train()
     engine = Engine(CausalLMLoss(model, plan.loss_chunk), config)
     verify(engine.model, plan.positions)

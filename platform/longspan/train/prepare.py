@@ -55,13 +55,13 @@ def require_runnable(recipe: Recipe) -> None:
 
 
 def require_room(facts: ModelFacts, plan: RunPlan, device: Device) -> None:
-    """Refuse weights that one device can't hold: so far ZeRO shards them only after they are loaded."""
+    """Refuse weights that one device can't hold, where each has to: ZeRO 1 and 2 don't shard them."""
     weights = facts.parameters * (2 if plan.precision == "bf16" else 4)
-    if weights > device.memory:
+    if plan.zero_stage < 3 and weights > device.memory:
         raise UserError(
-            f"base_model: its weights take {weights / 2**30:.0f} GiB, and {device.name} has "
-            f"{device.memory / 2**30:.0f} GiB: each device holds all of them while they are loaded, whatever "
-            "training.zero_stage; models of that size can be planned, not trained yet"
+            f"training.zero_stage: with stage {plan.zero_stage} each device holds all weights, "
+            f"{weights / 2**30:.0f} GiB, and {device.name} has {device.memory / 2**30:.0f} GiB; "
+            "stage 3 shards them"
         )
 
 
