@@ -55,9 +55,21 @@ def ray_session() -> Iterator[str]:
         yield f"http://127.0.0.1:{dashboard}"
     finally:
         ray.shutdown()
-        head.terminate()
-        head.wait(timeout=60)
+        _kill(head)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill(head: subprocess.Popen[bytes]) -> None:
+    """End the head and all that it has started; asked politely it takes half a minute."""
+    import psutil
+
+    parent = psutil.Process(head.pid)
+    processes = [parent, *parent.children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    head.wait(timeout=60)
+    psutil.wait_procs(processes, timeout=60)
 
 
 def _connected(address: str) -> None:
