@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from longspan.corpus.batch import Batch, Row, collate
+from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.rows import heldout_rows
 from longspan.train.engine import Engine
 from longspan.train.job import Job
@@ -67,8 +68,9 @@ class HeldOut:
             for source, manifest in enumerate(job.manifests)
             for row in self._rows_of(job, source, manifest)
         ]
-        mine = rows[rank::world_size]
-        self._batches = [self._batch(mine[i : i + 1]) for i in range(-(-len(rows) // world_size))]
+        self._batches = [self._batch([row], apart) for row, apart in rows[rank::world_size]]
+        if len(self._batches) < -(-len(rows) // world_size):
+            self._batches.append(self._batch([], self._mask))
 
     def measure(self, engine: Engine) -> HeldOutLoss:
         """Loss of ``engine``'s model as it is now; all ranks call it."""
@@ -89,15 +91,15 @@ class HeldOut:
         summed = sums.cpu().numpy()
         return HeldOutLoss(summed[: self._sources], summed[self._sources :], self._bands)
 
-    def _rows_of(self, job: Job, source: int, manifest: Any) -> list[Row]:
+    def _rows_of(self, job: Job, source: int, manifest: SourceManifest) -> list[tuple[Row, bool]]:
+        """A source's rows, and whether documents are kept apart in them."""
         rows = heldout_rows(job.store, manifest, self._length, job.recipe.heldout.rows_per_source)
-        return [
-            Row(row.index, row.update, source, row.tokens, row.starts, row.documents, row.offsets)
-            for row in rows
-        ]
+        # A source of fewer tokens than a row repeats to fill it; its copies must not see each other.
+        apart = self._mask or manifest.heldout_tokens < self._length
+        return [(replace(row, source=source), apart) for row in rows]
 
-    def _batch(self, rows: Sequence[Row]) -> Batch:
-        return collate(0, rows, num_rows=1, length=self._length, document_mask=self._mask)
+    def _batch(self, rows: Sequence[Row], apart: bool) -> Batch:
+        return collate(0, rows, num_rows=1, length=self._length, document_mask=apart)
 
 
 def position_bands(length: int) -> tuple[tuple[int, int], ...]:
