@@ -134,11 +134,15 @@ def test_large_objects_become_several_shards(
 
 
 def test_filters_are_counted(store: Store, settings: Settings, tokenizer: Tokenizer) -> None:
-    spec = replace(SPEC, min_tokens=10)
-    info = written(store, jsonl(["", "short", "", *TEXTS[30:35]]))
+    spec = replace(SPEC, min_tokens=10, max_tokens=1000)
+    info = written(store, jsonl(["", "short", "", "too long " * 1000, *TEXTS[30:35]]))
     manifest = ingest_object(store, spec, info, settings, tokenizer, "stop")
 
-    assert manifest.skipped == {"empty document": 2, "fewer than min_tokens": 1}
+    assert manifest.skipped == {
+        "empty document": 2,
+        "fewer than min_tokens": 1,
+        "more than max_tokens": 1,
+    }
     assert manifest.bad == 0
     assert sum(block.documents for block in manifest.train + manifest.heldout) == 5
 
@@ -200,6 +204,7 @@ def test_the_key_tells_versions_and_settings_apart(settings: Settings) -> None:
         settings.key(SPEC, replace(info, path="raw/y.jsonl")),
         settings.key(replace(SPEC, text_field="body"), info),
         settings.key(replace(SPEC, min_tokens=5), info),
+        settings.key(replace(SPEC, max_tokens=5), info),
         settings.key(replace(SPEC, format="text"), info),
         replace(settings, tokenizer="other").key(SPEC, info),
         replace(settings, separator="<|endoftext|>").key(SPEC, info),
@@ -207,7 +212,7 @@ def test_the_key_tells_versions_and_settings_apart(settings: Settings) -> None:
         replace(settings, block_tokens=100).key(SPEC, info),
     }
 
-    assert len(keys) == 10
+    assert len(keys) == 11
     # Spelling the format out changes nothing.
     assert settings.key(replace(SPEC, format="jsonl"), info) in keys
 

@@ -52,6 +52,25 @@ def test_json_is_read_as_json(texts: list[str], ascii_only: bool) -> None:
     assert list(jsonl_format.read(data, "x", "text")) == texts
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_text_may_hold_a_document_in_each_block(store: Store, newline: str) -> None:
+    spec = SourceSpec("books", ("raw",), format="text_blocks")
+    lines = ["", "first", "  second line", "", " \t", "another", "", "", "last"]
+    store.write_bytes("x.txt", newline.join(lines).encode())
+
+    assert list(documents(store, "x.txt", spec)) == [
+        f"first{newline}  second line",
+        "another",
+        "last",
+    ]
+    assert problems(store, "y.txt", b"\n \n\n", spec) == [
+        "the whole object: empty (it has nothing but blank lines)"
+    ]
+    assert problems(store, "z.txt", b"good\n\n\xff", spec)[0].startswith(
+        "the whole object: not UTF-8"
+    )
+
+
 def test_a_format_may_be_given(store: Store) -> None:
     spec = SourceSpec("books", ("raw",), format="jsonl", text_field="body")
     store.write_bytes("x.data.gz", gzip.compress(jsonl(["a", "b"], "body")))

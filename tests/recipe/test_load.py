@@ -37,6 +37,10 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     ("override", "said"),
     [
         ("trainning.seed=1", "trainning: unknown key; the nearest known key is training"),
+        (
+            "corpora.books={name: b, path: x, weight: 0.75, min_tokens: 9, max_tokens: 8}",
+            "corpora.b: max_tokens 8 is below min_tokens 9",
+        ),
         ("training.sed=1", "training.sed: unknown key; the nearest known key is training.seed"),
         (
             "learning_rate=1e-5",

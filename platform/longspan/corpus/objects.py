@@ -57,6 +57,7 @@ class Settings:
             *format_of(info.path, spec),
             spec.text_field,
             spec.min_tokens,
+            spec.max_tokens,
             *(self.tokenizer, self.separator, self.heldout_fraction, self.block_tokens),
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -138,9 +139,12 @@ def _ingest(
         scores = heldout_scores(texts)
         empty = sizes == tokenizer.added
         short = ~empty & (sizes - tokenizer.added < spec.min_tokens)
-        kept = ~(empty | short)
+        most = np.inf if spec.max_tokens is None else spec.max_tokens
+        long = sizes - tokenizer.added > most
+        kept = ~(empty | short | long)
         skipped["empty document"] += int(empty.sum())
         skipped["fewer than min_tokens"] += int(short.sum())
+        skipped["more than max_tokens"] += int(long.sum())
         held = scores < settings.heldout_fraction
         train.add(tokens, sizes, kept & ~held)
         heldout.add(tokens, sizes, kept & held)

@@ -17,7 +17,7 @@ from longspan.corpus.bad_input import BadInput
 from longspan.errors import UserError
 from longspan.storage import Store
 
-Format = Literal["auto", "parquet", "jsonl", "text"]
+Format = Literal["auto", "parquet", "jsonl", "text", "text_blocks"]
 
 SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
@@ -41,9 +41,11 @@ class SourceSpec:
     Attributes:
         name: names the source's folder of shards.
         patterns: what `Store.list` takes.
-        format: of all the source's objects; "auto" goes by each object's name.
-        text_field: the column or key that holds a document's text (not used by "text").
+        format: of all the source's objects; "auto" goes by each object's name, and takes a text as
+            one document ("text_blocks" takes each block between blank lines as one).
+        text_field: the column or key that holds a document's text (not used by texts).
         min_tokens: documents of fewer tokens are left out.
+        max_tokens: documents of more tokens are left out; None is no limit.
     """
 
     name: str
@@ -51,6 +53,7 @@ class SourceSpec:
     format: Format = "auto"
     text_field: str = "text"
     min_tokens: int = 0
+    max_tokens: int | None = None
 
 
 def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, str | None]:
@@ -102,6 +105,8 @@ def read(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str | Bad
             stream = pa.CompressedInputStream(stream, compression)
         if format == "jsonl":
             yield from jsonl.read(stream, object_path, spec.text_field)
+        elif format == "text_blocks":
+            yield from text.read_blocks(stream, object_path)
         else:
             yield from text.read(stream, object_path)
 

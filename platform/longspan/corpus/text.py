@@ -1,12 +1,15 @@
-"""Plain text: an object is one document."""
+"""Plain text: an object is one document, or each of its blocks between blank lines is."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
 
 from longspan.corpus.bad_input import BadInput, undecodable, unreadable
+
+BLANK_LINES = re.compile(r"\r?\n(?:[ \t]*\r?\n)+")
 
 
 def read(stream: pa.NativeFile, object_path: str) -> Iterator[str | BadInput]:
@@ -24,3 +27,18 @@ def read(stream: pa.NativeFile, object_path: str) -> Iterator[str | BadInput]:
         yield data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         yield undecodable(object_path, where, error)
+
+
+def read_blocks(stream: pa.NativeFile, object_path: str) -> Iterator[str | BadInput]:
+    """The text's blocks, without the blank lines between them."""
+    found = 0
+    for item in read(stream, object_path):
+        if isinstance(item, BadInput):
+            yield item
+            return
+        for block in BLANK_LINES.split(item):
+            if block and not block.isspace():
+                found += 1
+                yield block.strip("\r\n")
+    if not found:
+        yield BadInput(object_path, "the whole object", "empty", "it has nothing but blank lines")

@@ -54,10 +54,22 @@ class Corpus(Section):
     """Object, folder, prefix or glob (``*``, ``?``, ``**``), relative to storage.root unless absolute or s3://."""
     weight: float = Field(gt=0, le=1)
     """Share of the training tokens; the order of rows rounds it to ten-thousandths."""
-    format: Literal["auto", "parquet", "jsonl", "text"] = "auto"
+    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks"] = "auto"
+    """By the object's name, or as said; text_blocks: each block between blank lines of a text is a document."""
     text_field: str = "text"
     min_tokens: int = Field(0, ge=0)
     """Documents shorter than this are left out (and counted)."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Documents longer than this are left out (and counted)."""
+
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> Corpus:
+        if self.max_tokens is not None and self.max_tokens < self.min_tokens:
+            raise ValueError(
+                f"max_tokens {self.max_tokens:,} is below min_tokens {self.min_tokens:,}; "
+                "no document would be left"
+            )
+        return self
 
     @field_validator("name")
     @classmethod

@@ -57,6 +57,7 @@ def source_specs(recipe: Recipe) -> list[SourceSpec]:
             corpus.format,
             corpus.text_field,
             corpus.min_tokens,
+            corpus.max_tokens,
         )
         for corpus in recipe.corpora
     ]
