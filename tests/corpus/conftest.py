@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from longspan.corpus.manifest import SourceManifest
@@ -34,9 +36,12 @@ def order_of(sources: Sources, stages: tuple[Stage, ...] = STAGES) -> Order:
 
 
 def corrupt(store: Store, shard: str) -> None:
-    """Flip one bit of a shard."""
+    """Flip one bit of the tokens of every block of a shard."""
     data = bytearray(store.read_bytes(shard))
-    data[len(data) // 3] ^= 1
+    metadata = pq.ParquetFile(pa.BufferReader(bytes(data))).metadata
+    for group in range(metadata.num_row_groups):
+        column = metadata.row_group(group).column(0)
+        data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
     store.write_bytes(shard, bytes(data))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longspan.corpus.shards import BlockData, read_block, write_shard
+from longspan.corpus.shards import BlockData, read_block, read_index, without, write_shard
 from longspan.errors import UserError
 from longspan.storage import Store
 
@@ -51,6 +51,31 @@ def test_documents_come_back(
         assert block.tokens - last < block_tokens
 
 
+@settings(deadline=None, max_examples=50)
+@given(documents=DOCUMENTS, block_tokens=st.integers(1, 100), twice=st.booleans(), data=st.data())
+def test_what_is_left_out_is_not_given(
+    tmp_path_factory: pytest.TempPathFactory,
+    documents: list[list[int]],
+    block_tokens: int,
+    twice: bool,
+    data: st.DataObject,
+) -> None:
+    store = Store(str(tmp_path_factory.getbasetemp() / "selected"))
+    kept = []
+    for block in write_shard(store, "s.parquet", arrays(documents), block_tokens):
+        texts = as_lists(read_block(store, block))
+        for _ in range(1 + twice):
+            drop = np.array([data.draw(st.booleans()) for _ in texts], bool)
+            texts = [text for text, out in zip(texts, drop, strict=True) if not out]
+            block = without(block, read_index(store, block).lengths, drop)
+        assert as_lists(read_block(store, block)) == texts
+        assert (block.documents, block.tokens) == (len(texts), sum(map(len, texts)))
+        index = read_index(store, block)
+        assert index.lengths.tolist() == [len(text) for text in texts]
+        kept += [(bytes(digest), text) for digest, text in zip(index.digests, texts, strict=True)]
+    assert len({digest for digest, _ in kept}) == len({tuple(text) for _, text in kept})
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Store:
     return Store(str(tmp_path))
@@ -67,6 +92,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(small: Store) -> None:
     documents = [list(range(10)), [7], list(range(300, 320))]
     blocks = write_shard(small, "s.parquet", arrays(documents), 11)
     good = small.read_bytes("s.parquet")
+    digests = [digest for b in blocks for digest in read_index(small, b).digests.tolist()]
     assert len(blocks) == 2
     found = 0
     for place in range(len(good)):
@@ -74,16 +100,18 @@ def test_a_flipped_bit_is_found_wherever_it_is(small: Store) -> None:
         damaged[place] ^= 1 << (place % 8)
         (Path(small.root) / "s.parquet").write_bytes(damaged)
         read: list[list[int]] = []
+        known: list[list[int]] = []
         try:
             for block in blocks:
                 read += as_lists(read_block(small, block))
+                known += read_index(small, block).digests.tolist()
         except UserError as error:
             assert "s.parquet" in str(error)
             assert "corrupt" in str(error)
             found += 1
         else:
             # Only what holds no data may change unseen (the name of the writing library).
-            assert read == documents
+            assert (read, known) == (documents, digests)
     assert found > len(good) / 2
 
 

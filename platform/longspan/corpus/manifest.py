@@ -14,7 +14,7 @@ from longspan.corpus.shards import Block
 from longspan.errors import UserError
 from longspan.storage import Store
 
-FORMAT = 1
+FORMAT = 2
 PARTS = ("train", "heldout")
 
 
@@ -195,8 +195,13 @@ def fingerprint_of(tokenizer: str, train: Sequence[Block], heldout: Sequence[Blo
     Two sources with the same fingerprint give the same rows. Copying the corpora, or only
     touching them, does not change it.
     """
-    parts = [[[b.documents, b.tokens, b.crc] for b in part] for part in (train, heldout)]
+    parts = [[_content(block) for block in part] for part in (train, heldout)]
     return hashlib.sha256(json.dumps([tokenizer, *parts]).encode()).hexdigest()[:16]
+
+
+def _content(block: Block) -> list[Any]:
+    facts: list[Any] = [block.documents, block.tokens, block.crc]
+    return [*facts, block.left_out] if block.left_out else facts
 
 
 def manifest_path(source: str) -> str:
@@ -218,12 +223,26 @@ def _pack(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     for block in blocks:
         if not packed or packed[-1]["shard"] != block.shard:
             packed.append({"shard": block.shard, "blocks": []})
-        packed[-1]["blocks"].append([block.group, block.documents, block.tokens, block.crc])
+        facts = [block.group, block.documents, block.tokens, block.crc]
+        selected = [block.left_out, block.left_out_tokens] if block.left_out else []
+        packed[-1]["blocks"].append(facts + selected)
     return packed
 
 
 def _unpack(packed: Sequence[dict[str, Any]]) -> Iterable[Block]:
-    return (Block(item["shard"], *facts) for item in packed for facts in item["blocks"])
+    return (_block(item["shard"], *facts) for item in packed for facts in item["blocks"])
+
+
+def _block(
+    shard: str,
+    group: int,
+    documents: int,
+    tokens: int,
+    crc: int | None,
+    left_out: Sequence[int] = (),
+    left_out_tokens: int = 0,
+) -> Block:
+    return Block(shard, group, documents, tokens, crc, tuple(left_out), left_out_tokens)
 
 
 def _sum(counts: Iterable[dict[Any, int]]) -> dict[Any, int]:

@@ -20,7 +20,7 @@ from longspan.corpus.tokenizer import Tokenizer
 from longspan.errors import UserError
 from longspan.storage import ObjectInfo, Store
 
-FORMAT = 1
+FORMAT = 2
 BATCH_CHARACTERS = 2**20
 SHARD_BLOCKS = 16
 HASHED = 4096

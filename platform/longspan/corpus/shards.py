@@ -4,13 +4,18 @@ A block is one Parquet row group of whole documents; it is the unit in which the
 and fetched. Parquet's own page checksums are off by default, on write and on read, and a flipped
 bit then reads back as a different token; here they are on both ways. They do not cover the
 headers, so every block also carries a CRC-32 of what it decodes to.
+
+Beside the tokens stand each document's length and a digest of its tokens, as columns of their own:
+duplicates, length bands and packing are planned from these without reading any tokens.
 """
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +24,13 @@ import pyarrow.parquet as pq
 from longspan.errors import UserError
 from longspan.storage import Store
 
-TOKENS = "tokens"
+TOKENS, LENGTH, DIGEST = "tokens", "length", "digest"
 SCHEMA = pa.schema(
-    [pa.field(TOKENS, pa.list_(pa.field("element", pa.int32(), nullable=False)), False)]
+    [
+        pa.field(TOKENS, pa.list_(pa.field("element", pa.int32(), nullable=False)), False),
+        pa.field(LENGTH, pa.int32(), False),
+        pa.field(DIGEST, pa.binary(16), False),
+    ]
 )
 
 
@@ -32,9 +41,12 @@ class Block:
     Attributes:
         shard: path of the Parquet file, relative to the store's root.
         group: index of the row group in that file.
-        documents: number of documents.
-        tokens: number of tokens of all the documents together.
-        crc: CRC-32 of the offsets and tokens, as `checksum` computes it; None is not checked.
+        documents: number of documents it gives.
+        tokens: number of tokens it gives, of all the documents together.
+        crc: CRC-32 of the offsets and tokens stored, as `checksum` computes it; None is not
+            checked.
+        left_out: which of the stored documents it doesn't give, rising.
+        left_out_tokens: number of their tokens.
     """
 
     shard: str
@@ -42,6 +54,8 @@ class Block:
     documents: int
     tokens: int
     crc: int | None = None
+    left_out: tuple[int, ...] = ()
+    left_out_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,56 @@ class BlockData:
     def document(self, index: int) -> np.ndarray:
         """The tokens of one document, int32 [length] (a view)."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True)
+class BlockIndex:
+    """What is known of a block's documents without reading their tokens.
+
+    Attributes:
+        lengths: int64 [documents], in tokens.
+        digests: uint64 [documents, 2]; equal for documents of equal tokens.
+    """
+
+    lengths: np.ndarray
+    digests: np.ndarray
+
+
+def digests(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """128-bit digests of documents that lie one after another, uint64 [documents, 2].
+
+    Args:
+        tokens: int32 [tokens].
+        offsets: int64 [documents + 1], as in `BlockData`.
+    """
+    data = np.ascontiguousarray(tokens, "<i4").data.cast("B")
+    ends = (offsets * 4).tolist()
+    found = [
+        hashlib.blake2b(data[start:stop], digest_size=16).digest() for start, stop in pairwise(ends)
+    ]
+    return np.frombuffer(b"".join(found), "<u8").reshape(-1, 2)
+
+
+def without(block: Block, lengths: np.ndarray, dropped: np.ndarray) -> Block:
+    """A block that leaves out some of the documents it gives.
+
+    Args:
+        block: the block.
+        lengths: int64 [documents], of the documents it gives.
+        dropped: bool [documents], which of them to leave out.
+    """
+    if not dropped.any():
+        return block
+    gives = np.setdiff1d(np.arange(block.documents + len(block.left_out)), block.left_out)
+    left_out = np.union1d(block.left_out, gives[dropped]).astype(int)
+    tokens = int(lengths[dropped].sum())
+    return replace(
+        block,
+        documents=block.documents - int(dropped.sum()),
+        tokens=block.tokens - tokens,
+        left_out=tuple(left_out.tolist()),
+        left_out_tokens=block.left_out_tokens + tokens,
+    )
 
 
 def checksum(data: BlockData) -> int:
@@ -131,8 +195,16 @@ def write_flat_shard(
             array = pa.ListArray.from_arrays(
                 pa.array(data.offsets.astype(np.int32)), pa.array(data.tokens), type=SCHEMA[0].type
             )
+            digest = digests(data.tokens, data.offsets)
+            columns = [
+                array,
+                pa.array(np.diff(data.offsets).astype(np.int32)),
+                pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(16), len(digest), [None, pa.py_buffer(digest.tobytes())]
+                ),
+            ]
             # A table is at most one row group, however many documents it has.
-            table = pa.Table.from_arrays([array], schema=SCHEMA)
+            table = pa.Table.from_arrays(columns, schema=SCHEMA)
             writer.write_table(table, row_group_size=data.documents)
             blocks.append(Block(path, group, data.documents, len(data.tokens), checksum(data)))
     store.write_bytes(path, sink.getvalue())
@@ -152,13 +224,38 @@ def _blocks(tokens: np.ndarray, lengths: np.ndarray, block_tokens: int) -> Itera
 
 
 def read_block(store: Store, block: Block) -> BlockData:
-    """Read one block back and check it.
+    """Read one block back and check it; documents left out are not in it.
 
     Raises:
         UserError: the shard is missing, cannot be read, or its content is not what was written.
     """
+    data = _flat(_columns(store, block, [TOKENS])[0])
+    if block.crc is not None and checksum(data) != block.crc:
+        raise _corrupt(store, block, "its CRC-32 differs from the manifest's")
+    _check(store, block, data.documents, len(data.tokens))
+    return _given(data, block.left_out) if block.left_out else data
+
+
+def read_index(store: Store, block: Block) -> BlockIndex:
+    """Read what is known of the documents that a block gives; its tokens are not read.
+
+    Raises:
+        UserError: as `read_block`.
+    """
+    length, digest = _columns(store, block, [LENGTH, DIGEST])
+    lengths = length.to_numpy().astype(np.int64)
+    _check(store, block, len(lengths), int(lengths.sum()))
+    found = np.frombuffer(b"".join(digest.to_pylist()), "<u8").reshape(-1, 2)
+    given = np.delete(np.arange(len(lengths)), block.left_out)
+    return BlockIndex(lengths[given], found[given])
+
+
+def _columns(store: Store, block: Block, names: list[str]) -> list[pa.ChunkedArray]:
     try:
-        data = _read(store, block)
+        with store.reading(block.shard), store.open(block.shard) as raw:
+            file = pq.ParquetFile(raw, page_checksum_verification=True)
+            table = file.read_row_group(block.group, columns=names, use_threads=False)
+        return [table.column(name) for name in names]
     except UserError:
         raise
     except FileNotFoundError:
@@ -167,18 +264,15 @@ def read_block(store: Store, block: Block) -> BlockData:
         ) from None
     except Exception as error:  # A damaged file can fail anywhere in Arrow, in any way.
         raise _corrupt(store, block, str(error) or type(error).__name__) from error
-    facts = (data.documents, len(data.tokens))
-    if facts != (block.documents, block.tokens):
-        raise _corrupt(store, block, f"(documents, tokens) read as {facts}")
-    if block.crc is not None and checksum(data) != block.crc:
-        raise _corrupt(store, block, "its CRC-32 differs from the manifest's")
-    return data
 
 
-def _read(store: Store, block: Block) -> BlockData:
-    with store.reading(block.shard), store.open(block.shard) as raw:
-        file = pq.ParquetFile(raw, page_checksum_verification=True)
-        column = file.read_row_group(block.group, columns=[TOKENS], use_threads=False).column(0)
+def _check(store: Store, block: Block, documents: int, tokens: int) -> None:
+    stored = (block.documents + len(block.left_out), block.tokens + block.left_out_tokens)
+    if (documents, tokens) != stored:
+        raise _corrupt(store, block, f"(documents, tokens) read as {(documents, tokens)}")
+
+
+def _flat(column: pa.ChunkedArray) -> BlockData:
     # Reading may return a column in several chunks.
     tokens, lengths = [], []
     for chunk in column.chunks:
@@ -189,6 +283,14 @@ def _read(store: Store, block: Block) -> BlockData:
         np.cumsum(np.concatenate(lengths), out=offsets[1:])
     flat = tokens[0] if len(tokens) == 1 else np.concatenate([np.empty(0, np.int32), *tokens])
     return BlockData(flat, offsets)
+
+
+def _given(data: BlockData, left_out: Sequence[int]) -> BlockData:
+    lengths = np.diff(data.offsets)
+    given = np.ones(data.documents, bool)
+    given[list(left_out)] = False
+    offsets = np.concatenate([[0], np.cumsum(lengths[given])])
+    return BlockData(data.tokens[np.repeat(given, lengths)], offsets)
 
 
 def _corrupt(store: Store, block: Block, reason: str) -> UserError:
