@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -229,7 +230,8 @@ def read_block(store: Store, block: Block) -> BlockData:
     Raises:
         UserError: the shard is missing, cannot be read, or its content is not what was written.
     """
-    data = _flat(_columns(store, block, [TOKENS])[0])
+    with _reading(store, block):
+        data = _flat(_columns(store, block, [TOKENS])[0])
     if block.crc is not None and checksum(data) != block.crc:
         raise _corrupt(store, block, "its CRC-32 differs from the manifest's")
     _check(store, block, data.documents, len(data.tokens))
@@ -242,20 +244,20 @@ def read_index(store: Store, block: Block) -> BlockIndex:
     Raises:
         UserError: as `read_block`.
     """
-    length, digest = _columns(store, block, [LENGTH, DIGEST])
-    lengths = length.to_numpy().astype(np.int64)
+    with _reading(store, block):
+        length, digest = _columns(store, block, [LENGTH, DIGEST])
+        lengths = length.to_numpy().astype(np.int64)
+        found = np.frombuffer(b"".join(digest.to_pylist()), "<u8").reshape(-1, 2)
     _check(store, block, len(lengths), int(lengths.sum()))
-    found = np.frombuffer(b"".join(digest.to_pylist()), "<u8").reshape(-1, 2)
     given = np.delete(np.arange(len(lengths)), block.left_out)
     return BlockIndex(lengths[given], found[given])
 
 
-def _columns(store: Store, block: Block, names: list[str]) -> list[pa.ChunkedArray]:
+@contextmanager
+def _reading(store: Store, block: Block) -> Iterator[None]:
+    """Errors of reading a shard, as what they mean."""
     try:
-        with store.reading(block.shard), store.open(block.shard) as raw:
-            file = pq.ParquetFile(raw, page_checksum_verification=True)
-            table = file.read_row_group(block.group, columns=names, use_threads=False)
-        return [table.column(name) for name in names]
+        yield
     except UserError:
         raise
     except FileNotFoundError:
@@ -264,6 +266,13 @@ def _columns(store: Store, block: Block, names: list[str]) -> list[pa.ChunkedArr
         ) from None
     except Exception as error:  # A damaged file can fail anywhere in Arrow, in any way.
         raise _corrupt(store, block, str(error) or type(error).__name__) from error
+
+
+def _columns(store: Store, block: Block, names: list[str]) -> list[pa.ChunkedArray]:
+    with store.reading(block.shard), store.open(block.shard) as raw:
+        file = pq.ParquetFile(raw, page_checksum_verification=True)
+        table = file.read_row_group(block.group, columns=names, use_threads=False)
+    return [table.column(name) for name in names]
 
 
 def _check(store: Store, block: Block, documents: int, tokens: int) -> None:
