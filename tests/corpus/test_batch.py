@@ -1,11 +1,13 @@
 """What one rank computes on: labels, positions, and the rows of weight zero."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longspan.corpus.batch import Row, collate, rank_share
+from longspan.corpus.batch import PADDING, Row, collate, rank_share
 
 
 def make_row(pieces: list[int], index: int = 7, update: int = 3) -> Row:
@@ -13,9 +15,8 @@ def make_row(pieces: list[int], index: int = 7, update: int = 3) -> Row:
     length = sum(pieces)
     starts = (np.cumsum(pieces) - pieces).astype(np.int32)
     numbers = np.arange(len(pieces))
-    return Row(
-        index, update, 2, np.arange(100, 100 + length, dtype=np.int32), starts, numbers, numbers
-    )
+    tokens = np.arange(100, 100 + length, dtype=np.int32)
+    return Row(index, update, 2, tokens, starts, numbers, numbers, np.zeros_like(starts))
 
 
 def test_documents_are_kept_apart() -> None:
@@ -29,6 +30,15 @@ def test_without_the_mask_a_row_is_one_text() -> None:
     batch = collate(3, [make_row([3, 1, 2])], num_rows=1, length=6, document_mask=False)
     assert batch.labels.tolist() == [[101, 102, 103, 104, 105, -100]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 5]]
+
+
+@pytest.mark.parametrize("document_mask", [True, False])
+def test_padding_is_never_a_label(document_mask: bool) -> None:
+    row = make_row([3, 1, 2])
+    row = replace(row, documents=np.array([0, 1, PADDING]))
+    batch = collate(3, [row], num_rows=1, length=6, document_mask=document_mask)
+    after_two = -100 if document_mask else 103
+    assert batch.labels.tolist() == [[101, 102, after_two, -100, -100, -100]]
 
 
 def test_a_batch_is_completed_with_rows_that_do_not_count() -> None:

@@ -39,6 +39,7 @@ def rows_of(update: int) -> list[Row]:
             starts,
             zeros,
             zeros,
+            zeros.astype(np.int32),
         )
         for i in range(ROWS)
     ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 NOT_COUNTED = -100
+PADDING = -1
+"""In the place of a document's number, for tokens that complete a row and are of none."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,11 @@ class Row:
     starts: np.ndarray
     """int32 [pieces]: where each piece begins in the row; the first is 0."""
     documents: np.ndarray
-    """int64 [pieces]: the piece's document, numbered within its source."""
+    """int64 [pieces]: the piece's document, numbered within its source; PADDING is no document."""
     offsets: np.ndarray
     """int64 [pieces]: the piece's first token, counted in its document."""
+    epochs: np.ndarray
+    """int32 [pieces]: the epoch of its source that the piece belongs to, from 0."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def collate(
 
     With the document mask, positions restart at every piece, which attention turns into a
     block-diagonal mask, and the last token of a piece has no label. Without it the row is one text.
+    Padding, which ends a row, is never a label.
 
     Args:
         update: the update that all the rows are of.
@@ -77,6 +82,8 @@ def collate(
             labels[number, row.starts[1:] - 1] = NOT_COUNTED
             pieces = np.diff(np.append(row.starts, length))
             positions[number] -= np.repeat(row.starts, pieces)
+        if row.documents[-1] == PADDING:
+            labels[number, max(row.starts[-1] - 1, 0) :] = NOT_COUNTED
         sources[number] = row.source
         indices[number] = row.index
     return Batch(update, length, tokens, labels, positions, sources, indices)

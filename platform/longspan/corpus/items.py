@@ -18,7 +18,8 @@ from longspan.corpus.batch import Row
 from longspan.errors import UserError
 
 _PER_ROW = {"indices": "<i8", "updates": "<i8", "sources": "<i4", "lengths": "<i8", "pieces": "<i8"}
-_FLAT = {"tokens": "<i4", "starts": "<i4", "documents": "<i8", "offsets": "<i8"}
+_PIECES = {"starts": "<i4", "documents": "<i8", "offsets": "<i8", "epochs": "<i4"}
+_FLAT = {"tokens": "<i4"} | _PIECES
 
 
 def pack(rows: Sequence[Row], error: UserError | None = None) -> pa.Table:
@@ -57,7 +58,7 @@ def unpack(table: pa.Table) -> list[Row]:
     }
     token_ends, piece_ends = (np.cumsum(columns[name])[:-1] for name in ("lengths", "pieces"))
     tokens = np.split(columns["tokens"], token_ends)
-    pieces = [np.split(columns[name], piece_ends) for name in ("starts", "documents", "offsets")]
+    pieces = [np.split(columns[name], piece_ends) for name in _PIECES]
     facts = zip(
         *(columns[name].tolist() for name in ("indices", "updates", "sources")), strict=True
     )

@@ -6,7 +6,8 @@ for any row in O(log) time, without replaying the rows before it:
 - which source it comes from: see :mod:`.mixture`;
 - where in that source it starts: a cursor counted in tokens, so a change of row length keeps it;
 - which blocks hold those tokens: per source and epoch a seeded permutation of the blocks, cut into
-  windows of a few blocks; within a window the documents are permuted as well (:mod:`.rows`).
+  windows of a few blocks; within a window the documents are permuted as well (:mod:`.rows`). With
+  best-fit packing windows are cut once, and an epoch permutes them and their rows (:mod:`.packs`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from functools import lru_cache
 import numpy as np
 
 from longspan.corpus.mixture import Mixture, integer_weights
+from longspan.corpus.packs import Lengths, PackTable, Windows, lay_out, window_tokens
+from longspan.corpus.permutation import permutation
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class RowPlan:
     length: int
     source: int
     start: int
-    """First token, counted in the source's endless stream (epochs one after another)."""
+    """Tokens of the source's rows before it: of an endless stream, epochs one after another."""
+    stage: int
+    number: int
+    """The row's number among its source's rows of its stage."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class WindowPiece:
 
 
 class Order:
-    """The order of all rows of a run."""
+    """The order of all rows of a run, packed by concatenation unless `packed`."""
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class Order:
         stages: Sequence[Stage],
         seed: int,
         window_blocks: int = 8,
+        packs: Sequence[PackTable] = (),
     ) -> None:
         """Set up in time and memory proportional to the number of blocks.
 
@@ -73,7 +80,8 @@ class Order:
             weights: share of the tokens, per source; rounded to ten-thousandths.
             stages: the length schedule.
             seed: seed of the permutations, not negative.
-            window_blocks: blocks whose documents are permuted together.
+            window_blocks: blocks whose documents are permuted together, with concatenation.
+            packs: where each source's rows are, with best-fit packing (see `packed`).
         """
         assert len(block_tokens) == len(weights), (
             f"{len(block_tokens)} sources, {len(weights)} weights"
@@ -81,6 +89,7 @@ class Order:
         self.stages = tuple(stages)
         self.seed = seed
         self.window_size = window_blocks
+        self.packs = tuple(packs)
         self.weights = integer_weights(weights)
         self._blocks = [np.asarray(blocks, np.int64) for blocks in block_tokens]
         self._epoch_tokens = [int(blocks.sum()) for blocks in self._blocks]
@@ -97,7 +106,24 @@ class Order:
     def __reduce__(self) -> tuple:
         """Pickle as the arguments: schedules and caches are rebuilt."""
         blocks = [blocks.tolist() for blocks in self._blocks]
-        return Order, (blocks, self.weights, self.stages, self.seed, self.window_size)
+        arguments = (blocks, self.weights, self.stages, self.seed, self.window_size, self.packs)
+        return Order, arguments
+
+    def packed(self, lengths: Sequence[Lengths], tokens: int | None = None) -> Order:
+        """This order with best-fit packing.
+
+        Args:
+            lengths: gives document lengths, per source; windows are asked for one after another,
+                as many as the run uses.
+            tokens: of a window; derived from the longest row when None.
+        """
+        tokens = tokens or window_tokens(max(stage.length for stage in self.stages))
+        blocks = [sizes.tolist() for sizes in self._blocks]
+        tables = []
+        for source, sizes in enumerate(blocks):
+            windows = Windows(sizes, tokens, self.seed, source)
+            tables.append(lay_out(windows, self._rows_of_stages(source), lengths[source]))
+        return Order(blocks, self.weights, self.stages, self.seed, self.window_size, tables)
 
     @property
     def num_rows(self) -> int:
@@ -112,13 +138,15 @@ class Order:
     @property
     def fingerprint(self) -> str:
         """Identity of this order: equal fingerprints give equal rows over equal data."""
-        facts = {
+        facts: dict[str, object] = {
             "blocks": [hashlib.sha256(b.astype("<i8").tobytes()).hexdigest() for b in self._blocks],
             "weights": self.weights,
             "stages": [asdict(stage) for stage in self.stages],
             "seed": self.seed,
             "window": self.window_size,
         }
+        if self.packs:
+            facts["packing"] = ["best_fit", [table.windows.size for table in self.packs]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def row(self, index: int) -> RowPlan:
@@ -133,9 +161,10 @@ class Order:
         stage, mixture = self.stages[number], self._mixtures[number]
         local = index - self._first_row[number]
         source = mixture.source(local)
-        start = self._cursors[number][source] + mixture.rows_before(local)[source] * stage.length
+        before = int(mixture.rows_before(local)[source])
+        start = int(self._cursors[number][source]) + before * stage.length
         update = self._first_update[number] + local // stage.rows_per_update
-        return RowPlan(index, update, stage.length, source, int(start))
+        return RowPlan(index, update, stage.length, source, start, number, before)
 
     def rows_of_update(self, update: int) -> list[RowPlan]:
         """The global batch of one update, in order."""
@@ -158,7 +187,7 @@ class Order:
         return self._cursors[-1].tolist()
 
     def epochs(self, source: int) -> float:
-        """How often a source's training tokens are used over the run."""
+        """How often a source's training tokens are used over the run, padding counted as tokens."""
         return float(self._cursors[-1][source] / self._epoch_tokens[source])
 
     def pieces(self, source: int, start: int, length: int) -> list[WindowPiece]:
@@ -182,7 +211,7 @@ class Order:
 
     def document_order(self, source: int, epoch: int, window: int, documents: int) -> np.ndarray:
         """Permutation of a window's documents, int64 [documents]."""
-        return _permutation((self.seed, source, epoch, 1 + window), documents)
+        return permutation((self.seed, source, epoch, 1 + window), documents)
 
     def _append(self, stage: Stage) -> None:
         owed = None
@@ -195,6 +224,13 @@ class Order:
         self._first_row.append(self._first_row[-1] + rows)
         self._first_update.append(self._first_update[-1] + stage.updates)
 
+    def _rows_of_stages(self, source: int) -> list[tuple[int, int]]:
+        """Length and number of a source's rows in every stage."""
+        return [
+            (stage.length, int(mixture.rows_before(stage.rows_per_update * stage.updates)[source]))
+            for stage, mixture in zip(self.stages, self._mixtures, strict=True)
+        ]
+
     def _stage_number(self, update: int) -> int:
         if not 0 <= update < self.num_updates:
             raise IndexError(f"update {update} of {self.num_updates}")
@@ -203,17 +239,7 @@ class Order:
     def _lay_out_epoch(self, source: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """An epoch's permutation of blocks, and where each of its windows ends, in its tokens."""
         blocks = self._blocks[source]
-        permutation = _permutation((self.seed, source, epoch, 0), len(blocks))
+        order = permutation((self.seed, source, epoch, 0), len(blocks))
         windows = -(-len(blocks) // self.window_size)
         last_blocks = np.minimum((np.arange(windows) + 1) * self.window_size, len(blocks)) - 1
-        return permutation, np.cumsum(blocks[permutation])[last_blocks]
-
-
-def _permutation(key: tuple[int, ...], size: int) -> np.ndarray:
-    """A permutation of `size` things, int64, fixed for good by its key.
-
-    Sorted raw outputs of Philox: numpy guarantees the stream of a seeded bit generator, whereas
-    `Generator.permutation` may change its algorithm between versions.
-    """
-    keys = np.random.Philox(np.random.SeedSequence(key)).random_raw(size)
-    return np.argsort(keys, kind="stable")
+        return order, np.cumsum(blocks[order])[last_blocks]

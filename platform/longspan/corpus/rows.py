@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from longspan.corpus.batch import Row
+from longspan.corpus.batch import PADDING, Row
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order, RowPlan
+from longspan.corpus.packing import Cut, Packed, Spans
 from longspan.corpus.shards import Block, BlockData, read_block
 from longspan.storage import Store
 
@@ -30,6 +31,8 @@ class _Pieces:
     """int64 [pieces]: document numbers within the source."""
     offsets: np.ndarray
     """int64 [pieces]: the piece's first token, counted in its document."""
+    epochs: np.ndarray
+    """int32 [pieces]."""
 
     def cut(self, start: int, stop: int) -> _Pieces:
         """Tokens [start, stop); the documents at both ends may be cut."""
@@ -37,12 +40,30 @@ class _Pieces:
         last = int(np.searchsorted(self.starts, stop, side="left"))
         begins = np.maximum(self.starts[first:last], start)
         offsets = self.offsets[first:last] + begins - self.starts[first:last]
-        return _Pieces(self.tokens[start:stop], begins - start, self.documents[first:last], offsets)
+        return _Pieces(
+            self.tokens[start:stop],
+            begins - start,
+            self.documents[first:last],
+            offsets,
+            self.epochs[first:last],
+        )
+
+    def parts(self, spans: Spans) -> _Pieces:
+        """Parts of these whole documents."""
+        begins = self.starts[spans.documents] + spans.starts
+        texts = [
+            self.tokens[begin : begin + length]
+            for begin, length in zip(begins.tolist(), spans.lengths.tolist(), strict=True)
+        ]
+        taken = _whole(texts, self.documents[spans.documents], self.epochs[spans.documents])
+        return replace(taken, offsets=spans.starts)
 
     def row(self, index: int, update: int, source: int) -> Row:
         """As a row."""
         starts = self.starts.astype(np.int32)
-        return Row(index, update, source, self.tokens, starts, self.documents, self.offsets)
+        return Row(
+            index, update, source, self.tokens, starts, self.documents, self.offsets, self.epochs
+        )
 
 
 class RowReader:
@@ -64,6 +85,7 @@ class RowReader:
         self._blocks = [manifest.train for manifest in manifests]
         self._first_documents = [_first_documents(blocks) for blocks in self._blocks]
         self._windows: dict[int, tuple[tuple[int, int], _Pieces]] = {}
+        self._packed: dict[int, tuple[object, Packed, np.ndarray]] = {}
         self.blocks_read = 0
 
     def read(self, plan: RowPlan) -> Row:
@@ -72,36 +94,82 @@ class RowReader:
         Raises:
             UserError: a shard is missing or corrupt (it is named).
         """
-        pieces = [
-            self._window(plan.source, piece.epoch, piece.window).cut(piece.start, piece.stop)
-            for piece in self._order.pieces(plan.source, plan.start, plan.length)
-        ]
-        row = _joined(pieces).row(plan.index, plan.update, plan.source)
+        pieces = self._packed_row(plan) if self._order.packs else self._cut_row(plan)
+        row = pieces.row(plan.index, plan.update, plan.source)
         assert row.tokens.shape == (plan.length,), f"{plan}: {row.tokens.shape} tokens"
         return row
 
-    def _window(self, source: int, epoch: int, number: int) -> _Pieces:
+    def _cut_row(self, plan: RowPlan) -> _Pieces:
+        """Concatenation: the next tokens of the source's stream."""
+        return _joined(
+            [
+                self._window(
+                    plan.source,
+                    piece.epoch,
+                    piece.window,
+                    lambda piece=piece: self._load(plan.source, piece.epoch, piece.window),
+                ).cut(piece.start, piece.stop)
+                for piece in self._order.pieces(plan.source, plan.start, plan.length)
+            ]
+        )
+
+    def _packed_row(self, plan: RowPlan) -> _Pieces:
+        """Best-fit packing: whole documents, and padding for what none fits into."""
+        table = self._order.packs[plan.source]
+        place, cuts, number = table.find(plan.stage, plan.number)
+        epoch, window = table.windows.at(place)
+        documents = self._window(
+            plan.source, epoch, window, lambda: self._load_dealt(plan.source, epoch, window)
+        )
+        packed, order = self._rows_of(plan, documents, epoch, window, cuts)
+        return _padded(documents.parts(packed.row(int(order[number]))), plan.length)
+
+    def _rows_of(
+        self, plan: RowPlan, documents: _Pieces, epoch: int, window: int, cuts: tuple[Cut, ...]
+    ) -> tuple[Packed, np.ndarray]:
+        """A window's rows, packed once for all that come from it, and their order."""
+        key = (epoch, window, cuts, plan.length)
+        kept = self._packed.get(plan.source)
+        if kept is None or kept[0] != key:
+            windows = self._order.packs[plan.source].windows
+            lengths = np.diff(np.append(documents.starts, len(documents.tokens)))
+            spans = windows.left(lengths, cuts, epoch, window)
+            kept = (key, *windows.rows(spans, plan.length, epoch, window))
+            self._packed[plan.source] = kept
+        return kept[1:]
+
+    def _window(self, source: int, epoch: int, number: int, load: Callable[[], _Pieces]) -> _Pieces:
+        """The documents of a window: the one kept, or loaded and kept in its place."""
         kept, window = self._windows.get(source, (None, None))
         if window is None or kept != (epoch, number):
             self._windows.pop(source, None)
-            window = self._load(source, epoch, number)
+            window = load()
             self._windows[source] = (epoch, number), window
         return window
 
     def _load(self, source: int, epoch: int, number: int) -> _Pieces:
         """The documents of a window in their order of an epoch."""
-        numbers = self._order.window_blocks(source, epoch, number)
+        texts, documents = self._documents(source, self._order.window_blocks(source, epoch, number))
+        order = self._order.document_order(source, epoch, number, len(texts))
+        epochs = np.full(len(texts), epoch, np.int32)
+        return _whole([texts[i] for i in order.tolist()], documents[order], epochs)
+
+    def _load_dealt(self, source: int, epoch: int, number: int) -> _Pieces:
+        """The documents of a window of best-fit packing, block after block."""
+        blocks = self._order.packs[source].windows.blocks(number)
+        texts, documents = self._documents(source, blocks)
+        return _whole(texts, documents, np.full(len(texts), epoch, np.int32))
+
+    def _documents(self, source: int, numbers: list[int]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The documents of some blocks, and their numbers in the source."""
         blocks = _read_blocks(self._store, [self._blocks[source][block] for block in numbers])
         self.blocks_read += len(blocks)
+        documents = [
+            self._first_documents[source][number] + np.arange(block.documents)
+            for number, block in zip(numbers, blocks, strict=True)
+        ]
         texts = [block.document(i) for block in blocks for i in range(block.documents)]
-        documents = np.concatenate(
-            [
-                self._first_documents[source][number] + np.arange(block.documents)
-                for number, block in zip(numbers, blocks, strict=True)
-            ]
-        )
-        order = self._order.document_order(source, epoch, number, len(texts))
-        return _whole([texts[i] for i in order.tolist()], documents[order])
+        return texts, np.concatenate(documents)
 
 
 def heldout_rows(store: Store, manifest: SourceManifest, length: int, limit: int) -> list[Row]:
@@ -130,7 +198,7 @@ def heldout_rows(store: Store, manifest: SourceManifest, length: int, limit: int
         texts += [data.document(i) for i in range(data.documents)]
         total += len(data.tokens)
     assert total, f"source {manifest.name} has no held-out documents"
-    pieces = _whole(texts, np.arange(len(texts)))
+    pieces = _whole(texts, np.arange(len(texts)), np.zeros(len(texts), np.int32))
     if total < length:
         cuts = [pieces.cut(0, min(total, length - filled)) for filled in range(0, length, total)]
         return [_joined(cuts).row(0, 0, 0)]
@@ -143,11 +211,21 @@ def _read_blocks(store: Store, blocks: Sequence[Block]) -> list[BlockData]:
         return list(pool.map(lambda block: read_block(store, block), blocks))
 
 
-def _whole(texts: Sequence[np.ndarray], documents: np.ndarray) -> _Pieces:
+def _whole(texts: Sequence[np.ndarray], documents: np.ndarray, epochs: np.ndarray) -> _Pieces:
     """Whole documents, one after another."""
     lengths = np.array([len(text) for text in texts], np.int64)
     starts = np.cumsum(lengths) - lengths
-    return _Pieces(np.concatenate(texts), starts, documents, np.zeros_like(starts))
+    return _Pieces(np.concatenate(texts), starts, documents, np.zeros_like(starts), epochs)
+
+
+def _padded(pieces: _Pieces, length: int) -> _Pieces:
+    """Completed to `length` tokens with a piece that is of no document."""
+    missing = length - len(pieces.tokens)
+    if not missing:
+        return pieces
+    nothing = np.array([PADDING])
+    padding = _whole([np.zeros(missing, np.int32)], nothing, np.zeros(1, np.int32))
+    return _joined([pieces, padding])
 
 
 def _joined(parts: Sequence[_Pieces]) -> _Pieces:
@@ -159,6 +237,7 @@ def _joined(parts: Sequence[_Pieces]) -> _Pieces:
         np.concatenate([part.starts + at for part, at in zip(parts, begins, strict=True)]),
         np.concatenate([part.documents for part in parts]),
         np.concatenate([part.offsets for part in parts]),
+        np.concatenate([part.epochs for part in parts]),
     )
 
 
