@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from longspan.corpus.batch import PADDING, Row
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order, Stage
+from longspan.corpus.packed_order import packed_order, stored_packed_order
 from longspan.corpus.packs import Lengths
 from longspan.corpus.rows import RowReader
 from longspan.corpus.shards import read_index
@@ -53,7 +54,7 @@ def test_every_epoch_gives_every_token_once(
     store, sources = shards
     blocks = [[block.tokens for block in source.train] for source in sources]
     plain = Order(blocks, [0.6, 0.4], stages, seed)
-    order = plain.packed(lengths_of(store, sources), tokens)
+    order = packed_order(plain, lengths_of(store, sources), tokens)
     assert [order.row(i) for i in range(order.num_rows)] == [
         plain.row(i) for i in range(plain.num_rows)
     ]
@@ -105,7 +106,8 @@ def test_a_document_shorter_than_the_row_is_never_cut(
 ) -> None:
     store, sources = shards
     blocks = [[block.tokens for block in source.train] for source in sources]
-    order = Order(blocks, [0.6, 0.4], [Stage(64, 4, 40)], 3).packed(lengths_of(store, sources), 400)
+    plain = Order(blocks, [0.6, 0.4], [Stage(64, 4, 40)], 3)
+    order = packed_order(plain, lengths_of(store, sources), 400)
     reader = RowReader(store, sources, order)
     for index in range(order.num_rows):
         row = reader.read(order.row(index))
@@ -122,7 +124,7 @@ def test_a_block_is_read_about_once_an_epoch(
     store, sources = shards
     blocks = [[block.tokens for block in source.train] for source in sources]
     stages = [Stage(20, 4, 60), Stage(64, 2, 60)]
-    order = Order(blocks, [0.6, 0.4], stages, 3).packed(lengths_of(store, sources), 400)
+    order = packed_order(Order(blocks, [0.6, 0.4], stages, 3), lengths_of(store, sources), 400)
     reader = RowReader(store, sources, order)
     for index in range(order.num_rows):
         reader.read(order.row(index))
@@ -131,3 +133,20 @@ def test_a_block_is_read_about_once_an_epoch(
         last = table.stages[-1]
         used += (last.first + len(last.ends)) / table.windows.count * len(manifest.train)
     assert reader.blocks_read <= 1.1 * used
+
+
+def test_a_later_start_reads_what_the_first_one_laid_out(
+    shards: tuple[Store, tuple[SourceManifest, ...]],
+) -> None:
+    store, sources = shards
+    blocks = [[block.tokens for block in source.train] for source in sources]
+    order = Order(blocks, [0.6, 0.4], [Stage(20, 4, 60), Stage(64, 2, 60)], 3)
+    said: list[str] = []
+    first = stored_packed_order(order, store, sources, said.append)
+    second = stored_packed_order(order, store, sources, said.append)
+    assert len(said) == 1
+    assert first.fingerprint == second.fingerprint != order.fingerprint
+    readers = [RowReader(store, sources, each) for each in (first, second)]
+    for index in range(0, order.num_rows, 7):
+        one, other = (reader.read(first.row(index)) for reader in readers)
+        assert np.array_equal(one.tokens, other.tokens)

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from longspan.history.check import Finding, check
+from longspan.history.starts import read_history
 from longspan.observe.metrics import read_metrics
 from longspan.storage import Store
 
@@ -80,6 +82,10 @@ class Project:
     def records(self, run: str, kind: str) -> list[dict[str, Any]]:
         """A run's metrics of one kind."""
         return [r for r in read_metrics(self.store, f"runs/{run}/metrics") if r["kind"] == kind]
+
+    def history(self, run: str) -> Finding:
+        """What the record of a run's rows comes to."""
+        return check(read_history(Store(f"{self.store.root}/runs/{run}")))
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:

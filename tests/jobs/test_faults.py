@@ -53,7 +53,7 @@ def test_bad_objects_are_skipped_and_counted_where_the_recipe_says_so(project: P
 
 def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -> None:
     # Long enough to be under way still when the line of the first checkpoint is read.
-    run = ("name=interrupted", "training.tokens=15360")
+    run = ("name=interrupted", "training.tokens=15360", "packing.method=best_fit")
     command = [sys.executable, "-u", "jobs/pretrain.py", str(project.recipe), *run]
     environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     process = subprocess.Popen(
@@ -80,6 +80,8 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -
     assert int(resumed) in range(5, 30, 5)
     updates = project.records("interrupted", "update")
     assert [record["update"] for record in updates] == list(range(1, 31))
+    history = project.history("interrupted")
+    assert (history.starts, history.updates, history.faults) == ((1, 1), 30, ())
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 import yaml
 
+from longspan.history.check import compare
 from tests.jobs.project import ROOT, Project, said
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -67,6 +68,9 @@ def test_two_workers_under_zero_3_give_the_same_curve(
     assert [[r[key] for key in sources] for r in two] == [[r[key] for key in sources] for r in one]
     one, two = (project.records(run, "heldout")[-1] for run in ("tiny", "two"))
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    one, two = (project.history(run) for run in ("tiny", "two"))
+    assert (two.starts, two.updates, two.faults) == ((2,), 12, ())
+    assert compare(one, two) == []
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ class Batch:
     """int32 [k]."""
     indices: np.ndarray
     """int64 [k]: global row numbers; -1 is a row of weight zero."""
+    rows: tuple[Row, ...] = ()
+    """What the rows that count are made of, for the record."""
 
 
 def collate(
@@ -86,7 +88,7 @@ def collate(
             labels[number, max(row.starts[-1] - 1, 0) :] = NOT_COUNTED
         sources[number] = row.source
         indices[number] = row.index
-    return Batch(update, length, tokens, labels, positions, sources, indices)
+    return Batch(update, length, tokens, labels, positions, sources, indices, tuple(rows))
 
 
 def rank_share(rows_per_update: int, rank: int, world_size: int) -> tuple[range, int]:

@@ -22,7 +22,7 @@ from functools import lru_cache
 import numpy as np
 
 from longspan.corpus.mixture import Mixture, integer_weights
-from longspan.corpus.packs import Lengths, PackTable, Windows, lay_out, window_tokens
+from longspan.corpus.packs import PackTable, Windows, window_tokens
 from longspan.corpus.permutation import permutation
 
 
@@ -81,7 +81,7 @@ class Order:
             stages: the length schedule.
             seed: seed of the permutations, not negative.
             window_blocks: blocks whose documents are permuted together, with concatenation.
-            packs: where each source's rows are, with best-fit packing (see `packed`).
+            packs: where each source's rows are, with best-fit packing (see :mod:`.packed_order`).
         """
         assert len(block_tokens) == len(weights), (
             f"{len(block_tokens)} sources, {len(weights)} weights"
@@ -109,21 +109,25 @@ class Order:
         arguments = (blocks, self.weights, self.stages, self.seed, self.window_size, self.packs)
         return Order, arguments
 
-    def packed(self, lengths: Sequence[Lengths], tokens: int | None = None) -> Order:
-        """This order with best-fit packing.
-
-        Args:
-            lengths: gives document lengths, per source; windows are asked for one after another,
-                as many as the run uses.
-            tokens: of a window; derived from the longest row when None.
-        """
-        tokens = tokens or window_tokens(max(stage.length for stage in self.stages))
+    def packed(self, packs: Sequence[PackTable]) -> Order:
+        """This order with best-fit packing: where each source's rows are then."""
         blocks = [sizes.tolist() for sizes in self._blocks]
-        tables = []
-        for source, sizes in enumerate(blocks):
-            windows = Windows(sizes, tokens, self.seed, source)
-            tables.append(lay_out(windows, self._rows_of_stages(source), lengths[source]))
-        return Order(blocks, self.weights, self.stages, self.seed, self.window_size, tables)
+        return Order(blocks, self.weights, self.stages, self.seed, self.window_size, packs)
+
+    def windows(self, tokens: int | None = None) -> list[Windows]:
+        """Windows of best-fit packing, per source; of a size derived from the longest row if None."""
+        tokens = tokens or window_tokens(max(stage.length for stage in self.stages))
+        return [
+            Windows(sizes.tolist(), tokens, self.seed, source)
+            for source, sizes in enumerate(self._blocks)
+        ]
+
+    def rows_of_stages(self, source: int) -> list[tuple[int, int]]:
+        """Length and number of a source's rows in every stage."""
+        return [
+            (stage.length, int(mixture.rows_before(stage.rows_per_update * stage.updates)[source]))
+            for stage, mixture in zip(self.stages, self._mixtures, strict=True)
+        ]
 
     @property
     def num_rows(self) -> int:
@@ -223,13 +227,6 @@ class Order:
         self._cursors.append(self._cursors[-1] + mixture.rows_before(rows) * stage.length)
         self._first_row.append(self._first_row[-1] + rows)
         self._first_update.append(self._first_update[-1] + stage.updates)
-
-    def _rows_of_stages(self, source: int) -> list[tuple[int, int]]:
-        """Length and number of a source's rows in every stage."""
-        return [
-            (stage.length, int(mixture.rows_before(stage.rows_per_update * stage.updates)[source]))
-            for stage, mixture in zip(self.stages, self._mixtures, strict=True)
-        ]
 
     def _stage_number(self, update: int) -> int:
         if not 0 <= update < self.num_updates:

@@ -128,6 +128,8 @@ class LengthStage(Section):
 class Packing(Section):
     """How documents become rows."""
 
+    method: Literal["concatenate", "best_fit"] = "concatenate"
+    """One stream cut into rows, or whole documents placed where they fit best (arXiv 2404.10830)."""
     document_mask: bool = True
     """Keep documents of one row apart (positions restart); off lets attention cross documents."""
 

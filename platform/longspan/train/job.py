@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order
+from longspan.corpus.packs import PackTable
+from longspan.history.starts import FOLDER
 from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
@@ -31,6 +33,8 @@ class Job:
     """One per corpus, in the recipe's order."""
     peak_flops: float | None = None
     """Peak floating-point operations per second of one worker's device, where known."""
+    packs: tuple[PackTable, ...] = ()
+    """With best-fit packing, where each source's rows are."""
 
     def __repr__(self) -> str:
         # Ray's dashboard shows it: whole manifests would be no help there.
@@ -46,7 +50,17 @@ class Job:
             weights=[corpus.weight for corpus in self.recipe.corpora],
             stages=self.plan.stages,
             seed=self.recipe.training.seed,
+            packs=self.packs,
         )
+
+    def packed(self) -> Job:
+        """This job with its documents packed as its recipe says; may read their lengths."""
+        from longspan.corpus.packed_order import stored_packed_order
+
+        if self.recipe.packing.method == "concatenate":
+            return self
+        order = stored_packed_order(self.order, self.store, self.manifests)
+        return replace(self, packs=order.packs)
 
     def stream(self, first_update: int) -> StreamPlan:
         """The rows from an update on."""
@@ -70,6 +84,7 @@ class Job:
             "base_model": self.recipe.base_model,
             "target_context": f"{plan.window:,}",
             "positions": f"{plan.positions.encoding} with RoPE base {plan.positions.base:,.0f}",
+            "packing.method": self.recipe.packing.method,
             "packing.document_mask": "on" if self.recipe.packing.document_mask else "off",
             "training.precision": plan.precision,
             "training.tokens, training.tokens_per_update or lengths": ", then ".join(
@@ -111,6 +126,11 @@ class Job:
     def metrics_path(self) -> str:
         """Folder of the JSON-lines metrics."""
         return f"{self.run_path}/metrics"
+
+    @property
+    def history_path(self) -> str:
+        """Folder of the record of what every worker was given."""
+        return f"{self.run_path}/{FOLDER}"
 
     @property
     def model_path(self) -> str:

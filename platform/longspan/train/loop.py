@@ -6,12 +6,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from longspan.corpus.batch import Batch
+from longspan.history.log import HistoryLog
+from longspan.history.records import Facts
 from longspan.model.attention import choose
 from longspan.model.export import export_model
 from longspan.model.facts import read_facts
@@ -37,6 +40,9 @@ def train(job: Job, host: Host) -> None:
     engine = build_engine(job, model_dir, attention.implementation)
     resumed = restore(engine, job, host)
     recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
+    history = HistoryLog(
+        job.store, job.history_path, history_facts(engine, job, host), recorder.note
+    )
     try:
         recorder.note(f"attention: {attention.implementation} ({attention.reason})")
         recorder.event(
@@ -47,7 +53,7 @@ def train(job: Job, host: Host) -> None:
             heldout = HeldOut(job, host.rank, host.world_size)
             if not resumed:
                 measure_before(engine, job, heldout, recorder)
-            run_updates(engine, job, host, batches, heldout, recorder)
+            run_updates(engine, job, host, batches, heldout, recorder, history)
         export(engine, job, recorder)
     finally:
         recorder.close()
@@ -121,18 +127,21 @@ def run_updates(
     batches: Iterator[Batch],
     heldout: HeldOut,
     recorder: Recorder,
+    history: HistoryLog,
 ) -> None:
     """Every update that is left, with held-out losses and checkpoints when they are due."""
     began = time.perf_counter()
     for batch in batches:
         waited = time.perf_counter() - began
         stats = engine.update(batch)
+        history.add(batch)
         recorder.update(stats, batch.length, seconds=time.perf_counter() - began, waited=waited)
         done = engine.update_count
         last = done == job.plan.updates
         if last or done % job.plan.heldout_every == 0:
             recorder.heldout(heldout.measure(engine), "end" if last else "during", done)
         if last or done % job.plan.checkpoint_every == 0:
+            history.flush()  # Before the checkpoint: what it covers is on record.
             save(engine, job, host, recorder)
         began = time.perf_counter()
     assert engine.update_count == job.plan.updates, (
@@ -158,6 +167,22 @@ def checkpoint_facts(engine: Engine, job: Job, host: Host) -> CheckpointFacts:
         engine.config.zero_stage,
         job.fingerprint,
         job.settings,
+    )
+
+
+def history_facts(engine: Engine, job: Job, host: Host) -> Facts:
+    """What this rank's record of rows says of itself; all ranks call it."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    start = [f"{now}-update-{engine.update_count:07d}"]
+    dist.broadcast_object_list(start, src=0, device=engine.device)
+    return Facts(
+        start[0],
+        engine.update_count,
+        host.rank,
+        host.world_size,
+        job.fingerprint,
+        job.recipe.packing.method,
+        job.source_names,
     )
 
 

@@ -147,7 +147,7 @@ def _job(
     recipe = recipe.model_copy(update=found)
     in_order = tuple(manifests[corpus.name] for corpus in recipe.corpora)
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
-    return Job(recipe, plan, store, in_order, peak * 1e12 if peak else None)
+    return Job(recipe, plan, store, in_order, peak * 1e12 if peak else None).packed()
 
 
 def _known_sources(recipe: Recipe, store: Store, problems: list[str]) -> list[SourceFacts]:
