@@ -33,17 +33,18 @@ from longspan.corpus.evaluation import EvaluationSet
 FORMAT = 1
 # Tokens looked at together; their hashes stay in a processor's cache.
 SEGMENT = 2**16
-# Grams are looked up by the hash of so many of their first tokens, in a table of which at most one
-# in so many entries is taken, unless it would be larger than so many bits tell.
+# Grams are first looked up by the hash of so many of their first tokens, in a table of bits of which
+# at most one in so many is set, unless it would need more than 2^30 of them (128 MiB).
 FILTER_TOKENS = 8
-FILTER_ROOM = 32
-FILTER_BITS = range(10, 27)
+FILTER_ROOM = 64
+FILTER_BITS = range(10, 31)
 # Pairs of a gram and an evaluation document that has it, counted together.
 PAIRS = 2**22
 FACTOR = np.uint64(0xD6E8FEB86659FD93)
 MIXER = np.uint64(0x9E3779B97F4A7C15)
 HALF = np.uint64(32)
 ONE = np.uint64(1)
+BITS = np.array([1 << bit for bit in range(8)], np.uint8)
 INTEGERS = ("documents", "tokens", "evaluations")
 
 
@@ -167,16 +168,17 @@ class OverlapIndex:
         wanted = (FILTER_ROOM * len(self._hashes)).bit_length()
         bits = min(max(wanted, FILTER_BITS.start), FILTER_BITS.stop - 1)
         self._shift = np.uint64(64 - bits)
-        self._filter = np.zeros(2**bits, bool)
+        self._filter = np.zeros(2**bits // 8, np.uint8)
         heads = _hashes_at(self._tokens, self._starts, self._filter_tokens)
-        self._filter[(heads >> self._shift).view(np.int64)] = True
+        byte, bit = _byte_and_bit(heads, self._shift)
+        np.bitwise_or.at(self._filter, byte, bit)
 
     def _grams_in(self, tokens: np.ndarray, offsets: np.ndarray, start: int) -> list[np.ndarray]:
         """For every gram that begins in a segment, its document * number of grams + its number."""
         end = start + SEGMENT + self._filter_tokens - 1
         heads = _hashes(tokens[start:end], self._filter_tokens)
-        heads >>= self._shift
-        places = start + np.flatnonzero(self._filter[heads.view(np.int64)])
+        byte, bit = _byte_and_bit(heads, self._shift)
+        places = start + np.flatnonzero(self._filter[byte] & bit)
         documents = np.searchsorted(offsets, places, "right") - 1
         room = np.asarray(offsets)[documents + 1] - places
         found = []
@@ -251,6 +253,12 @@ def _hashes_at(tokens: np.ndarray, places: np.ndarray, length: int) -> np.ndarra
         hashes *= FACTOR
         hashes += _mixed(tokens[places + step])
     return hashes
+
+
+def _byte_and_bit(hashes: np.ndarray, shift: np.uint64) -> tuple[np.ndarray, np.ndarray]:
+    """Where a hash's upper bits are in a table of bits: int64 index and uint8 mask."""
+    places = (hashes >> shift).view(np.int64)
+    return places >> 3, BITS[places & 7]
 
 
 def _fingerprint(index: OverlapIndex) -> str:
