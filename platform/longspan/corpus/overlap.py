@@ -152,16 +152,17 @@ class OverlapIndex:
             chosen = lengths == length
             hashes[chosen] = _hashes_at(self._tokens, starts[chosen], length)
         self._hashes, first, grams = np.unique(hashes, return_index=True, return_inverse=True)
-        self._starts, self._gram_lengths = starts[first], lengths[first]
+        self._starts, self._gram_lengths = starts[first], lengths[first].astype(np.int32)
         for step in range(self.ngram):
             same = self._tokens[starts + step] == self._tokens[self._starts[grams] + step]
             same |= lengths <= step
             assert same.all(), "different n-grams of the evaluation sets have the same 64-bit hash"
         assert (lengths == self._gram_lengths[grams]).all()
         # A gram's evaluation documents, and how often each has it, begin at its place in these.
-        pairs, self._times = np.unique(grams * len(self.grams) + evaluations, return_counts=True)
-        having, self._having = np.divmod(pairs, max(1, len(self.grams)))
-        self._places = np.searchsorted(having, np.arange(len(self._hashes) + 1))
+        pairs, times = np.unique(grams * len(self.grams) + evaluations, return_counts=True)
+        gram, having = np.divmod(pairs, max(1, len(self.grams)))
+        self._having, self._times = having.astype(np.int32), times.astype(np.int32)
+        self._places = np.searchsorted(gram, np.arange(len(self._hashes) + 1))
         self._build_filter()
 
     def _build_filter(self) -> None:
