@@ -113,7 +113,7 @@ class OverlapIndex:
     ) -> None:
         assert ngram >= 1 and shortest >= 1 and 0 < share <= 1, (ngram, shortest, share)
         self.sets = tuple(sets)
-        self.ngram, self.share, self.shortest = ngram, share, min(shortest, ngram)
+        self.ngram, self.share, self.shortest = ngram, float(share), min(shortest, ngram)
         self.fingerprint = _fingerprint(self)
         sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(each.offsets) for each in sets)])
         lengths = np.minimum(sizes, ngram)
@@ -143,10 +143,7 @@ class OverlapIndex:
     def _index(self, begins: np.ndarray, lengths: np.ndarray) -> None:
         """Sort all grams by hash, each once, and note which evaluation documents have it."""
         evaluations = np.repeat(np.arange(len(self.grams)), self.grams)
-        within = np.arange(len(evaluations)) - np.repeat(
-            np.cumsum(self.grams) - self.grams, self.grams
-        )
-        starts, lengths = begins[evaluations] + within, lengths[evaluations]
+        starts, lengths = _ranges(begins, self.grams), lengths[evaluations]
         hashes = np.empty(len(starts), np.uint64)
         for length in self._lengths:
             chosen = lengths == length
@@ -212,9 +209,7 @@ class OverlapIndex:
         cuts = firsts[np.flatnonzero(np.diff(group[firsts], prepend=-1))]
         found: list[tuple[np.ndarray, ...]] = []
         for a, b in pairwise([*cuts.tolist(), len(documents)]):
-            ends = np.cumsum(sizes[a:b])
-            within = np.arange(ends[-1]) - np.repeat(ends - sizes[a:b], sizes[a:b])
-            entries = np.repeat(self._places[grams[a:b]], sizes[a:b]) + within
+            entries = _ranges(self._places[grams[a:b]], sizes[a:b])
             pairs = np.repeat(documents[a:b], sizes[a:b]) * len(self.grams) + self._having[entries]
             pairs, inverse = np.unique(pairs, return_inverse=True)
             counts = np.bincount(inverse, self._times[entries])
@@ -225,6 +220,12 @@ class OverlapIndex:
         empty = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
         document, evaluation, shares = map(np.concatenate, zip(empty, *found, strict=True))
         return Overlaps(document, lengths[document], evaluation, shares)
+
+
+def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The numbers from each start on, as many as its size says, one after another."""
+    before = np.cumsum(sizes) - sizes
+    return np.arange(sizes.sum()) + np.repeat(starts - before, sizes)
 
 
 def _mixed(tokens: np.ndarray) -> np.ndarray:
