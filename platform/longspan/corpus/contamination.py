@@ -84,7 +84,7 @@ class Contamination:
             "found in training": [f"{row.found}" for row in rows],
             "documents dropped": [f"{row.train_documents}" for row in rows],
             "tokens dropped": [f"{row.train_tokens}" for row in rows],
-            "held-out dropped": [f"{row.heldout_documents}" for row in rows],
+            "held-out documents": [f"{row.heldout_documents}" for row in rows],
         }
         widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
         lines = [tuple(columns), *zip(*columns.values(), strict=True)]

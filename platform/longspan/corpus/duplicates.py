@@ -1,13 +1,13 @@
 """Exact duplicates: which documents repeat an earlier one, for more of them than fit in memory.
 
-Documents are compared by a 128-bit hash of their tokens. Were all of a trillion documents different,
+Documents are compared by a 128-bit hash of their tokens, which shards keep (`shards.digests`).
+Were all of a trillion documents different,
 two of them would still have the same one with a probability of about 10^-15 (n^2 / 2^129), so equal
 hashes are taken for equal documents.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,25 +17,6 @@ import numpy as np
 
 MOST_AT_ONCE = 2**26
 THREADS = 8
-
-
-def digests(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """A 128-bit BLAKE2b of each document's tokens, as little-endian int32.
-
-    It takes 5 to 10 ns a token and 1 us a document.
-
-    Args:
-        tokens: integers [total], the documents one after another.
-        offsets: int64 [documents + 1]; document j is tokens[offsets[j]:offsets[j + 1]].
-
-    Returns:
-        uint64 [documents, 2].
-    """
-    content = np.ascontiguousarray(tokens, "<i4").data.cast("B")
-    ends = (np.asarray(offsets, np.int64) * 4).tolist()
-    digest = hashlib.blake2b
-    hashes = [digest(content[a:b], digest_size=16).digest() for a, b in pairwise(ends)]
-    return np.frombuffer(b"".join(hashes), "<u8").reshape(-1, 2)
 
 
 def repeated(

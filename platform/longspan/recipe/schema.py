@@ -120,6 +120,26 @@ class Positions(Section):
         return base
 
 
+class EvaluationFiles(Section):
+    """An evaluation set that no document to train on may contain."""
+
+    path: str | list[str]
+    """As of a corpus."""
+    text_fields: list[str] = Field(["text"], min_length=1)
+    """Each is looked for on its own: a question also where its answer is not."""
+    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks"] = "auto"
+
+
+class Decontaminate(Section):
+    """Training documents that contain evaluation documents are left out, and reported."""
+
+    against: dict[str, EvaluationFiles] = Field(min_length=1)
+    ngram: int = Field(13, ge=1, le=1000)
+    """Tokens of a gram."""
+    share: float = Field(0.5, gt=0, le=1)
+    """Share of an evaluation document's grams, from which on a training document contains it."""
+
+
 class Mixture(Section):
     """Which mix of the corpora to train on: the arms of the paper's ablation (section 4.2)."""
 
@@ -260,6 +280,9 @@ class Recipe(Section):
     corpora: list[Corpus] = Field(min_length=1)
     bad_input: Literal["stop", "skip"] = "stop"
     """What an unreadable object or row leads to: the end of the job, or a counted, reported skip."""
+    deduplicate: Literal["none", "within", "across"] = "none"
+    """Leave out exact copies: of documents of the same source, or of any (the first listed keeps its own)."""
+    decontaminate: Decontaminate | None = None
     mixture: Mixture = Mixture()
     heldout: HeldOut = HeldOut()
     packing: Packing = Packing()
