@@ -5,12 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-import matplotlib
-
-matplotlib.use("svg")
-matplotlib.rcParams["svg.hashsalt"] = "order"
-matplotlib.rcParams["svg.fonttype"] = "none"
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -105,6 +99,8 @@ def ranks(axes: Axes, y: float, order: Order, workers: int) -> None:
 
 
 def main() -> None:
+    plt.switch_backend("svg")
+    plt.rcParams.update({"svg.hashsalt": "order", "svg.fonttype": "none"})
     blocks = [[sum(block) for block in source] for source in DOCUMENTS]
     order = Order(
         blocks, [0.7, 0.3], [Stage(3, 4, 3), Stage(6, 2, 3)], seed=5, window_blocks=WINDOW
