@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longspan.corpus.filters import conditions
+from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.storage import Store
@@ -58,6 +60,8 @@ def source_specs(recipe: Recipe) -> list[SourceSpec]:
             corpus.text_field,
             corpus.min_tokens,
             corpus.max_tokens,
+            conditions(corpus.where),
+            RepositoryRule(**corpus.repository.model_dump()) if corpus.repository else None,
         )
         for corpus in recipe.corpora
     ]
