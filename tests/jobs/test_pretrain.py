@@ -50,7 +50,7 @@ def test_submitting_it_again_goes_on_where_it_ended(
     again = project.submit(options=("--working-dir", "."))
     assert again.returncode == 0, again.stdout[-4000:] + again.stderr[-2000:]
     assert "resumed at update 12" in again.stdout
-    assert again.stdout.count("all done") == 3, "nothing is ingested twice"
+    assert again.stdout.count("as at this run's start\n") == 3, "nothing is ingested twice"
     assert len(project.records("tiny", "update")) == 12
 
 
