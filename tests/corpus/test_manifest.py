@@ -48,6 +48,8 @@ def test_a_manifest_comes_back(store: Store) -> None:
     example().save(store)
 
     assert SourceManifest.load(store, "books") == example()
+    example().save(store, "runs/x/books.json")
+    assert SourceManifest.load(store, "books", "runs/x/books.json") == example()
 
 
 def test_a_manifest_without_objects_comes_back(store: Store) -> None:

@@ -157,8 +157,8 @@ class SourceManifest:
         tokens = _sum({n: band[1] for n, band in item.lengths.items()} for item in self.objects)
         return {n: (count, tokens[n]) for n, count in documents.items()}
 
-    def save(self, store: Store) -> None:
-        """Write the manifest to `manifest_path`, whole or not at all."""
+    def save(self, store: Store, path: str | None = None) -> None:
+        """Write the manifest to a path (`manifest_path` if None), whole or not at all."""
         value = _facts(self) | {
             "format": FORMAT,
             "train_tokens": self.train_tokens,
@@ -171,16 +171,16 @@ class SourceManifest:
                 for item in self.objects
             ],
         }
-        store.write_bytes(manifest_path(self.name), json.dumps(value).encode() + b"\n")
+        store.write_bytes(path or manifest_path(self.name), json.dumps(value).encode() + b"\n")
 
     @classmethod
-    def load(cls, store: Store, name: str) -> SourceManifest:
-        """Read a source's manifest.
+    def load(cls, store: Store, name: str, path: str | None = None) -> SourceManifest:
+        """Read a source's manifest, from `manifest_path` if no other path is given.
 
         Raises:
             UserError: there is none, or it was not written by this version of the code.
         """
-        path = manifest_path(name)
+        path = path or manifest_path(name)
         try:
             value = json.loads(store.read_bytes(path))
         except FileNotFoundError:

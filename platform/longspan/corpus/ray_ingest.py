@@ -6,9 +6,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from longspan.corpus import units
 from longspan.corpus.manifest import ObjectManifest
 from longspan.corpus.objects import Settings, ingest_object
 from longspan.corpus.sources import SourceSpec
@@ -25,7 +26,7 @@ REPORT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Task:
-    """One raw object to be ingested."""
+    """One raw object, or the files of one repository, to be ingested."""
 
     spec: SourceSpec
     info: ObjectInfo
@@ -93,7 +94,7 @@ class IngestWorker:
         job = self._job
         records: list[dict[str, Any]] = []
         for item in json.loads(row["group"]):
-            spec, info = self._specs[item["source"]], ObjectInfo(**item["info"])
+            spec, info = self._specs[item["source"]], units.from_json(item["info"])
             try:
                 manifest = ingest_object(
                     job.store, spec, info, job.settings, job.tokenizer, job.bad_input
@@ -121,7 +122,7 @@ def _groups(tasks: Sequence[Task], workers: int) -> list[list[Task]]:
 
 
 def _to_json(task: Task) -> dict[str, Any]:
-    return {"source": task.spec.name, "info": asdict(task.info)}
+    return {"source": task.spec.name, "info": units.to_json(task.info)}
 
 
 class _Report:

@@ -19,7 +19,7 @@ THREADS = 16
 
 
 class SourceState:
-    """One source: its objects as they are now, and those of them that are ingested.
+    """One source: its objects as they are now (or repositories), and those of them that are ingested.
 
     Attributes:
         spec: the source.
@@ -52,7 +52,7 @@ class SourceState:
         """A line that says what there is to do."""
         size = sum(info.size for info in self.pending)
         todo = f"{len(self.pending)} to read ({size / 1e6:.1f} MB)" if self.pending else "all done"
-        return f"ingest: {self.spec.name}: {len(self._objects)} objects, {todo}"
+        return f"ingest: {self.spec.name}: {len(self._objects)} {self._objects_in_words}, {todo}"
 
     def add(self, manifest: ObjectManifest) -> None:
         """Take note that an object is done."""
@@ -64,15 +64,46 @@ class SourceState:
         Raises:
             UserError: nothing is held out, or nothing is left to train on.
         """
-        settings = self._settings
-        manifest = SourceManifest.of(
-            self.spec.name, settings.tokenizer, settings.separator, self._done.values()
-        )
+        manifest = self._manifest()
         progress(_summary(manifest))
-        _check_split(manifest, settings.heldout_fraction)
+        _check_split(manifest, self._settings.heldout_fraction)
         if manifest != self._before:
             manifest.save(self._store)
         return manifest
+
+    def ready(self, progress: Callable[[str], None]) -> SourceManifest:
+        """The manifest of what is ingested by now; nothing is saved.
+
+        Raises:
+            UserError: nothing is, or nothing of it is held out or left to train on.
+        """
+        source, there = self.spec.name, f"{len(self._done)} of {len(self._objects)}"
+        progress(f"data: {source}: {there} {self._objects_in_words} are ready")
+        if not self._done:
+            raise UserError(
+                f"start_on=ready: corpora.{source} has none of its {len(self._objects)} "
+                f"{self._objects_in_words} ready; run jobs/ingest.py with this recipe, and start "
+                "once it has done some"
+            )
+        manifest = self._manifest()
+        for what, blocks in (("to train on", manifest.train), ("held out", manifest.heldout)):
+            if self.pending and not blocks:
+                raise UserError(
+                    f"start_on=ready: corpora.{source} has no document {what} in the {there} "
+                    f"{self._objects_in_words} that are ready; start once there are more"
+                )
+        _check_split(manifest, self._settings.heldout_fraction)
+        return manifest
+
+    @property
+    def _objects_in_words(self) -> str:
+        return "repositories" if self.spec.of_folders else "objects"
+
+    def _manifest(self) -> SourceManifest:
+        settings = self._settings
+        return SourceManifest.of(
+            self.spec.name, settings.tokenizer, settings.separator, self._done.values()
+        )
 
     def _manifests(self, stored: set[str]) -> list[ObjectManifest | None]:
         """For every object what it became with these settings, where that is known."""
