@@ -14,8 +14,8 @@ from longspan.storage import Store
 MOST_ITEMS = 2**19
 """Items of one stream. Ray Data keeps about 3 kB per block until a stream ends: under 2 GB."""
 
-ITEM_TOKENS = 2**19
-"""Tokens of an item, about: 2 MiB. Ray Data takes milliseconds for each, however small it is."""
+ITEM_TOKENS = 2**20
+"""Tokens of an item, about: 4 MiB. Ray Data takes milliseconds for each, however small it is."""
 
 GROUP_TOKENS = 2**22
 """Tokens of all ranks' items together, at most: read, a tenth of a second, before one is sent."""
