@@ -44,6 +44,7 @@ from longspan.recipe.load import load_recipe
 from longspan.recipe.model import look_at_model
 from longspan.storage import Store
 from longspan.train.job import Job
+from longspan.train.sources import sources_of_rows
 
 RECIPE = ROOT / "jobs/recipes/quickstart.yaml"
 
@@ -70,7 +71,9 @@ def sample_job(store: Store, options: Sequence[str], model: Path, samples: Path)
     recipe = load_recipe(RECIPE, [*options, f"storage.root={store.root}"])
     facts = look_at_model(recipe, store).facts
     manifests = sample_shards(store, model, samples)
-    return Job(recipe, derive(recipe, facts, this_machines_device(0)), store, manifests)
+    plan = derive(recipe, facts, this_machines_device(0))
+    sources = sources_of_rows(recipe, plan.long_threshold, store, manifests)
+    return Job(recipe, plan, store, manifests, sources)
 
 
 class Ours:

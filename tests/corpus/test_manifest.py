@@ -23,7 +23,7 @@ def example(folder: str = "shards/books") -> SourceManifest:
         characters=200,
         skipped={"empty": 1, "not JSON": 2},
         bad=3,
-        lengths={2: 1, 4: 3},
+        lengths={2: (1, 5), 4: (3, 60)},
         lowest=0.125,
     )
     second = ObjectManifest(

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from jobs import check_history
 from longspan.corpus.batch import Batch, Row
+from longspan.corpus.packed_order import packed_order
+from longspan.corpus.shards import read_index
 from longspan.corpus.streamplan import StreamPlan, local_batches
 from longspan.history.check import Finding, check, compare
+from longspan.history.cuts import cuts_of
 from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.history.starts import read_history
@@ -160,6 +163,24 @@ def test_two_runs_that_differ(plan: StreamPlan, tmp_path: Path) -> None:
     assert compare(one, other) == ["row 88, 89, 90 and 5 more differs between the two"]
     (different,) = compare(one, replace(other, order="another"))
     assert "different orders of data (order and another)" in different
+
+
+def test_cut_documents_and_padding_are_counted(plan: StreamPlan, tmp_path: Path) -> None:
+    plain = plan.order
+    lengths = [
+        lambda blocks, source=source: np.concatenate(
+            [read_index(plan.store, source.train[block]).lengths for block in blocks]
+        )
+        for source in plan.manifests
+    ]
+    packed = replace(plan, order=packed_order(plain, lengths, 2000))
+    once, best = (
+        cuts_of(finding(each, tmp_path / name, [(2, 0, UPDATES)]).rows)
+        for name, each in (("once", plan), ("best", packed))
+    )
+    assert once.padding == 0 < once.cut < once.fitting
+    assert best.cut == 0 < best.padding < 0.05 * UPDATES * 256
+    assert best.long > 0
 
 
 def test_the_command(plan: StreamPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,26 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from longspan.corpus.shards import Block
 from longspan.errors import UserError
 from longspan.storage import Store
 
 FORMAT = 2
 PARTS = ("train", "heldout")
+
+Bands = dict[int, tuple[int, int]]
+"""{n: (documents, tokens)} of documents with lengths in [2^n, 2^(n+1)), in tokens."""
+
+
+def length_bands(lengths: np.ndarray) -> Bands:
+    """Documents of these lengths (int64 [documents], none 0) by band."""
+    # frexp is exact where a logarithm is not.
+    bands = np.frexp(lengths.astype(np.float64))[1] - 1
+    documents = np.bincount(bands).tolist()
+    tokens = np.bincount(bands, weights=lengths).astype(np.int64).tolist()
+    return {n: (count, tokens[n]) for n, count in enumerate(documents) if count}
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class ObjectManifest:
         characters: characters of the documents kept.
         skipped: number of documents left out, by reason.
         bad: number of those left out because the input was bad, not by choice.
-        lengths: number of documents kept by length; {n: count} counts lengths in [2^n, 2^(n+1)).
+        lengths: {n: (documents, tokens)} of those to train on with lengths in [2^n, 2^(n+1)).
         lowest: smallest held-out score of a document kept, in [0, 1]; see `ingest`.
     """
 
@@ -47,7 +61,7 @@ class ObjectManifest:
     characters: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     bad: int = 0
-    lengths: dict[int, int] = field(default_factory=dict)
+    lengths: Bands = field(default_factory=dict)
     lowest: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +72,7 @@ class ObjectManifest:
     def from_json(cls, value: dict[str, Any]) -> ObjectManifest:
         """The inverse of `to_json`."""
         parsed: dict[str, Any] = {part: tuple(_unpack(value[part])) for part in PARTS}
-        parsed["lengths"] = {int(n): count for n, count in value["lengths"].items()}
+        parsed["lengths"] = {int(n): tuple(band) for n, band in value["lengths"].items()}
         return cls(**(value | parsed))
 
 
@@ -137,9 +151,11 @@ class SourceManifest:
         return dict(Counter(item.tokenizer for item in self.objects))
 
     @property
-    def lengths(self) -> dict[int, int]:
-        """Number of documents kept by length; {n: count} counts lengths in [2^n, 2^(n+1))."""
-        return _sum(item.lengths for item in self.objects)
+    def lengths(self) -> Bands:
+        """{n: (documents, tokens)} of those to train on with lengths in [2^n, 2^(n+1))."""
+        documents = _sum({n: band[0] for n, band in item.lengths.items()} for item in self.objects)
+        tokens = _sum({n: band[1] for n, band in item.lengths.items()} for item in self.objects)
+        return {n: (count, tokens[n]) for n, count in documents.items()}
 
     def save(self, store: Store) -> None:
         """Write the manifest to `manifest_path`, whole or not at all."""

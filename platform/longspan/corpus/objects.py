@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from longspan.corpus.bad_input import BadInput
-from longspan.corpus.manifest import ObjectManifest
+from longspan.corpus.manifest import ObjectManifest, length_bands
 from longspan.corpus.shards import Block, write_flat_shard
 from longspan.corpus.sources import SourceSpec, format_of, read
 from longspan.corpus.tokenizer import Tokenizer
@@ -129,7 +129,7 @@ def _ingest(
     heldout = _Split(store, f"{folder}/heldout", settings.block_tokens)
     skipped: Counter[str] = Counter()
     bad: list[BadInput] = []
-    lengths = np.zeros(64, np.int64)
+    lengths = [np.empty(0, np.int64)]
     characters, lowest = 0, 1.0
     excerpts = _Excerpts()
     for texts in _batches(_good(read(store, info.path, spec), bad, bad_input, spec)):
@@ -148,7 +148,7 @@ def _ingest(
         held = scores < settings.heldout_fraction
         train.add(tokens, sizes, kept & ~held)
         heldout.add(tokens, sizes, kept & held)
-        lengths += np.bincount(np.log2(sizes[kept]).astype(np.int64), minlength=64)
+        lengths.append(sizes[kept & ~held])
         characters += sum(
             len(text) for text, keep in zip(texts, kept.tolist(), strict=True) if keep
         )
@@ -165,7 +165,7 @@ def _ingest(
         characters=characters,
         skipped={reason: count for reason, count in sorted(skipped.items()) if count},
         bad=len(bad),
-        lengths={n: int(count) for n, count in enumerate(lengths) if count},
+        lengths=length_bands(np.concatenate(lengths)),
         lowest=lowest,
     )
 

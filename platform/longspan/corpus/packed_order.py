@@ -18,7 +18,7 @@ from longspan.corpus.shards import read_index
 from longspan.storage import Store
 
 FORMAT = 1
-FOLDER = "shards/packed"
+FOLDER = "shards/_packs"  # No source is called that.
 READ_THREADS = 16
 
 

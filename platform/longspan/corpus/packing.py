@@ -1,14 +1,18 @@
 """Best-fit packing: whole documents into rows, cutting only those that are longer than a row.
 
-Concatenation cuts a document wherever a row ends. Here documents longer than a row are cut into
-rows first; then what is left of them and all the others are placed, longest first, each into the
-fullest row that still has room (best-fit decreasing; H. Ding et al., arXiv 2404.10830, section 3).
-What no document fits into is padding.
+Concatenation cuts a document wherever a row ends. Here, as in H. Ding et al. (arXiv 2404.10830),
+documents longer than a row are cut into rows; what remains of them and all the others are placed
+where they fit best. Two things are added, for less padding than best-fit decreasing leaves:
+
+- a row takes the longest documents that fit, but is closed with one or two that fill it exactly
+  where there are such;
+- what remains of documents that are cut anyway is cut once more where that fills a row.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +22,9 @@ import numpy as np
 Method = Literal["concatenate", "best_fit"]
 Cut = tuple[int, int]
 """(row length, rows): what an earlier stage of the length schedule took from a window."""
+
+SMALLEST_CUT = 64
+"""Room in a row for which a document's remainder is not cut: shorter pieces teach little."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +82,21 @@ class Packed:
 
 
 def best_fit(spans: Spans, length: int) -> Packed:
-    """Place parts of documents into as few rows of `length` tokens as best-fit decreasing finds.
+    """Place parts of documents into rows of `length` tokens.
 
-    Deterministic: of equally long parts the first comes first, of equally full rows the last begun.
+    Deterministic; of equally long parts the first comes first.
     """
-    pieces = _cut(spans, length)
-    sizes = pieces.lengths
-    by_size = np.argsort(-sizes, kind="stable")
-    row_of = np.empty(len(sizes), np.int64)
-    # A piece of a whole row needs no search.
-    full = int(np.count_nonzero(sizes == length))
-    row_of[by_size[:full]] = np.arange(full)
-    rest = by_size[full:]
-    row_of[rest] = full + _place(sizes[rest].tolist(), length)
-    order = np.lexsort((pieces.starts, pieces.documents, row_of))
-    rows = int(row_of.max(initial=-1)) + 1
-    return Packed(pieces[order], np.cumsum(np.bincount(row_of, minlength=rows)))
+    full = spans.lengths // length
+    rest = Spans(spans.documents, spans.starts + full * length, spans.stops)
+    whole = np.flatnonzero((full == 0) & (rest.lengths > 0))
+    remainders = np.flatnonzero((full > 0) & (rest.lengths > 0))
+    row_of, room = _place(rest.lengths[whole].tolist(), length)
+    pieces, piece_rows = _fill(rest[remainders], room, length)
+    held = _in_turn([_rows_of(spans, full, length), rest[whole], pieces])
+    first = int(full.sum())
+    row_of = np.concatenate([np.arange(first), first + row_of, first + piece_rows])
+    order = np.lexsort((held.starts, held.documents, row_of))
+    return Packed(held[order], np.cumsum(np.bincount(row_of)))
 
 
 def documents_cut(lengths: np.ndarray, length: int, method: Method) -> tuple[int, int]:
@@ -113,39 +119,91 @@ def documents_cut(lengths: np.ndarray, length: int, method: Method) -> tuple[int
     return int(np.count_nonzero(over_a_border & (lengths <= length))), long
 
 
-def _cut(spans: Spans, length: int) -> Spans:
-    """Parts longer than a row as rows and a remainder."""
-    counts = -(-spans.lengths // length)
-    source = np.repeat(np.arange(len(counts)), counts)
-    number = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+def _rows_of(spans: Spans, full: np.ndarray, length: int) -> Spans:
+    """The whole rows that parts begin with: so many of each."""
+    source = np.repeat(np.arange(len(full)), full)
+    number = np.arange(len(source)) - np.repeat(np.cumsum(full) - full, full)
     starts = spans.starts[source] + number * length
-    return Spans(spans.documents[source], starts, np.minimum(starts + length, spans.stops[source]))
+    return Spans(spans.documents[source], starts, starts + length)
 
 
-def _place(sizes: Sequence[int], length: int) -> np.ndarray:
-    """The row of every size; they fall, and none is 0 or above `length`."""
-    rows_with: dict[int, list[int]] = {}
-    """Rows by the room that they have, and what rooms there are, rising."""
-    rooms: list[int] = []
-    row_of = np.empty(len(sizes), np.int64)
-    rows = 0
+def _place(sizes: Sequence[int], length: int) -> tuple[np.ndarray, list[int]]:
+    """The row of every size (all in 1 .. length), and the room that is left in every row."""
+    waiting: dict[int, deque[int]] = {}
     for number, size in enumerate(sizes):
-        place = bisect_left(rooms, size)
-        if place == len(rooms):
-            row, room = rows, length
-            rows += 1
-        else:
-            room = rooms[place]
-            row = rows_with[room].pop()
-            if not rows_with[room]:
-                del rooms[place]
-        row_of[number] = row
-        if left := room - size:
-            known = rows_with.setdefault(left, [])
-            if not known:
-                insort(rooms, left)
-            known.append(row)
-    return row_of
+        waiting.setdefault(size, deque()).append(number)
+    known = sorted(waiting)
+    there = np.zeros(length + 1, bool)
+    there[known] = True
+    row_of = np.empty(len(sizes), np.int64)
+    rooms: list[int] = []
+
+    def take(size: int) -> None:
+        row_of[waiting[size].popleft()] = len(rooms)
+        if not waiting[size]:
+            del known[bisect_left(known, size)]
+            there[size] = False
+
+    while known:
+        room = length
+        while known and room >= known[0]:
+            for size in _closing(room, known, there, waiting):
+                take(size)
+                room -= size
+        rooms.append(room)
+    return row_of, rooms
+
+
+def _closing(
+    room: int, known: Sequence[int], there: np.ndarray, waiting: dict[int, deque[int]]
+) -> tuple[int, ...]:
+    """What to put into a row next: one or two that fill it, or the longest that fits."""
+    largest = known[bisect_right(known, room) - 1]
+    if largest == room or room > 2 * largest:
+        return (largest,)
+    # The longer of two that fill the room together, so that short ones are left for later.
+    half = (room + 1) // 2
+    pairs = there[half : largest + 1] & there[room - largest : room - half + 1][::-1]
+    for found in np.flatnonzero(pairs)[::-1][:2].tolist():
+        longer = half + found
+        if 2 * longer != room or len(waiting[longer]) > 1:
+            return longer, room - longer
+    return (largest,)
+
+
+def _fill(remainders: Spans, rooms: list[int], length: int) -> tuple[Spans, np.ndarray]:
+    """Cut remainders, one after another, so that they fill the rooms, the largest first.
+
+    Returns:
+        The pieces, and their rows: those of the rooms, and new ones after these.
+    """
+    free = deque(sorted((-room, row) for row, room in enumerate(rooms) if room >= SMALLEST_CUT))
+    rows = len(rooms)
+    room = row = 0
+    cut: list[tuple[int, int, int, int]] = []
+    columns = (remainders.documents, remainders.starts, remainders.stops)
+    for document, start, stop in zip(*(column.tolist() for column in columns), strict=True):
+        while start < stop:
+            if room == 0:
+                if free:
+                    room, row = free.popleft()
+                    room = -room
+                else:
+                    room, row, rows = length, rows, rows + 1
+            taken = min(room, stop - start)
+            cut.append((document, start, start + taken, row))
+            start, room = start + taken, room - taken
+    found = np.array(cut, np.int64).reshape(-1, 4)
+    return Spans(found[:, 0], found[:, 1], found[:, 2]), found[:, 3]
+
+
+def _in_turn(parts: Sequence[Spans]) -> Spans:
+    """One after another."""
+    return Spans(
+        np.concatenate([part.documents for part in parts]),
+        np.concatenate([part.starts for part in parts]),
+        np.concatenate([part.stops for part in parts]),
+    )
 
 
 def _joined(spans: Spans) -> Spans:

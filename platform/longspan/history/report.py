@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from longspan.history.check import Finding, check, compare
+from longspan.history.cuts import cuts_of
 from longspan.history.starts import read_history
 from longspan.storage import Store
 
@@ -43,7 +44,13 @@ def _one(address: str, finding: Finding) -> list[str]:
         f"{starts} start{'s' if starts > 1 else ''} with {workers} workers; "
         f"{finding.done_again:,} rows done again after restarts"
     )
+    cuts = cuts_of(finding.rows)
+    packing = (
+        f"  packing: {cuts.cut:,} of {cuts.fitting:,} documents that fit in a row were cut "
+        f"({cuts.long:,} were longer than a row); {cuts.padding / max(tokens, 1):.3%} of the "
+        "tokens were padding"
+    )
     if finding.faults:
         verdict = f"{address}: NOT one undisturbed run"
         return [verdict, f"  {facts}", *(f"  - {fault}" for fault in finding.faults)]
-    return [f"{address}: one undisturbed run", f"  {facts}, the same each time"]
+    return [f"{address}: one undisturbed run", f"  {facts}, the same each time", packing]

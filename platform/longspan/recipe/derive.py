@@ -44,6 +44,8 @@ class RunPlan:
     cpus_per_worker: float
     checkpoint_every: int
     heldout_every: int
+    long_threshold: int
+    """Documents of more tokens are long."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why each derived value is what it is, by recipe key."""
     notes: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         cpus_per_worker=dials.cpus_per_worker(),
         checkpoint_every=dials.checkpoint_every(updates),
         heldout_every=dials.heldout_every(updates),
+        long_threshold=dials.long_threshold(),
         reasons=dials.reasons,
         notes=(*dials.notes, *_notes(recipe, facts, stages)),
     )
@@ -404,6 +407,14 @@ class _Dials:
             return asked
         self._because("heldout.every", "a fifth of the run, at most 500 updates")
         return max(1, min(500, math.ceil(updates / 5)))
+
+    def long_threshold(self) -> int:
+        asked = self.recipe.mixture.threshold
+        if asked is not None:
+            self._because("mixture.threshold", "set in the recipe")
+            return asked
+        self._because("mixture.threshold", "the base model's own window: longer ones are long")
+        return self.facts.window
 
 
 _MICRO_BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}

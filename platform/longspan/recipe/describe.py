@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from longspan.corpus.mixture import integer_weights
 from longspan.plan.flops import training_flops
 from longspan.plan.hardware import peak_tflops
 from longspan.plan.memory import state_bytes
+from longspan.recipe.describe_rows import RowSource, row_tables
+from longspan.recipe.tables import count, shares, size, table
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
@@ -33,19 +34,25 @@ class SourceFacts:
 
 
 def describe(
-    recipe: Recipe, facts: ModelFacts, plan: RunPlan, device: Device, sources: Sequence[SourceFacts]
+    recipe: Recipe,
+    facts: ModelFacts,
+    plan: RunPlan,
+    device: Device,
+    sources: Sequence[SourceFacts],
+    rows: Sequence[RowSource] = (),
 ) -> str:
-    """The whole plan, ready to print."""
+    """The whole plan, ready to print; `rows` where all sources are ingested."""
     parts = [
         f"Plan of run {recipe.name!r}",
-        _table(_model_rows(recipe, facts, plan)),
-        _table(_value_rows(plan)),
-        _table(
+        table(_model_rows(recipe, facts, plan)),
+        table(_value_rows(plan)),
+        table(
             _stage_rows(plan),
             header=("length", "updates", "rows/update", "tokens/update", "micro-batch"),
         ),
-        _table(_source_rows(recipe, plan, sources), header=_SOURCE_HEADER),
-        _table(_cost_rows(facts, plan, device, sources)),
+        table(_source_rows(recipe, plan, sources), header=_SOURCE_HEADER),
+        *row_tables(plan, rows),
+        table(_cost_rows(facts, plan, device, sources)),
     ]
     parts += [f"Note: {note}" for note in plan.notes]
     return "\n\n".join(parts)
@@ -82,6 +89,7 @@ def _value_rows(plan: RunPlan) -> list[tuple[str, ...]]:
         "workers.cpus_per_worker": plan.cpus_per_worker,
         "training.checkpoint_every": plan.checkpoint_every,
         "heldout.every": plan.heldout_every,
+        "mixture.threshold": f"{plan.long_threshold:,}",
     }
     return [(key, str(value), plan.reasons[key]) for key, value in values.items()]
 
@@ -115,28 +123,22 @@ def _source_rows(
     recipe: Recipe, plan: RunPlan, sources: Sequence[SourceFacts]
 ) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for share, source in zip(_shares(recipe), sources, strict=True):
+    for share, source in zip(shares(recipe.weights), sources, strict=True):
         asked = share * plan.tokens
         about = "" if source.exact else "~"
         rows.append(
             (
                 source.name,
                 f"{share:.2%}",
-                _count(source.objects),
-                _size(source.bytes),
-                _count(source.documents),
-                about + _count(source.tokens) if source.tokens else "unknown",
+                count(source.objects),
+                size(source.bytes),
+                count(source.documents),
+                about + count(source.tokens) if source.tokens else "unknown",
                 f"{asked:,.0f}",
                 f"{about}{asked / source.tokens:.2f} x" if source.tokens else "unknown",
             )
         )
     return rows
-
-
-def _shares(recipe: Recipe) -> list[float]:
-    """Each source's share of the tokens, as the order of rows rounds it."""
-    weights = integer_weights([corpus.weight for corpus in recipe.corpora])
-    return [weight / sum(weights) for weight in weights]
 
 
 def _shards_row(sources: Sequence[SourceFacts]) -> tuple[str, ...]:
@@ -146,7 +148,7 @@ def _shards_row(sources: Sequence[SourceFacts]) -> tuple[str, ...]:
     about = "" if all(source.exact for source in sources) else "~"
     return (
         "token shards",
-        about + _size(4 * sum(known)),
+        about + size(4 * sum(known)),
         "4 bytes a token before compression, all sources whole",
     )
 
@@ -166,15 +168,15 @@ def _cost_rows(
         _shards_row(sources),
         (
             "a checkpoint",
-            _size(facts.parameters * (14 if plan.precision == "bf16" else 12)),
+            size(facts.parameters * (14 if plan.precision == "bf16" else 12)),
             "weights and optimizer, all workers",
         ),
         (
             "model states",
-            _size(states.total),
+            size(states.total),
             f"per worker, {workers} workers, ZeRO {plan.zero_stage}",
         ),
-        ("exported model", _size(2 * facts.parameters), "bf16 safetensors"),
+        ("exported model", size(2 * facts.parameters), "bf16 safetensors"),
     ]
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
     assumed = " (assumed: no GPU here)" if device.assumed else ""
@@ -191,26 +193,3 @@ def _cost_rows(
     else:
         rows.append(("time", "unknown", f"no published peak for {device.name}"))
     return rows
-
-
-def _table(rows: Iterable[tuple[str, ...]], header: tuple[str, ...] | None = None) -> str:
-    lines = [*([header] if header else []), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def _count(number: int | None) -> str:
-    return "unknown" if number is None else f"{number:,}"
-
-
-def _size(number: float | None) -> str:
-    if number is None:
-        return "unknown"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if number < 1024 or unit == "TiB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    raise AssertionError("unreachable")

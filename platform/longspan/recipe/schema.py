@@ -54,6 +54,8 @@ class Corpus(Section):
     """Object, folder, prefix or glob (``*``, ``?``, ``**``), relative to storage.root unless absolute or s3://."""
     weight: float = Field(gt=0, le=1)
     """Share of the training tokens; the order of rows rounds it to ten-thousandths."""
+    base_weight: float | None = Field(None, ge=0, le=1)
+    """Share in the mix that the base model was pretrained on, for mixture.arm; not in it when unset."""
     format: Literal["auto", "parquet", "jsonl", "text", "text_blocks"] = "auto"
     """By the object's name, or as said; text_blocks: each block between blank lines of a text is a document."""
     text_field: str = "text"
@@ -116,6 +118,47 @@ class Positions(Section):
                 "leave it out (null), or choose abf or yarn"
             )
         return base
+
+
+class EvaluationFiles(Section):
+    """An evaluation set that no document to train on may contain."""
+
+    path: str | list[str]
+    """As of a corpus."""
+    text_fields: list[str] = Field(["text"], min_length=1)
+    """Each is looked for on its own: a question also where its answer is not."""
+    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks"] = "auto"
+
+
+class Decontaminate(Section):
+    """Training documents that contain evaluation documents are left out, and reported."""
+
+    against: dict[str, EvaluationFiles] = Field(min_length=1)
+    ngram: int = Field(13, ge=1, le=1000)
+    """Tokens of a gram."""
+    share: float = Field(0.5, gt=0, le=1)
+    """Share of an evaluation document's grams, from which on a training document contains it."""
+
+
+class Mixture(Section):
+    """Which mix of the corpora to train on: the arms of the paper's ablation (section 4.2)."""
+
+    arm: Literal["own", "base", "long_removed", "long_upsampled"] = "own"
+    """own: the weights as given. The others take the base weights: as they are, without long
+    documents, or with long documents sampled more often."""
+    threshold: int | None = Field(None, ge=1)
+    """Documents of more tokens than this are long; the base model's own window when unset."""
+    share: float | None = Field(None, gt=0, lt=1)
+    """Share of the tokens in long documents, for long_upsampled; that of the own mix when unset."""
+
+    @model_validator(mode="after")
+    def _share_is_used(self) -> Mixture:
+        if self.share is not None and self.arm != "long_upsampled":
+            raise ValueError(
+                f"share {self.share:g} would be ignored by arm {self.arm}; "
+                "choose long_upsampled, or leave it out"
+            )
+        return self
 
 
 class LengthStage(Section):
@@ -237,6 +280,10 @@ class Recipe(Section):
     corpora: list[Corpus] = Field(min_length=1)
     bad_input: Literal["stop", "skip"] = "stop"
     """What an unreadable object or row leads to: the end of the job, or a counted, reported skip."""
+    deduplicate: Literal["none", "within", "across"] = "none"
+    """Leave out exact copies: of documents of the same source, or of any (the first listed keeps its own)."""
+    decontaminate: Decontaminate | None = None
+    mixture: Mixture = Mixture()
     heldout: HeldOut = HeldOut()
     packing: Packing = Packing()
     training: Training = Training()
@@ -263,6 +310,19 @@ class Recipe(Section):
             weights = ", ".join(f"{c.name} {c.weight:g}" for c in corpora)
             raise ValueError(f"weights add up to {total:g}, not 1 ({weights})")
         return corpora
+
+    @model_validator(mode="after")
+    def _base_mix_is_given(self) -> Recipe:
+        base = [corpus.base_weight for corpus in self.corpora if corpus.base_weight is not None]
+        total = math.fsum(base)
+        if base and abs(total - 1) > 1e-4:
+            raise ValueError(f"corpora: base weights add up to {total:g}, not 1")
+        if self.mixture.arm != "own" and not base:
+            raise ValueError(
+                f"mixture.arm: {self.mixture.arm} needs the base model's own mix: give the corpora "
+                "of it a base_weight"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stages_rise_to_one(self) -> Recipe:
@@ -305,6 +365,13 @@ class Recipe(Section):
                     f"the nearest degree that divides {count}: {_nearest_divisor(count, workers.sequence_parallel)}"
                 )
         return self
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Every corpus's weight in the mixture's arm, before anything is done about long documents."""
+        if self.mixture.arm == "own":
+            return tuple(corpus.weight for corpus in self.corpora)
+        return tuple(corpus.base_weight or 0.0 for corpus in self.corpora)
 
     @property
     def length_stages(self) -> list[LengthStage]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longspan.corpus.cleaning import CleaningRules
+from longspan.corpus.evaluation import EvaluationSpec
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.storage import Store
@@ -61,6 +63,23 @@ def source_specs(recipe: Recipe) -> list[SourceSpec]:
         )
         for corpus in recipe.corpora
     ]
+
+
+def cleaning_rules(recipe: Recipe) -> CleaningRules:
+    """What the recipe's corpora leave out."""
+    if recipe.decontaminate is None:
+        return CleaningRules(recipe.deduplicate)
+    asked = recipe.decontaminate
+    evaluations = tuple(
+        EvaluationSpec(
+            name,
+            (files.path,) if isinstance(files.path, str) else tuple(files.path),
+            tuple(files.text_fields),
+            files.format,
+        )
+        for name, files in asked.against.items()
+    )
+    return CleaningRules(recipe.deduplicate, evaluations, asked.ngram, asked.share)
 
 
 def find_objects(recipe: Recipe, store: Store) -> list[SourceObjects]:

@@ -61,11 +61,11 @@ class HeldOut:
         """Read the rows: at the longest trained length, the same ones whatever the number of workers."""
         self._length = max(stage.length for stage in job.plan.stages)
         self._mask = job.recipe.packing.document_mask
-        self._sources = len(job.manifests)
+        self._sources = len(job.corpora)
         self._bands = position_bands(self._length)
         rows = [
             row
-            for source, manifest in enumerate(job.manifests)
+            for source, manifest in enumerate(job.corpora)
             for row in self._rows_of(job, source, manifest)
         ]
         self._batches = [self._batch([row], apart) for row, apart in rows[rank::world_size]]

@@ -17,6 +17,7 @@ from longspan.history.starts import FOLDER
 from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
+from longspan.train.sources import Source
 
 if TYPE_CHECKING:
     from longspan.corpus.streamplan import StreamPlan
@@ -29,8 +30,10 @@ class Job:
     recipe: Recipe
     plan: RunPlan
     store: Store
-    manifests: tuple[SourceManifest, ...]
-    """One per corpus, in the recipe's order."""
+    corpora: tuple[SourceManifest, ...]
+    """What the corpora became, in the recipe's order."""
+    sources: tuple[Source, ...]
+    """What rows come from."""
     peak_flops: float | None = None
     """Peak floating-point operations per second of one worker's device, where known."""
     packs: tuple[PackTable, ...] = ()
@@ -40,6 +43,11 @@ class Job:
         # Ray's dashboard shows it: whole manifests would be no help there.
         return f"Job({self.recipe.name!r} in {self.store.uri()})"
 
+    @property
+    def manifests(self) -> tuple[SourceManifest, ...]:
+        """What is read for rows, by source number."""
+        return tuple(source.manifest for source in self.sources)
+
     @cached_property
     def order(self) -> Order:
         """The run's global order of rows."""
@@ -47,7 +55,7 @@ class Job:
             block_tokens=[
                 [block.tokens for block in manifest.train] for manifest in self.manifests
             ],
-            weights=[corpus.weight for corpus in self.recipe.corpora],
+            weights=[source.weight for source in self.sources],
             stages=self.plan.stages,
             seed=self.recipe.training.seed,
             packs=self.packs,
@@ -114,8 +122,8 @@ class Job:
 
     @property
     def source_names(self) -> tuple[str, ...]:
-        """Names of the corpora, by source number."""
-        return tuple(corpus.name for corpus in self.recipe.corpora)
+        """Names of what rows come from, by source number."""
+        return tuple(source.name for source in self.sources)
 
     @property
     def run_path(self) -> str:

@@ -15,6 +15,7 @@ from longspan.model.source import local_tokenizer_dir, require_weights
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import SourceFacts, describe
+from longspan.recipe.describe_rows import RowSource
 from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe
 from longspan.recipe.model import look_at_model, resolve
@@ -22,6 +23,7 @@ from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import find_objects, open_store, source_specs
 from longspan.storage import Store
 from longspan.train.job import Job
+from longspan.train.sources import packing_facts, sources_of_rows
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
@@ -83,7 +85,8 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
             require()
         except UserError as error:
             problems.append(str(error))
-    return describe(recipe, model.facts, plan, device, sources), problems
+    rows = _row_sources(recipe, store, plan) if all(each.exact for each in sources) else ()
+    return describe(recipe, model.facts, plan, device, sources, rows), problems
 
 
 def prepare(recipe: Recipe, device: Device) -> Job:
@@ -147,7 +150,8 @@ def _job(
     recipe = recipe.model_copy(update=found)
     in_order = tuple(manifests[corpus.name] for corpus in recipe.corpora)
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
-    return Job(recipe, plan, store, in_order, peak * 1e12 if peak else None).packed()
+    sources = sources_of_rows(recipe, plan.long_threshold, store, in_order)
+    return Job(recipe, plan, store, in_order, sources, peak * 1e12 if peak else None).packed()
 
 
 def _known_sources(recipe: Recipe, store: Store, problems: list[str]) -> list[SourceFacts]:
@@ -164,6 +168,25 @@ def _known_sources(recipe: Recipe, store: Store, problems: list[str]) -> list[So
     except UserError:  # The model can't be reached; the plan says so elsewhere.
         options = None
     return [_source_facts(spec, store, options) for spec in source_specs(recipe)]
+
+
+def _row_sources(recipe: Recipe, store: Store, plan: RunPlan) -> list[RowSource]:
+    """What rows are made of, where everything is ingested."""
+    from longspan.corpus.ingest import ingested
+
+    manifests = ingested(store, **_ingest_options(recipe, store))
+    corpora = [manifests[corpus.name] for corpus in recipe.corpora]
+    return [
+        RowSource(
+            source.name,
+            source.weight,
+            source.manifest.train_documents,
+            source.manifest.train_tokens,
+            source.manifest.lengths,
+            packing_facts(store, source.manifest, plan),
+        )
+        for source in sources_of_rows(recipe, plan.long_threshold, store, corpora)
+    ]
 
 
 def _source_facts(spec: SourceSpec, store: Store, options: dict[str, Any] | None) -> SourceFacts:

@@ -62,7 +62,8 @@ class Recorder:
 
     def heldout(self, loss: HeldOutLoss, phase: str, update: int) -> None:
         """Held-out loss was measured."""
-        self._log(loss.record(phase, update, self._job.source_names))
+        names = [corpus.name for corpus in self._job.corpora]
+        self._log(loss.record(phase, update, names))
 
     def close(self) -> None:
         """Nothing follows."""
