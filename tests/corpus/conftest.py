@@ -57,5 +57,10 @@ def sources(store: Store) -> Sources:
 
 @pytest.fixture
 def plan(store: Store, sources: Sources) -> StreamPlan:
-    """Forty updates of 256 tokens; after twenty the rows become four times as long."""
-    return StreamPlan(store, sources, order_of(sources), first_update=0, document_mask=True)
+    """Forty updates of 256 tokens; after twenty the rows become four times as long.
+
+    Of one rank's items each holds one update; of three ranks' three.
+    """
+    return StreamPlan(
+        store, sources, order_of(sources), first_update=0, document_mask=True, item_tokens=256
+    )

@@ -51,14 +51,14 @@ def test_a_crash_and_a_resize_do_not_change_the_global_batches(
 
 def test_items_of_several_updates(plan: StreamPlan) -> None:
     plan = replace(plan, first_update=3, most_items=6)
-    assert plan.updates_per_item(1) == 7
+    assert plan.updates_per_group(1) == 7
     with streaming(plan) as stream:
         assert_same(stream, local_batches(plan, 0, 1))
 
 
 def test_two_readers_keep_the_order(store: Store, sources: Sources) -> None:
     order = order_of(sources, (Stage(16, 1, 700),))
-    plan = StreamPlan(store, sources, order, 0, document_mask=False, readers=2)
+    plan = StreamPlan(store, sources, order, 0, document_mask=False, readers=2, item_tokens=16)
     with streaming(plan) as stream:
         assert_same(stream, local_batches(plan, 0, 1))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from longspan.corpus.items import pack, unpack
-from longspan.corpus.streamplan import StreamPlan, local_batches
+from longspan.corpus.streamplan import GROUP_TOKENS, StreamPlan, local_batches
 from longspan.errors import UserError
 from tests.corpus.conftest import corrupt
 
@@ -40,17 +40,41 @@ def test_a_restart_goes_on_where_it_was(plan: StreamPlan) -> None:
 
 @pytest.mark.parametrize("world_size", [1, 3, 64])
 @pytest.mark.parametrize("most_items", [1, 7, 100, 10**6])
+@pytest.mark.parametrize("item_tokens", [1, 600, 10**9])
 @pytest.mark.parametrize("first_update", [0, 13, 40])
-def test_items_cover_every_update_of_every_rank_once(
-    plan: StreamPlan, world_size: int, most_items: int, first_update: int
+def test_groups_cover_every_update_once(
+    plan: StreamPlan, world_size: int, most_items: int, item_tokens: int, first_update: int
 ) -> None:
-    plan = replace(plan, first_update=first_update, most_items=most_items)
-    items = plan.num_items(world_size)
-    assert items % world_size == 0
-    assert items <= max(most_items, world_size)
-    for rank in range(world_size):
-        mine = [plan.updates_of_item(item, world_size) for item in range(rank, items, world_size)]
-        assert [update for updates in mine for update in updates] == list(range(first_update, 40))
+    plan = replace(plan, first_update=first_update, most_items=most_items, item_tokens=item_tokens)
+    groups = plan.num_groups(world_size)
+    assert groups * world_size <= max(most_items, world_size)
+    covered = [plan.updates_of_group(group, world_size) for group in range(groups)]
+    assert all(covered)
+    assert [update for updates in covered for update in updates] == list(range(first_update, 40))
+
+
+def test_an_item_holds_about_the_tokens_asked_for(plan: StreamPlan) -> None:
+    # An update has 256 tokens in both stages, of 8 and of 2 rows.
+    assert replace(plan, item_tokens=256).updates_per_group(1) == 1
+    assert replace(plan, item_tokens=600).updates_per_group(1) == 2
+    assert replace(plan, item_tokens=600).updates_per_group(2) == 4
+    # A group is read as a whole: it has a bound however many ranks there are.
+    assert replace(plan, item_tokens=2**20).updates_per_group(64) == GROUP_TOKENS // 256
+
+
+@pytest.mark.parametrize("world_size", [1, 5])
+def test_a_group_is_read_in_the_order_of_its_rows(plan: StreamPlan, world_size: int) -> None:
+    plan = replace(plan, item_tokens=7 * 256)
+    alone, reader = plan.reader(), plan.reader()
+    whole = [alone.read(plan.order.row(i)).index for i in range(plan.order.num_rows)]
+    groups = [
+        plan.read_group(reader, group, world_size) for group in range(plan.num_groups(world_size))
+    ]
+    ranks = [[row.index for items in groups for row in items[rank]] for rank in range(world_size)]
+    assert sorted(index for indices in ranks for index in indices) == whole
+    assert all(indices == sorted(indices) for indices in ranks)
+    # Else the windows that a group's updates lie in would be read again for every rank.
+    assert reader.blocks_read == alone.blocks_read
 
 
 def test_rows_travel_as_they_are(plan: StreamPlan) -> None:

@@ -71,23 +71,32 @@ def collate(
     assert len(rows) <= num_rows, f"{len(rows)} rows for a batch of {num_rows}"
     updates = [row.update for row in rows]
     assert all(found == update for found in updates), f"rows of updates {updates} in {update}"
+    for row in rows:
+        assert row.tokens.shape == (length,), f"row {row.index}: {row.tokens.shape}, not {length}"
+    real = len(rows)
     tokens = np.zeros((num_rows, length), np.int32)
     labels = np.full((num_rows, length), NOT_COUNTED, np.int32)
-    positions = np.tile(np.arange(length, dtype=np.int32), (num_rows, 1))
     sources = np.zeros(num_rows, np.int32)
     indices = np.full(num_rows, -1, np.int64)
-    for number, row in enumerate(rows):
-        assert row.tokens.shape == (length,), f"row {row.index}: {row.tokens.shape}, not {length}"
-        tokens[number] = row.tokens
-        labels[number, :-1] = row.tokens[1:]
+    # Of all rows at once: a call of numpy per row would cost more than what it does.
+    starts = np.arange(num_rows, dtype=np.int32) * np.int32(length)
+    if rows:
+        np.concatenate([row.tokens for row in rows], out=tokens[:real].reshape(-1))
+        labels[:real, :-1] = tokens[:real, 1:]
+        sources[:real] = [row.source for row in rows]
+        indices[:real] = [row.index for row in rows]
         if document_mask:
-            labels[number, row.starts[1:] - 1] = NOT_COUNTED
-            pieces = np.diff(np.append(row.starts, length))
-            positions[number] -= np.repeat(row.starts, pieces)
+            pieces = np.concatenate([row.starts for row in rows])
+            pieces += np.repeat(starts[:real], [len(row.starts) for row in rows])
+            starts = np.concatenate([pieces, starts[real:]])
+    # The label before a row's first token is another row's last, which never counts.
+    labels.reshape(-1)[starts[1:] - 1] = NOT_COUNTED
+    for number, row in enumerate(rows):
         if row.documents[-1] == PADDING:
             labels[number, max(row.starts[-1] - 1, 0) :] = NOT_COUNTED
-        sources[number] = row.source
-        indices[number] = row.index
+    positions = np.repeat(starts, np.diff(starts, append=tokens.size))
+    np.subtract(np.arange(tokens.size, dtype=np.int32), positions, out=positions)
+    positions = positions.reshape(tokens.shape)
     return Batch(update, length, tokens, labels, positions, sources, indices, tuple(rows))
 
 

@@ -10,6 +10,7 @@ in its turn, and not as an error of the program that carried it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -56,14 +57,16 @@ def unpack(table: pa.Table) -> list[Row]:
     columns = {
         name: table.column(name).combine_chunks().flatten().to_numpy() for name in _PER_ROW | _FLAT
     }
-    token_ends, piece_ends = (np.cumsum(columns[name])[:-1] for name in ("lengths", "pieces"))
-    tokens = np.split(columns["tokens"], token_ends)
-    pieces = [np.split(columns[name], piece_ends) for name in _PIECES]
-    facts = zip(
-        *(columns[name].tolist() for name in ("indices", "updates", "sources")), strict=True
-    )
-    # np.split gives one array even of no rows, so it is not strict here.
-    return [Row(*fact, *arrays) for fact, *arrays in zip(facts, tokens, *pieces, strict=False)]
+    tokens = _parts(columns["tokens"], columns["lengths"])
+    pieces = [_parts(columns[name], columns["pieces"]) for name in _PIECES]
+    facts = [columns[name].tolist() for name in ("indices", "updates", "sources")]
+    return [Row(*row) for row in zip(*facts, tokens, *pieces, strict=True)]
+
+
+def _parts(values: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """Views of consecutive parts of these lengths."""
+    ends = np.cumsum(lengths).tolist()
+    return [values[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _one_list(values: np.ndarray) -> pa.ListArray:

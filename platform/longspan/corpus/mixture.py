@@ -77,6 +77,15 @@ class Mixture:
         """The source of a row, numbered from this schedule's own start."""
         return int(self._sources[self._folded(row)[1]])
 
+    def place(self, row: int) -> tuple[int, int]:
+        """The source of a row, and how many rows of that source are before it."""
+        cycles, place = self._folded(row)
+        source = int(self._sources[place])
+        before = self._counts[place, source]
+        if cycles:
+            before += cycles * (self._counts[-1, source] - self._counts[self._settled, source])
+        return source, int(before)
+
     def rows_before(self, row: int) -> np.ndarray:
         """Rows of every source before `row`, int64 [sources]."""
         if row <= len(self._sources):

@@ -164,8 +164,7 @@ class Order:
         number = bisect_right(self._first_row, index) - 1
         stage, mixture = self.stages[number], self._mixtures[number]
         local = index - self._first_row[number]
-        source = mixture.source(local)
-        before = int(mixture.rows_before(local)[source])
+        source, before = mixture.place(local)
         start = int(self._cursors[number][source]) + before * stage.length
         update = self._first_update[number] + local // stage.rows_per_update
         return RowPlan(index, update, stage.length, source, start, number, before)
@@ -201,7 +200,7 @@ class Order:
         while start < stop:
             epoch, offset = divmod(start, self._epoch_tokens[source])
             ends = self._layout(source, epoch)[1]
-            window = int(np.searchsorted(ends, offset, side="right"))
+            window = int(ends.searchsorted(offset, side="right"))
             begins = int(ends[window - 1]) if window else 0
             taken = min(stop - start, int(ends[window]) - offset)
             found.append(WindowPiece(epoch, window, offset - begins, offset - begins + taken))

@@ -12,7 +12,7 @@ from longspan.corpus.batch import PADDING, Row
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order, RowPlan
 from longspan.corpus.packing import Cut, Packed, Spans
-from longspan.corpus.shards import Block, BlockData, read_block
+from longspan.corpus.shards import Block, read_block
 from longspan.storage import Store
 
 READ_THREADS = 4
@@ -36,8 +36,8 @@ class _Pieces:
 
     def cut(self, start: int, stop: int) -> _Pieces:
         """Tokens [start, stop); the documents at both ends may be cut."""
-        first = int(np.searchsorted(self.starts, start, side="right")) - 1
-        last = int(np.searchsorted(self.starts, stop, side="left"))
+        first = int(self.starts.searchsorted(start, side="right")) - 1
+        last = int(self.starts.searchsorted(stop, side="left"))
         begins = np.maximum(self.starts[first:last], start)
         offsets = self.offsets[first:last] + begins - self.starts[first:last]
         return _Pieces(
@@ -82,6 +82,8 @@ class RowReader:
             order: the order of the rows.
         """
         self._store, self._order = store, order
+        # Kept: new threads would have to warm the memory pool again at every window.
+        self._threads = ThreadPoolExecutor(READ_THREADS)
         self._blocks = [manifest.train for manifest in manifests]
         self._first_documents = [_first_documents(blocks) for blocks in self._blocks]
         self._windows: dict[int, tuple[tuple[int, int], _Pieces]] = {}
@@ -162,7 +164,11 @@ class RowReader:
 
     def _documents(self, source: int, numbers: list[int]) -> tuple[list[np.ndarray], np.ndarray]:
         """The documents of some blocks, and their numbers in the source."""
-        blocks = _read_blocks(self._store, [self._blocks[source][block] for block in numbers])
+        blocks = list(
+            self._threads.map(
+                lambda number: read_block(self._store, self._blocks[source][number]), numbers
+            )
+        )
         self.blocks_read += len(blocks)
         documents = [
             self._first_documents[source][number] + np.arange(block.documents)
@@ -206,11 +212,6 @@ def heldout_rows(store: Store, manifest: SourceManifest, length: int, limit: int
     return [pieces.cut(i * length, (i + 1) * length).row(i, 0, 0) for i in range(rows)]
 
 
-def _read_blocks(store: Store, blocks: Sequence[Block]) -> list[BlockData]:
-    with ThreadPoolExecutor(min(READ_THREADS, len(blocks))) as pool:
-        return list(pool.map(lambda block: read_block(store, block), blocks))
-
-
 def _whole(texts: Sequence[np.ndarray], documents: np.ndarray, epochs: np.ndarray) -> _Pieces:
     """Whole documents, one after another."""
     lengths = np.array([len(text) for text in texts], np.int64)
@@ -229,7 +230,9 @@ def _padded(pieces: _Pieces, length: int) -> _Pieces:
 
 
 def _joined(parts: Sequence[_Pieces]) -> _Pieces:
-    """One after another."""
+    """One after another; what is of one piece is not copied."""
+    if len(parts) == 1:
+        return parts[0]
     lengths = np.array([len(part.tokens) for part in parts], np.int64)
     begins = (np.cumsum(lengths) - lengths).tolist()
     return _Pieces(

@@ -1,7 +1,7 @@
 """Rows to the training workers through Ray Data, in the global order.
 
-One pipeline feeds all ranks: item numbers, turned into items (see :class:`StreamPlan`) by an actor
-that keeps the windows of shards it reads, dealt round-robin to the ranks in blocks of one item.
+One pipeline feeds all ranks: numbers of groups, turned into items (see :class:`StreamPlan`) by an
+actor that keeps the windows of shards it reads, dealt round-robin to the ranks in blocks of one item.
 What keeps the order and the pace, each verified by the tests of this module:
 
 - `preserve_order`: blocks leave every operator in the order of its inputs, and the splitter deals
@@ -10,7 +10,7 @@ What keeps the order and the pace, each verified by the tests of this module:
   block is one item, without an operator that repartitions.
 - one task in flight per reader: with more, Ray Data's scheduling loop waits 0.1 s at every turn for
   the ones that have not begun; one gives several times as many items a second.
-- the plan's item numbers and the reading are fused into one operator that asks for no CPU: a
+- the numbers of groups and the reading are fused into one operator that asks for no CPU: a
   cluster whose CPUs are all taken by training workers still feeds them.
 - `resource_limits.object_store_memory` bounds what is read ahead.
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OrderedDataConfig", "StreamPlan", "batches", "dataset", "local_batches"]
 
-ITEMS_PER_TASK = 256
-"""Items of one reading task: what is read again when a reader dies, at most."""
+GROUPS_PER_TASK = 256
+"""Groups of one reading task: what is read again when a reader dies, at most."""
 
 MOST_TASKS = 4096
 """Tasks are made when the stream starts, so a long run has longer ones."""
@@ -48,18 +49,18 @@ LEAST_LOOK_AHEAD = 16 * 2**20
 """Bytes that may always be read ahead, however small the updates."""
 
 BYTES_PER_TOKEN = 6
-"""The token itself takes 4; the rest is for the facts of pieces, 20 bytes each."""
+"""The token itself takes 4; the rest is for the facts of pieces, 24 bytes each."""
 
-ITEM = "item"
+GROUP = "group"
 
 
 def dataset(plan: StreamPlan, world_size: int) -> Dataset:
     """The lazy Ray Data pipeline of a plan's items, for `streaming_split(world_size)`."""
-    numbers = _ItemNumbers(plan.num_items(world_size))
+    numbers = _GroupNumbers(plan.num_groups(world_size))
     stream = read_datasource(
         numbers, num_cpus=0, override_num_blocks=len(numbers.tasks())
     ).map_batches(
-        _ItemReader,
+        _Reader,
         fn_constructor_args=(plan, world_size),
         batch_size=None,
         batch_format="pyarrow",
@@ -118,18 +119,20 @@ def batches(
         UserError: a shard is missing or corrupt (it is named).
     """
     with closing(_tables(iterator)) as items:
-        for item in range(rank, plan.num_items(world_size), world_size):
+        for group in range(plan.num_groups(world_size)):
             table = next(items, None)
-            assert table is not None, f"rank {rank}: the stream ended before item {item}"
-            rows = unpack(table)
-            for update in plan.updates_of_item(item, world_size):
-                mine = [row for row in rows if row.update == update]
+            assert table is not None, f"rank {rank}: the stream ended before group {group}"
+            rows = iter(unpack(table))
+            for update in plan.updates_of_group(group, world_size):
                 expected = plan.indices(update, rank, world_size)
+                mine = list(islice(rows, len(expected)))
                 found = [row.index for row in mine]
                 assert found == expected, (
                     f"update {update}, rank {rank}: the stream gave rows {found}, not {expected}"
                 )
                 yield plan.batch(mine, update, world_size)
+            rest = [row.index for row in rows]
+            assert not rest, f"rank {rank}: group {group} also has rows {rest}"
         assert next(items, None) is None, f"rank {rank}: the stream goes on after its last item"
 
 
@@ -144,27 +147,27 @@ def _look_ahead_bytes(plan: StreamPlan, world_size: int) -> int:
     With less room the stream would wait for ranks that wait for the last rank's item.
     """
     tokens = max(stage.length * stage.rows_per_update for stage in plan.order.stages)
-    updates = max(plan.look_ahead, 3 * plan.updates_per_item(world_size))
+    updates = max(plan.look_ahead, 3 * plan.updates_per_group(world_size))
     return max(updates * tokens * BYTES_PER_TOKEN, LEAST_LOOK_AHEAD)
 
 
-class _ItemNumbers(Datasource):
-    """The numbers 0 .. items - 1, in a moderate number of tasks however many there are."""
+class _GroupNumbers(Datasource):
+    """The numbers 0 .. groups - 1, in a moderate number of tasks however many there are."""
 
-    def __init__(self, items: int) -> None:
+    def __init__(self, groups: int) -> None:
         super().__init__()
-        self._items = items
+        self._groups = groups
 
     def get_name(self) -> str:
-        return "Items"
+        return "Groups"
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
     def tasks(self) -> list[range]:
-        size = max(ITEMS_PER_TASK, -(-self._items // MOST_TASKS))
+        size = max(GROUPS_PER_TASK, -(-self._groups // MOST_TASKS))
         return [
-            range(first, min(first + size, self._items)) for first in range(0, self._items, size)
+            range(first, min(first + size, self._groups)) for first in range(0, self._groups, size)
         ]
 
     def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[ReadTask]:
@@ -175,7 +178,7 @@ class _ItemNumbers(Datasource):
 
 
 def _number_table(numbers: range) -> pa.Table:
-    return pa.table({ITEM: np.arange(numbers.start, numbers.stop)})
+    return pa.table({GROUP: np.arange(numbers.start, numbers.stop)})
 
 
 def _metadata(numbers: range) -> BlockMetadata:
@@ -183,8 +186,8 @@ def _metadata(numbers: range) -> BlockMetadata:
     return BlockMetadata(num_rows=len(numbers), size_bytes=size, input_files=None, exec_stats=None)
 
 
-class _ItemReader:
-    """The reading actor: item numbers in, one packed item per block out."""
+class _Reader:
+    """The reading actor: numbers of groups in, their items out, each packed as one block."""
 
     def __init__(self, plan: StreamPlan, world_size: int) -> None:
         self._plan, self._world_size = plan, world_size
@@ -192,21 +195,15 @@ class _ItemReader:
         self._error: UserError | None = None
 
     def __call__(self, numbers: pa.Table) -> Iterator[pa.Table]:
-        for item in numbers.column(ITEM).to_pylist():
+        for group in numbers.column(GROUP).to_pylist():
+            for rows in self._items(group):
+                yield pack(rows, self._error)
+
+    def _items(self, group: int) -> list[list[Row]]:
+        """A group's rows, per rank; after an error none, so that every rank gets the error next."""
+        if not self._error:
             try:
-                rows = self._rows(item)
+                return self._plan.read_group(self._reader, group, self._world_size)
             except UserError as error:
                 self._error = error
-                rows = []
-            yield pack(rows, self._error)
-
-    def _rows(self, item: int) -> list[Row]:
-        """An item's rows; after an error none, so that every rank gets the error next."""
-        if self._error:
-            return []
-        rank = item % self._world_size
-        return [
-            row
-            for update in self._plan.updates_of_item(item, self._world_size)
-            for row in self._plan.read(self._reader, update, rank, self._world_size)
-        ]
+        return [[] for _ in range(self._world_size)]

@@ -14,14 +14,21 @@ from longspan.storage import Store
 MOST_ITEMS = 2**19
 """Items of one stream. Ray Data keeps about 3 kB per block until a stream ends: under 2 GB."""
 
+ITEM_TOKENS = 2**20
+"""Tokens of an item, about: 4 MiB. Ray Data takes milliseconds for each, however small it is."""
+
+GROUP_TOKENS = 2**22
+"""Tokens of all ranks' items together, at most: read, a tenth of a second, before one is sent."""
+
 
 @dataclass(frozen=True)
 class StreamPlan:
     """What to stream, for any number of workers.
 
-    The stream consists of items. Item j is for rank `j % world_size`; it holds the rank's rows of
-    update `first_update + j // world_size`, or of as many updates in a row as keep the number of
-    items of a very long run within `MOST_ITEMS`.
+    The stream consists of items, one after another for every rank: those of a group are for ranks
+    0, 1, ... A group covers one update or, where updates are small, several in a row; an item holds
+    its rank's rows of these. A group is read as a whole, in the order of the rows, so that no block
+    is read more often than the order has it.
     """
 
     store: Store
@@ -33,6 +40,8 @@ class StreamPlan:
     """Actors that read shards."""
     look_ahead: int = 4
     """Updates read ahead of the slowest rank, about."""
+    item_tokens: int = ITEM_TOKENS
+    """Tokens of an item, about; an update is never split."""
     most_items: int = MOST_ITEMS
 
     @property
@@ -40,19 +49,21 @@ class StreamPlan:
         """Updates that are left."""
         return self.order.num_updates - self.first_update
 
-    def updates_per_item(self, world_size: int) -> int:
-        """How many updates an item covers; the last items may cover fewer."""
-        most_per_rank = max(1, self.most_items // world_size)
-        return max(1, -(-self.num_updates // most_per_rank))
+    def updates_per_group(self, world_size: int) -> int:
+        """How many updates a group covers; the last one may cover fewer."""
+        tokens = max(stage.length * stage.rows_per_update for stage in self.order.stages)
+        wanted = min(self.item_tokens * world_size, GROUP_TOKENS) // tokens
+        most_groups = max(1, self.most_items // world_size)
+        return max(1, wanted, -(-self.num_updates // most_groups))
 
-    def num_items(self, world_size: int) -> int:
-        """Items of the whole stream, a multiple of the world size."""
-        return -(-self.num_updates // self.updates_per_item(world_size)) * world_size
+    def num_groups(self, world_size: int) -> int:
+        """Groups of the whole stream, each of one item per rank."""
+        return -(-self.num_updates // self.updates_per_group(world_size))
 
-    def updates_of_item(self, item: int, world_size: int) -> range:
-        """The updates that an item has rows of."""
-        covered = self.updates_per_item(world_size)
-        first = self.first_update + item // world_size * covered
+    def updates_of_group(self, group: int, world_size: int) -> range:
+        """The updates that a group's items have rows of."""
+        covered = self.updates_per_group(world_size)
+        first = self.first_update + group * covered
         return range(first, min(first + covered, self.order.num_updates))
 
     def indices(self, update: int, rank: int, world_size: int) -> list[int]:
@@ -72,6 +83,18 @@ class StreamPlan:
             UserError: a shard is missing or corrupt (it is named).
         """
         return [reader.read(self.order.row(i)) for i in self.indices(update, rank, world_size)]
+
+    def read_group(self, reader: RowReader, group: int, world_size: int) -> list[list[Row]]:
+        """A group's items: every rank's rows of its updates.
+
+        Raises:
+            UserError: a shard is missing or corrupt (it is named).
+        """
+        items: list[list[Row]] = [[] for _ in range(world_size)]
+        for update in self.updates_of_group(group, world_size):
+            for rank, rows in enumerate(items):
+                rows += self.read(reader, update, rank, world_size)
+        return items
 
     def batch(self, rows: Sequence[Row], update: int, world_size: int) -> Batch:
         """One rank's batch of `update` from its rows."""
