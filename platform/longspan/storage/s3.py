@@ -67,6 +67,7 @@ class Bucket:
         self.name = name
         self.endpoint = endpoint
         self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        self._reached = False
 
     @cached_property
     def filesystem(self) -> fs.FileSystem:
@@ -172,7 +173,7 @@ class Bucket:
 
     def denied(self, access: Access, key: str) -> list[str]:
         """See `Backend.denied`; fails within seconds where nothing answers."""
-        assert self._answers
+        self._reach()
         missing = []
         for action, doing, place, request in self._probes(access, key):
             try:
@@ -185,9 +186,10 @@ class Bucket:
                     raise self.explain(error, doing, key) from error
         return list(dict.fromkeys(missing))
 
-    @cached_property
-    def _answers(self) -> bool:
-        """True once something has answered one request, whatever it is; else a UserError, soon."""
+    def _reach(self) -> None:
+        """Ask once, to find out soon whether anything answers; whatever it is is good."""
+        if self._reached:
+            return
         impatient = self._client(FIRST_ATTEMPTS, CONNECT_SECONDS)
         try:
             impatient.list_objects_v2(Bucket=self.name, MaxKeys=1)
@@ -195,7 +197,7 @@ class Bucket:
             pass
         except s3_errors.ERRORS as error:
             raise self.explain(error, "list", "", impatient) from error
-        return True
+        self._reached = True
 
     def _probes(
         self, access: Access, key: str
