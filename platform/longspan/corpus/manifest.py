@@ -35,6 +35,7 @@ class ObjectManifest:
         bad: number of those left out because the input was bad, not by choice.
         lengths: number of documents kept by length; {n: count} counts lengths in [2^n, 2^(n+1)).
         lowest: smallest held-out score of a document kept, in [0, 1]; see `ingest`.
+        verified: whether what was read could be compared with what the store says it holds.
     """
 
     path: str
@@ -49,6 +50,7 @@ class ObjectManifest:
     bad: int = 0
     lengths: dict[int, int] = field(default_factory=dict)
     lowest: float = 1.0
+    verified: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that `from_json` reads."""

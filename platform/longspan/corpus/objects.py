@@ -18,7 +18,7 @@ from longspan.corpus.shards import Block, write_flat_shard
 from longspan.corpus.sources import SourceSpec, format_of, read
 from longspan.corpus.tokenizer import Tokenizer
 from longspan.errors import UserError
-from longspan.storage import ObjectInfo, Store
+from longspan.storage import LocalCopy, ObjectInfo, Store
 
 FORMAT = 1
 BATCH_CHARACTERS = 2**20
@@ -98,18 +98,24 @@ def ingest_object(
     settings: Settings,
     tokenizer: Tokenizer,
     bad_input: Literal["stop", "skip"],
+    copy: LocalCopy | None = None,
 ) -> ObjectManifest:
     """Turn one raw object into shards below `object_folder`, and write its manifest.
+
+    The object is read from `copy`, a local one, or from one that is made here.
 
     Raises:
         UserError: the object has bad input and `bad_input` is "stop"; or the store fails.
     """
+    if copy is None:
+        with store.local(info.path, info.version) as copy:
+            return ingest_object(store, spec, info, settings, tokenizer, bad_input, copy)
     try:
-        manifest = _ingest(store, spec, info, settings, tokenizer, bad_input)
+        manifest = _ingest(store, spec, info, settings, tokenizer, bad_input, copy)
     except NotIdentical:
         # From the start, so that one object is encoded by one tokenizer.
         reference = tokenizer.reference()
-        manifest = _ingest(store, spec, info, settings, reference, bad_input)
+        manifest = _ingest(store, spec, info, settings, reference, bad_input, copy)
     path = object_manifest_path(object_folder(spec, info, manifest.key))
     store.write_bytes(path, json.dumps(manifest.to_json()).encode() + b"\n")
     return manifest
@@ -122,6 +128,7 @@ def _ingest(
     settings: Settings,
     tokenizer: Tokenizer,
     bad_input: Literal["stop", "skip"],
+    copy: LocalCopy,
 ) -> ObjectManifest:
     key = settings.key(spec, info)
     folder = object_folder(spec, info, key)
@@ -132,7 +139,7 @@ def _ingest(
     lengths = np.zeros(64, np.int64)
     characters, lowest = 0, 1.0
     excerpts = _Excerpts()
-    for texts in _batches(_good(read(store, info.path, spec), bad, bad_input, spec)):
+    for texts in _batches(_good(read(store, info.path, spec, copy), bad, bad_input, spec)):
         if not tokenizer.verify(excerpts.of(texts)):
             raise NotIdentical
         tokens, sizes = _encode(tokenizer, texts)
@@ -167,6 +174,7 @@ def _ingest(
         bad=len(bad),
         lengths={n: int(count) for n, count in enumerate(lengths) if count},
         lowest=lowest,
+        verified=copy.verified,
     )
 
 
