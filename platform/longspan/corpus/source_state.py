@@ -131,9 +131,13 @@ def _check_split(manifest: SourceManifest, fraction: float) -> None:
 def _summary(manifest: SourceManifest) -> str:
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.skipped.items())
     encoded = ", ".join(f"{count} by {name}" for name, count in manifest.tokenizers.items())
+    unverified = sum(not item.verified for item in manifest.objects)
+    warning = (
+        f"; {unverified} not verified: the store keeps no checksum of them" if unverified else ""
+    )
     return (
         f"ingest: {manifest.name}: {manifest.train_documents} documents and "
         f"{manifest.train_tokens} tokens to train on, {manifest.heldout_documents} documents and "
-        f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}; "
+        f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}{warning}; "
         f"skipped: {skipped or 'nothing'}"
     )
