@@ -12,7 +12,7 @@ from typing import Any
 
 from longspan.corpus.shards import Block
 from longspan.errors import UserError
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 
 FORMAT = 1
 PARTS = ("train", "heldout")
@@ -157,7 +157,7 @@ class SourceManifest:
                 for item in self.objects
             ],
         }
-        store.write_bytes(manifest_path(self.name), json.dumps(value).encode() + b"\n")
+        store.write_bytes(manifest_path(self.name), sealed.dumps(value))
 
     @classmethod
     def load(cls, store: Store, name: str) -> SourceManifest:
@@ -168,14 +168,14 @@ class SourceManifest:
         """
         path = manifest_path(name)
         try:
-            value = json.loads(store.read_bytes(path))
+            value = sealed.read(store, path)
         except FileNotFoundError:
             raise UserError(
                 f"source {name!r} is not ingested: {store.uri(path)} does not exist"
             ) from None
         except ValueError as error:
-            raise UserError(f"manifest {store.uri(path)} is not JSON: {error}") from None
-        if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
+            raise UserError(f"manifest {store.uri(path)} is damaged: {error}") from None
+        if value.pop("format", None) != FORMAT:
             raise UserError(
                 f"manifest {store.uri(path)} is of another format: run the ingest again"
             )

@@ -18,7 +18,7 @@ from longspan.corpus.shards import Block, write_flat_shard
 from longspan.corpus.sources import SourceSpec, format_of, read
 from longspan.corpus.tokenizer import Tokenizer
 from longspan.errors import UserError
-from longspan.storage import LocalCopy, ObjectInfo, Store
+from longspan.storage import LocalCopy, ObjectInfo, Store, sealed
 
 FORMAT = 1
 BATCH_CHARACTERS = 2**20
@@ -117,7 +117,7 @@ def ingest_object(
         reference = tokenizer.reference()
         manifest = _ingest(store, spec, info, settings, reference, bad_input, copy)
     path = object_manifest_path(object_folder(spec, info, manifest.key))
-    store.write_bytes(path, json.dumps(manifest.to_json()).encode() + b"\n")
+    store.write_bytes(path, sealed.dumps(manifest.to_json()))
     return manifest
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from longspan.corpus.objects import Settings, object_folder, object_manifest_pat
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
-from longspan.storage import ObjectInfo, Store
+from longspan.storage import ObjectInfo, Store, sealed
 
 THREADS = 16
 
@@ -101,7 +100,7 @@ def _load(store: Store, name: str) -> SourceManifest | None:
 
 def _load_object(store: Store, path: str) -> ObjectManifest | None:
     try:
-        return ObjectManifest.from_json(json.loads(store.read_bytes(path)))
+        return ObjectManifest.from_json(sealed.read(store, path))
     except (ValueError, TypeError, LookupError, AttributeError):  # Of another format, or damaged.
         return None
 
