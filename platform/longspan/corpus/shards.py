@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from longspan.errors import UserError
 from longspan.storage import Store
 
+READS = 3
 TOKENS = "tokens"
 SCHEMA = pa.schema(
     [pa.field(TOKENS, pa.list_(pa.field("element", pa.int32(), nullable=False)), False)]
@@ -152,11 +153,20 @@ def _blocks(tokens: np.ndarray, lengths: np.ndarray, block_tokens: int) -> Itera
 
 
 def read_block(store: Store, block: Block) -> BlockData:
-    """Read one block back and check it.
+    """Read one block back and check it; damage on the way is mended by reading it again.
 
     Raises:
         UserError: the shard is missing, cannot be read, or its content is not what was written.
     """
+    for _ in range(READS - 1):
+        try:
+            return _checked(store, block)
+        except _Corrupt:
+            continue
+    return _checked(store, block)
+
+
+def _checked(store: Store, block: Block) -> BlockData:
     try:
         data = _read(store, block)
     except UserError:
@@ -191,8 +201,12 @@ def _read(store: Store, block: Block) -> BlockData:
     return BlockData(flat, offsets)
 
 
-def _corrupt(store: Store, block: Block, reason: str) -> UserError:
-    return UserError(
+class _Corrupt(UserError):
+    """What was read is not the block."""
+
+
+def _corrupt(store: Store, block: Block, reason: str) -> _Corrupt:
+    return _Corrupt(
         f"shard {store.uri(block.shard)}, block {block.group}, is corrupt or unreadable "
         f"({reason}): delete the shard and run the ingest again to write it anew"
     )
