@@ -8,7 +8,7 @@ import pytest
 from longspan.corpus.manifest import ObjectManifest, SourceManifest, manifest_path
 from longspan.corpus.shards import Block
 from longspan.errors import UserError
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 
 
 def example(folder: str = "shards/books") -> SourceManifest:
@@ -98,7 +98,8 @@ def test_a_source_that_is_not_ingested(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"{", "not JSON"), (b"[]", "another format"), (b"{}", "another")]
+    ("content", "message"),
+    [(b"{}", "is damaged"), (sealed.dumps({"format": 0}), "another format: run the ingest again")],
 )
 def test_what_is_no_manifest(store: Store, content: bytes, message: str) -> None:
     store.write_bytes(manifest_path("books"), content)

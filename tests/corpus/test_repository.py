@@ -24,7 +24,7 @@ from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec, read
 from longspan.corpus.units import read_unit
 from longspan.errors import UserError
-from longspan.storage import Store
+from longspan.storage import ObjectInfo, Store
 from tests.corpus.raw import put
 
 IN_ORDER = [
@@ -104,12 +104,17 @@ def test_folders_name_repositories(
     assert repository_of(path, fixed_folder(pattern), depth) == expected
 
 
+def documents_of(store: Store, unit: ObjectInfo) -> list[str | LeftOut | BadInput]:
+    with units.local(store, unit) as copy:
+        return list(read_unit(store, unit, FOLDERS, copy))
+
+
 def test_folders_become_one_document_each(store: Store) -> None:
     found = resolve(store, FOLDERS)
     assert [item.path for item in found] == ["code/one", "code/two"]
     assert found[0].size == len(b"One\n" + b"a = 1\n\n\n")
-    assert list(read_unit(store, found[0], FOLDERS)) == [LeftOut("empty file"), ONE]
-    assert list(read_unit(store, found[1], FOLDERS)) == [TWO]
+    assert documents_of(store, found[0]) == [LeftOut("empty file"), ONE]
+    assert documents_of(store, found[1]) == [TWO]
     assert [units.from_json(json.loads(json.dumps(units.to_json(each)))) for each in found] == found
 
 
@@ -140,7 +145,7 @@ def test_an_object_outside_of_all_repositories(store: Store) -> None:
 
 def test_files_that_are_no_text_are_bad_one_by_one(store: Store) -> None:
     put(store, {"code/two/x.bin": b"a\0b", "code/two/y.txt": b"caf\xe9"})
-    *bad, document = read_unit(store, resolve(store, FOLDERS)[1], FOLDERS)
+    *bad, document = documents_of(store, resolve(store, FOLDERS)[1])
     assert document == TWO
     assert [str(item) for item in bad if isinstance(item, BadInput)] == [
         "code/two/x.bin, the whole object: binary (character 1 is zero)",

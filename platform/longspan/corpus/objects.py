@@ -18,9 +18,9 @@ from longspan.corpus.manifest import ObjectManifest, length_bands
 from longspan.corpus.shards import Block, write_flat_shard
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.corpus.tokenizer import Tokenizer
-from longspan.corpus.units import read_unit
+from longspan.corpus.units import local, read_unit
 from longspan.errors import UserError
-from longspan.storage import ObjectInfo, Store
+from longspan.storage import LocalCopy, ObjectInfo, Store, sealed
 
 FORMAT = 2
 BATCH_CHARACTERS = 2**20
@@ -102,20 +102,26 @@ def ingest_object(
     settings: Settings,
     tokenizer: Tokenizer,
     bad_input: Literal["stop", "skip"],
+    copy: LocalCopy | None = None,
 ) -> ObjectManifest:
     """Turn one raw object into shards below `object_folder`, and write its manifest.
+
+    The object is read from `copy`, a local one, or from one that is made here.
 
     Raises:
         UserError: the object has bad input and `bad_input` is "stop"; or the store fails.
     """
+    if copy is None:
+        with local(store, info) as copy:
+            return ingest_object(store, spec, info, settings, tokenizer, bad_input, copy)
     try:
-        manifest = _ingest(store, spec, info, settings, tokenizer, bad_input)
+        manifest = _ingest(store, spec, info, settings, tokenizer, bad_input, copy)
     except NotIdentical:
         # From the start, so that one object is encoded by one tokenizer.
         reference = tokenizer.reference()
-        manifest = _ingest(store, spec, info, settings, reference, bad_input)
+        manifest = _ingest(store, spec, info, settings, reference, bad_input, copy)
     path = object_manifest_path(object_folder(spec, info, manifest.key))
-    store.write_bytes(path, json.dumps(manifest.to_json()).encode() + b"\n")
+    store.write_bytes(path, sealed.dumps(manifest.to_json()))
     return manifest
 
 
@@ -126,6 +132,7 @@ def _ingest(
     settings: Settings,
     tokenizer: Tokenizer,
     bad_input: Literal["stop", "skip"],
+    copy: LocalCopy,
 ) -> ObjectManifest:
     key = settings.key(spec, info)
     folder = object_folder(spec, info, key)
@@ -136,7 +143,8 @@ def _ingest(
     lengths = [np.empty(0, np.int64)]
     characters, lowest = 0, 1.0
     excerpts = _Excerpts()
-    for texts in _batches(_good(read_unit(store, info, spec), skipped, bad, bad_input, spec)):
+    documents = read_unit(store, info, spec, copy)
+    for texts in _batches(_good(documents, skipped, bad, bad_input, spec)):
         if not tokenizer.verify(excerpts.of(texts)):
             raise NotIdentical
         tokens, sizes = _encode(tokenizer, texts)
@@ -171,6 +179,7 @@ def _ingest(
         bad=len(bad),
         lengths=length_bands(np.concatenate(lengths)),
         lowest=lowest,
+        verified=copy.verified,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from longspan.storage import ObjectInfo, Store
 # group per small object costs more than reading it.
 GROUPS_PER_WORKER = 8
 GROUP_BYTES = 2**25
+# One object is fetched while another is encoded.
+CALLS_PER_WORKER = 2
 REPORT_SECONDS = 2.0
 
 
@@ -64,7 +67,12 @@ def ingest_objects(
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         worker,
         fn_constructor_args=(job, specs),
-        compute=ray.data.ActorPoolStrategy(size=max(1, min(cpus, len(groups)))),
+        compute=ray.data.ActorPoolStrategy(
+            size=max(1, min(cpus, len(groups))),
+            max_tasks_in_flight_per_actor=CALLS_PER_WORKER,
+            max_concurrent_calls_per_actor=CALLS_PER_WORKER,
+            enable_true_multi_threading=True,
+        ),
         num_cpus=1,
     )
     dataset.set_name("ingest")
@@ -80,7 +88,10 @@ def ingest_objects(
 
 
 class IngestWorker:
-    """A stateful map: the tokenizer is built once per actor."""
+    """A stateful map: the tokenizer is built once per actor.
+
+    Calls come from several threads. All may fetch at a time, and one encodes.
+    """
 
     def __init__(self, job: IngestJob, specs: dict[str, SourceSpec]) -> None:
         # The actor has one CPU; both tokenizers would start a thread on every one of the node's.
@@ -88,6 +99,7 @@ class IngestWorker:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         self._job = job
         self._specs = specs
+        self._encoding = threading.Lock()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """Ingest a group of objects; a user's mistake is passed on as a record."""
@@ -96,9 +108,10 @@ class IngestWorker:
         for item in json.loads(row["group"]):
             spec, info = self._specs[item["source"]], units.from_json(item["info"])
             try:
-                manifest = ingest_object(
-                    job.store, spec, info, job.settings, job.tokenizer, job.bad_input
-                )
+                with units.local(job.store, info) as copy, self._encoding:
+                    manifest = ingest_object(
+                        job.store, spec, info, job.settings, job.tokenizer, job.bad_input, copy
+                    )
             except (UserError, FileNotFoundError) as error:
                 records.append({"error": str(error)})
                 break

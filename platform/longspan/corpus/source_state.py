@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from longspan.corpus.objects import Settings, object_folder, object_manifest_pat
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
-from longspan.storage import ObjectInfo, Store
+from longspan.storage import ObjectInfo, Store, sealed
 
 THREADS = 16
 
@@ -132,7 +131,7 @@ def _load(store: Store, name: str) -> SourceManifest | None:
 
 def _load_object(store: Store, path: str) -> ObjectManifest | None:
     try:
-        return ObjectManifest.from_json(json.loads(store.read_bytes(path)))
+        return ObjectManifest.from_json(sealed.read(store, path))
     except (ValueError, TypeError, LookupError, AttributeError):  # Of another format, or damaged.
         return None
 
@@ -162,9 +161,13 @@ def _check_split(manifest: SourceManifest, fraction: float) -> None:
 def _summary(manifest: SourceManifest) -> str:
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.skipped.items())
     encoded = ", ".join(f"{count} by {name}" for name, count in manifest.tokenizers.items())
+    unverified = sum(not item.verified for item in manifest.objects)
+    warning = (
+        f"; {unverified} not verified: the store keeps no checksum of them" if unverified else ""
+    )
     return (
         f"ingest: {manifest.name}: {manifest.train_documents} documents and "
         f"{manifest.train_tokens} tokens to train on, {manifest.heldout_documents} documents and "
-        f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}; "
+        f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}{warning}; "
         f"skipped: {skipped or 'nothing'}"
     )

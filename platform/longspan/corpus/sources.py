@@ -7,6 +7,7 @@ its place, so that a caller may stop at it or count it and go on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -18,7 +19,7 @@ from longspan.corpus.filters import Condition, Filter, LeftOut
 from longspan.corpus.repository import RepositoryRule, grouped
 from longspan.corpus.wanted import File, Wanted
 from longspan.errors import UserError
-from longspan.storage import Store
+from longspan.storage import LocalCopy, Store
 
 Format = Literal["auto", "parquet", "jsonl", "text", "text_blocks"]
 
@@ -31,7 +32,6 @@ SUFFIXES: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
 }
-READ_AHEAD = 2**23
 TEXTS = ("text", "text_blocks")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
@@ -101,30 +101,39 @@ def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, str | None]:
     )
 
 
-def read(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str | LeftOut | BadInput]:
+def read(
+    store: Store, object_path: str, spec: SourceSpec, copy: LocalCopy | None = None
+) -> Iterator[str | LeftOut | BadInput]:
     """An object's documents, and in their places what was left out or could not be read, in order.
+
+    They are read from a copy that is known to be what the store holds (`Store.local`), so that what
+    a network does to them is never taken for bad input.
 
     Damage that hides where the next document begins (a truncated archive) ends the stream; the
     documents before it are whole. A text without any character is not an error here.
+
+    Args:
+        store: where the object is.
+        object_path: the object.
+        spec: the source that it is of.
+        copy: the object's, where there is one already.
 
     Raises:
         UserError: the object cannot be reached, or its format is not known.
         FileNotFoundError: the object is not there.
     """
     format, compression = format_of(object_path, spec)
-    with store.reading(object_path), store.open(object_path) as file:
+    opened = nullcontext(copy) if copy else store.local(object_path)
+    with store.reading(object_path), opened as local, pa.OSFile(local.path) as file:
         if file.size() == 0:
             yield BadInput(object_path, "the whole object", "empty", "it has 0 bytes")
             return
         if format == "parquet":
             yield from _documents(parquet.read(file, object_path, _wanted(spec)), spec)
             return
-        # Every read from a bucket is a request of its own; decompression asks for small pieces.
-        stream = pa.BufferedInputStream(file, READ_AHEAD)
-        if compression:
-            # Arrow finds out where a compressed stream ends too early, and reads several streams
-            # that follow each other in one file as one.
-            stream = pa.CompressedInputStream(stream, compression)
+        # Arrow finds out where a compressed stream ends too early, and reads several streams that
+        # follow each other in one file as one.
+        stream = pa.CompressedInputStream(file, compression) if compression else file
         if format == "jsonl":
             yield from _documents(jsonl.read(stream, object_path, _wanted(spec)), spec)
         elif format == "text_blocks":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +14,9 @@ from longspan.corpus.filters import LeftOut
 from longspan.corpus.repository import grouped
 from longspan.corpus.sources import SourceSpec, read
 from longspan.corpus.wanted import File
-from longspan.storage import ObjectInfo, Store
+from longspan.storage import LocalCopy, ObjectInfo, Store
+
+THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -38,29 +41,69 @@ class Repository(ObjectInfo):
         return cls(folder, sum(item.size for item in files), version, files)
 
 
+class RepositoryCopy(LocalCopy):
+    """The files of a repository as local ones.
+
+    Attributes:
+        copies: of the files that are not empty, by path.
+    """
+
+    def __init__(self, copies: dict[str, LocalCopy]) -> None:
+        super().__init__("", all(copy.verified for copy in copies.values()), self._end)
+        self.copies = copies
+
+    def _end(self) -> None:
+        for copy in self.copies.values():
+            copy.close()
+
+
+def local(store: Store, unit: ObjectInfo) -> LocalCopy:
+    """A unit as local files; see `Store.local`."""
+    if not isinstance(unit, Repository):
+        return store.local(unit.path, unit.version)
+    copies: dict[str, LocalCopy] = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        files = [item for item in unit.files if item.size]
+        fetched = [pool.submit(store.local, item.path, item.version) for item in files]
+        wait(fetched)
+    for item, future in zip(files, fetched, strict=True):
+        if not future.exception():
+            copies[item.path] = future.result()
+    copy = RepositoryCopy(copies)
+    if len(copies) < len(files):
+        copy.close()
+        [future.result() for future in fetched]
+    return copy
+
+
 def read_unit(
-    store: Store, unit: ObjectInfo, spec: SourceSpec
+    store: Store, unit: ObjectInfo, spec: SourceSpec, copy: LocalCopy
 ) -> Iterator[str | LeftOut | BadInput]:
-    """The documents of an object, or the one of a repository; see `sources.read`.
+    """The documents of an object, or the one of a repository, out of its local copy.
+
+    See `sources.read`.
 
     Raises:
         UserError: an object cannot be reached, or its format is not known.
         FileNotFoundError: an object is not there.
     """
     if not isinstance(unit, Repository):
-        return read(store, unit.path, spec)
+        return read(store, unit.path, spec, copy)
+    assert isinstance(copy, RepositoryCopy), f"{unit.path}: a copy of an object"
     assert spec.repository, f"{unit.path}: a repository of source {spec.name}, which has none"
-    return grouped(_files(store, unit, spec), spec.repository.header)
+    return grouped(_files(store, unit, spec, copy), spec.repository.header)
 
 
-def _files(store: Store, unit: Repository, spec: SourceSpec) -> Iterator[File | LeftOut | BadInput]:
+def _files(
+    store: Store, unit: Repository, spec: SourceSpec, copy: RepositoryCopy
+) -> Iterator[File | LeftOut | BadInput]:
     as_text = replace(spec, format="text", repository=None)
     for item in unit.files:
         path = item.path.removeprefix(f"{unit.path}/")
         if not item.size:  # Not unusual in code, and no damage.
             yield File(unit.path, path, "")
             continue
-        for text in read(store, item.path, as_text):
+        for text in read(store, item.path, as_text, copy.copies[item.path]):
             yield _file(unit, path, text, item.path) if isinstance(text, str) else text
 
 
