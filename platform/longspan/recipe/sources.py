@@ -14,7 +14,8 @@ from longspan.corpus.filters import conditions
 from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
-from longspan.storage import Store
+from longspan.storage import Need, Store
+from longspan.storage.preflight import LIST_ROOT
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
@@ -84,6 +85,28 @@ def cleaning_rules(recipe: Recipe) -> CleaningRules:
         for name, files in asked.against.items()
     )
     return CleaningRules(recipe.deduplicate, evaluations, asked.ngram, asked.share)
+
+
+def ingest_needs(recipe: Recipe) -> list[Need]:
+    """What an ingest of the recipe's corpora does with its store."""
+    read = [
+        Need("read", pattern, f"corpora.{spec.name}.path")
+        for spec in source_specs(recipe)
+        for pattern in spec.patterns
+    ]
+    evaluations = [
+        Need("read", pattern, f"decontaminate.against.{spec.name}.path")
+        for spec in cleaning_rules(recipe).evaluations
+        for pattern in spec.patterns
+    ]
+    return [LIST_ROOT, *read, *evaluations, Need("write", "shards", "storage.root")]
+
+
+def run_needs(recipe: Recipe, model: str) -> list[Need]:
+    """What a run of the recipe does with its store, with its base model at this address."""
+    of_model = [Need("read", f"{model}/*", "base_model")] if model.startswith("s3://") else []
+    of_run = Need("write", f"runs/{recipe.name}", "storage.root")
+    return [*ingest_needs(recipe), *of_model, of_run]
 
 
 def find_objects(recipe: Recipe, store: Store) -> list[SourceObjects]:

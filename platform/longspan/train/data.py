@@ -13,7 +13,13 @@ from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
 from longspan.model.source import local_tokenizer_dir
 from longspan.recipe.model import look_at_tokenizer, resolve
-from longspan.recipe.sources import cleaning_rules, find_objects, open_store, source_specs
+from longspan.recipe.sources import (
+    cleaning_rules,
+    find_objects,
+    ingest_needs,
+    open_store,
+    source_specs,
+)
 from longspan.train.job import Job
 from longspan.train.pin import Pin, data_settings, news
 
@@ -53,7 +59,7 @@ def ingest_corpora(recipe: Recipe) -> Manifests:
     from longspan.corpus.ingest import ingest
 
     store = open_store(recipe)
-    store.preflight()
+    store.preflight(ingest_needs(recipe))
     look_at_tokenizer(recipe, store)
     options = ingest_options(recipe, store)
     return _cleaned(recipe, store, options, ingest(store, **options), True, print)[0]

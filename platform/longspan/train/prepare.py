@@ -20,7 +20,7 @@ from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe
 from longspan.recipe.model import look_at_model, resolve
 from longspan.recipe.schema import Recipe
-from longspan.recipe.sources import open_store, source_specs
+from longspan.recipe.sources import open_store, run_needs, source_specs
 from longspan.storage import Store
 from longspan.train.data import check_data, known_data, run_data
 from longspan.train.job import Job
@@ -99,7 +99,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     from longspan.corpus.ingest import ingest
 
     store = open_store(recipe)
-    store.preflight()
+    store.preflight(run_needs(recipe, resolve(recipe.base_model, store)))
     plan = _planned(recipe, store, device)
     if device.kind == "cpu":
         choose(plan.attention, device.kind)

@@ -1,0 +1,150 @@
+"""A bad network, or a bad disk behind it: what arrives is what was written, or nothing is."""
+
+import hashlib
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from longspan.errors import UserError
+from longspan.storage import Store, sealed
+from tests.fault_proxy import TRANSIENT, Faults, faulty
+from tests.s3 import S3Server
+
+pytestmark = pytest.mark.real
+
+MIB = 2**20
+LARGE = b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(17 * MIB // 32))
+
+
+@pytest.fixture
+def stored(s3_server: S3Server) -> Store:
+    """A store with a few objects, reached without faults."""
+    store = Store(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", endpoint=s3_server.endpoint)
+    store.write_bytes("in/large", LARGE)  # In parts.
+    store.write_bytes("in/empty", b"")
+    for number in range(4):
+        store.write_bytes(f"in/{number}", LARGE[:100_000])
+    store.write_bytes("sealed.json", sealed.dumps({"tokens": 7}))
+    return store
+
+
+def content(store: Store, path: str, version: str | None = None) -> bytes:
+    with store.local(path, version) as copy:
+        assert copy.verified
+        return Path(copy.path).read_bytes()
+
+
+@pytest.mark.parametrize("kind", TRANSIENT)
+def test_transient_faults_change_nothing(stored: Store, kind: str, tmp_path: Path) -> None:
+    listed = stored.list("in")
+    with faulty(stored.endpoint or "", TRANSIENT[kind]) as proxy:
+        store = Store(stored.root, endpoint=proxy.endpoint)
+        assert store.list("in") == listed
+        for item in listed:
+            assert content(store, item.path, item.version) == stored.read_bytes(item.path)
+        assert sealed.read(store, "sealed.json") == {"tokens": 7}
+        store.download("in", tmp_path)
+        if kind != "flip":  # Reads of parts are for what carries its own checksum.
+            assert store.read_bytes("in/large", 5, 8 * MIB) == LARGE[5 : 8 * MIB + 5]
+        store.write_bytes("out/large", LARGE)
+        store.upload(tmp_path, "up")
+        filesystem, path = store.filesystem_and_path("out/arrow")
+        with filesystem.open_output_stream(path) as sink:  # Ray's way to write checkpoints.
+            sink.write(LARGE)
+        assert store.exists("out/arrow")
+        store.delete("in")
+    assert proxy.injected[kind] > 0
+    assert stored.list("in") == []
+    assert stored.read_bytes("out/large") == stored.read_bytes("out/arrow") == LARGE
+    for item in listed:
+        name = item.path.removeprefix("in/")
+        assert (tmp_path / name).read_bytes() == stored.read_bytes(f"up/{name}")
+        assert (tmp_path / name).stat().st_size == item.size
+
+
+@pytest.mark.parametrize("path", ["in/large", "in/1"])
+def test_what_always_arrives_damaged_is_named(stored: Store, path: str, tmp_path: Path) -> None:
+    with faulty(stored.endpoint or "", Faults(damaged=path)) as proxy:
+        store = Store(stored.root, endpoint=proxy.endpoint)
+        message = f"cannot read {store.uri(path)}: what arrives is not what the store says"
+        with pytest.raises(UserError, match=message):
+            store.local(path)
+        with pytest.raises(UserError, match=message):
+            store.download("in", tmp_path)
+    assert proxy.injected["damaged"] > 1
+    assert not (tmp_path / path.removeprefix("in/")).exists()
+
+
+def test_sealed_json_that_always_arrives_damaged(stored: Store) -> None:
+    damaged = Faults(damaged="sealed")
+    with faulty(stored.endpoint or "", damaged) as proxy, pytest.raises(sealed.Damaged):
+        sealed.read(Store(stored.root, endpoint=proxy.endpoint), "sealed.json")
+    assert proxy.injected["damaged"] == sealed.READS
+
+
+def test_an_object_that_has_changed_is_named(stored: Store) -> None:
+    (before,) = stored.list("in/1")
+    stored.write_bytes("in/1", b"another")
+
+    with pytest.raises(UserError, match=r"/in/1 changed while it was being read: submit"):
+        stored.local("in/1", before.version)
+    assert content(stored, "in/1") == b"another"
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write_bytes("x", b"1")
+    (info,) = store.list("x")
+
+    changed = pytest.raises(UserError, match="x changed while it was being read")
+    with changed, store.local("x", info.version):
+        store.write_bytes("x", b"22")
+
+
+def test_a_server_that_tells_nothing_of_the_content(stored: Store) -> None:
+    with faulty(stored.endpoint or "", Faults(opaque=True)) as proxy:
+        copy = Store(stored.root, endpoint=proxy.endpoint).local("in/large")
+        with copy:
+            assert not copy.verified
+            assert Path(copy.path).read_bytes() == LARGE
+
+
+def test_parts_of_any_sizes_are_compared(s3_server: S3Server) -> None:
+    client = s3_server.client()
+    sizes = (5 * MIB, 6 * MIB, 5 * MIB, 1)
+    at = {"Bucket": s3_server.bucket, "Key": "uneven"}
+    upload = {**at, "UploadId": client.create_multipart_upload(**at)["UploadId"]}
+    parts, start = [], 0
+    for number, size in enumerate(sizes, 1):
+        body = LARGE[start : start + size]
+        reply = client.upload_part(**upload, PartNumber=number, Body=body)
+        parts.append({"PartNumber": number, "ETag": reply["ETag"]})
+        start += size
+    client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    with faulty(s3_server.endpoint, Faults(flip=True)) as proxy:
+        store = Store(f"s3://{s3_server.bucket}", endpoint=proxy.endpoint)
+        assert content(store, "uneven") == LARGE[: sum(sizes)]
+    assert proxy.injected["flip"] == 1
+
+
+COPY_WITH_LITTLE_ROOM = """
+import resource, sys
+from longspan.errors import UserError
+from longspan.storage import Store
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    Store(sys.argv[1], endpoint=sys.argv[2]).local("in/large")
+except UserError as error:
+    print(error)
+"""
+
+
+def test_no_room_for_a_copy(stored: Store) -> None:
+    command = [sys.executable, "-c", COPY_WITH_LITTLE_ROOM, stored.root, stored.endpoint or ""]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert f"cannot write a copy of {stored.uri('in/large')} in " in done.stdout
+    assert "(TMPDIR): File too large; make room" in done.stdout
