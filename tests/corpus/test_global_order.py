@@ -24,10 +24,9 @@ def test_any_workers_and_restarts_give_every_row_once_and_in_its_update(
     for workers, part in data.draw(STARTS):
         # A start with so many workers, from the last checkpoint to some later one.
         plan = StreamPlan(Store("/nowhere"), (), order, update, document_mask=True)
-        items = [plan.updates_of_item(i, workers) for i in range(plan.num_items(workers))]
-        for rank in range(workers):
-            streamed = [done for covered in items[rank::workers] for done in covered]
-            assert streamed == list(range(update, order.num_updates))
+        groups = [plan.updates_of_group(i, workers) for i in range(plan.num_groups(workers))]
+        streamed = [done for covered in groups for done in covered]
+        assert streamed == list(range(update, order.num_updates))
         checkpoint = update + round(part * (order.num_updates - update))
         for done in range(update, checkpoint):
             shares = [plan.indices(done, rank, workers) for rank in range(workers)]

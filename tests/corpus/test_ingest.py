@@ -12,6 +12,7 @@ import pytest
 from longspan.corpus.ingest import ingest
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.objects import Settings, heldout_scores, ingest_object
+from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.shards import read_block
 from longspan.corpus.sources import SourceSpec
 from longspan.corpus.tokenizer import Tokenizer, tokenizer_hash
@@ -143,6 +144,26 @@ def test_only_what_changed_is_read_again(store: Store, run: Run, lines: list[str
     assert after.fingerprint != before.fingerprint
     # A running job can still read what it started with.
     assert len(texts_of(store, before, "train")) == before.train_documents
+
+
+def test_only_repositories_that_changed_are_read_again(
+    folder: Store, run: Run, lines: list[str]
+) -> None:
+    spec = SourceSpec("code", ("repos",), repository=RepositoryRule(depth=1))
+    files = {f"repos/r{n}/src/{m}.py": f"x = {n} + {m}\n".encode() for n in range(20) for m in "ab"}
+    put(folder, files)
+    before = run(folder, spec)["code"]
+    assert before.train_documents + before.heldout_documents == 20
+    folder.write_bytes("repos/r7/src/a.py", b"y = 7\n")
+    folder.write_bytes("repos/r8/README", b"eight")
+    folder.delete("repos/r9/src/b.py")
+    after = run(folder, spec)["code"]
+
+    assert any(line.startswith("ingest: code: 20 repositories, 3 to read") for line in lines)
+    changed = [a.path for a, b in zip(after.objects, before.objects, strict=True) if a != b]
+    assert changed == ["repos/r7", "repos/r8", "repos/r9"]
+    texts = texts_of(folder, after, "train") + texts_of(folder, after, "heldout")
+    assert "README\neight\n\nsrc/a.py\nx = 8 + a\n\nsrc/b.py\nx = 8 + b\n" in texts
 
 
 def test_touching_an_object_changes_no_data(folder: Store, run: Run, lines: list[str]) -> None:

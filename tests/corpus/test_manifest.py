@@ -8,7 +8,7 @@ import pytest
 from longspan.corpus.manifest import ObjectManifest, SourceManifest, manifest_path
 from longspan.corpus.shards import Block
 from longspan.errors import UserError
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 
 
 def example(folder: str = "shards/books") -> SourceManifest:
@@ -48,6 +48,8 @@ def test_a_manifest_comes_back(store: Store) -> None:
     example().save(store)
 
     assert SourceManifest.load(store, "books") == example()
+    example().save(store, "runs/x/books.json")
+    assert SourceManifest.load(store, "books", "runs/x/books.json") == example()
 
 
 def test_a_manifest_without_objects_comes_back(store: Store) -> None:
@@ -96,7 +98,8 @@ def test_a_source_that_is_not_ingested(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"{", "not JSON"), (b"[]", "another format"), (b"{}", "another")]
+    ("content", "message"),
+    [(b"{}", "is damaged"), (sealed.dumps({"format": 0}), "another format: run the ingest again")],
 )
 def test_what_is_no_manifest(store: Store, content: bytes, message: str) -> None:
     store.write_bytes(manifest_path("books"), content)

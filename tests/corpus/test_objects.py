@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 from longspan.corpus import objects
+from longspan.corpus.filters import conditions
 from longspan.corpus.manifest import ObjectManifest
 from longspan.corpus.objects import Settings, heldout_scores, ingest_object, object_folder
+from longspan.corpus.repository import RepositoryRule
+from longspan.corpus.resolve import resolve
 from longspan.corpus.shards import Block, read_block
 from longspan.corpus.sources import SourceSpec
 from longspan.corpus.tokenizer import Tokenizer
 from longspan.errors import UserError
 from longspan.storage import ObjectInfo, Store
-from tests.corpus.raw import jsonl, sentences
+from tests.corpus.raw import jsonl, put, sentences
 from tests.tiny import make_tiny_tokenizer
 
 SPEC = SourceSpec("books", ("raw",))
@@ -149,6 +152,35 @@ def test_filters_are_counted(store: Store, settings: Settings, tokenizer: Tokeni
     assert sum(block.documents for block in manifest.train + manifest.heldout) == 5
 
 
+def test_rows_that_a_condition_leaves_out_are_counted_and_not_bad(
+    store: Store, settings: Settings, tokenizer: Tokenizer
+) -> None:
+    spec = replace(SPEC, where=conditions({"id": {"min": 150}}))
+    manifest = ingest_object(store, spec, written(store, jsonl(TEXTS)), settings, tokenizer, "stop")
+
+    assert manifest.skipped == {"filtered out": 150}
+    assert manifest.bad == 0
+    assert sorted(texts_of(store, manifest.train + manifest.heldout)) == sorted(TEXTS[150:])
+
+
+def test_a_repository_is_one_document_with_its_length(
+    store: Store, settings: Settings, tokenizer: Tokenizer
+) -> None:
+    spec = SourceSpec("code", ("code",), repository=RepositoryRule(depth=1), min_tokens=8)
+    files = {"code/long/a.py": b"a = 1", "code/long/b.py": b"b = 2", "code/x/a.py": b"a"}
+    put(store, files | {"code/long/c.bin": b"\xff"})
+    found = [
+        ingest_object(store, spec, unit, settings, tokenizer, "skip")
+        for unit in resolve(store, spec)
+    ]
+
+    assert [item.path for item in found] == ["code/long", "code/x"]
+    assert [item.skipped for item in found] == [{"not UTF-8": 1}, {"fewer than min_tokens": 1}]
+    assert texts_of(store, found[0].train + found[0].heldout) == ["a.py\na = 1\n\nb.py\nb = 2\n"]
+    with pytest.raises(UserError, match=r"corpora\.code: code/long/c\.bin, the whole object: not"):
+        ingest_object(store, spec, resolve(store, spec)[0], settings, tokenizer, "stop")
+
+
 def test_bad_input_stops(store: Store, settings: Settings, tokenizer: Tokenizer) -> None:
     info = written(store, jsonl(TEXTS) + b'{"body": "x"}\n')
 
@@ -208,13 +240,17 @@ def test_the_key_tells_versions_and_settings_apart(settings: Settings) -> None:
         settings.key(replace(SPEC, min_tokens=5), info),
         settings.key(replace(SPEC, max_tokens=5), info),
         settings.key(replace(SPEC, format="text"), info),
+        settings.key(replace(SPEC, where=conditions({"year": 1})), info),
+        settings.key(replace(SPEC, where=conditions({"year": 2})), info),
+        settings.key(replace(SPEC, repository=RepositoryRule("r", "p")), info),
+        settings.key(replace(SPEC, repository=RepositoryRule("r", "p", header="")), info),
         replace(settings, tokenizer="other").key(SPEC, info),
         replace(settings, separator="<|endoftext|>").key(SPEC, info),
         replace(settings, heldout_fraction=0.2).key(SPEC, info),
         replace(settings, block_tokens=100).key(SPEC, info),
     }
 
-    assert len(keys) == 11
+    assert len(keys) == 15
     # Spelling the format out changes nothing.
     assert settings.key(replace(SPEC, format="jsonl"), info) in keys
 

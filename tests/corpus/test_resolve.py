@@ -1,9 +1,12 @@
 """Which objects a source's patterns name, and what is said when they name none."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from longspan.corpus.filters import conditions
+from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
@@ -67,3 +70,22 @@ def test_a_format_that_cannot_be_told(store: Store) -> None:
 
     with pytest.raises(UserError, match=r"'books/x\.bin' does not tell its format"):
         paths(store, "books")
+
+
+def test_hidden_folders_are_passed_over(store: Store) -> None:
+    put(store, {"books/.git/HEAD.txt": b"x", ".own/books/a.txt": b"x"})
+
+    assert paths(store, "books") == ["books/a.jsonl", "books/b.parquet", "books/more/c.txt"]
+    assert paths(store, ".own/books") == [".own/books/a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"where": conditions({"year": 1})}, "where"),
+        ({"repository": RepositoryRule(name="r", path="p")}, "repository"),
+    ],
+)
+def test_texts_have_no_fields(store: Store, change: dict[str, Any], key: str) -> None:
+    with pytest.raises(UserError, match=rf"corpora\.books\.{key}: 'books/more/c.txt' is a text"):
+        resolve(store, SourceSpec("books", ("books",), **change))

@@ -244,7 +244,7 @@ def test_the_report(store: Store, ingested: Ingest, index: OverlapIndex) -> None
 
     header = (
         "evaluation set, checked, too short, found in training, documents dropped, tokens dropped, "
-        "held-out dropped"
+        "held-out documents"
     )
     rows = [line.split("  ") for line in report.table()]
     assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [

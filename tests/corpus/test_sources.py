@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longspan.corpus import jsonl as jsonl_format
+from longspan.corpus.filters import LeftOut, conditions
 from longspan.corpus.sources import BadInput, SourceSpec, documents, format_of, read
+from longspan.corpus.wanted import Wanted
 from longspan.errors import UserError
 from longspan.storage import Store
 from tests.corpus.raw import FORMATS, jsonl, parquet, sentences, zstd
@@ -49,7 +51,7 @@ def test_json_is_read_as_json(texts: list[str], ascii_only: bool) -> None:
     rows = [json.dumps({"n": [1], "text": text}, ensure_ascii=ascii_only) for text in texts]
     data = pa.BufferReader("\n".join(rows).encode())
 
-    assert list(jsonl_format.read(data, "x", "text")) == texts
+    assert list(jsonl_format.read(data, "x", Wanted("text"))) == texts
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -238,3 +240,56 @@ def test_several_streams_in_one_file(store: Store) -> None:
 def test_an_object_that_is_gone(store: Store) -> None:
     with pytest.raises(FileNotFoundError, match="gone"):
         list(documents(store, "gone.jsonl", SPEC))
+
+
+ROWS = [{"id": n, "text": f"t{n}", "meta": {"lang": "de" if n % 3 else "en"}} for n in range(9)]
+
+
+def filtered(store: Store, suffix: str, **where: object) -> list[object]:
+    """What rows in both formats give, where a condition is on them."""
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    store.write_bytes("x.jsonl", lines)
+    # A blank line takes the way in which lines are read one by one.
+    store.write_bytes("x.slow.jsonl", b"\n" + lines)
+    pq.write_table(pa.Table.from_pylist(ROWS), f"{store.root}/x.parquet", row_group_size=4)
+    spec = SourceSpec("books", ("raw",), where=conditions(where))
+    return list(read(store, f"x{suffix}", spec))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".slow.jsonl", ".parquet"])
+def test_rows_are_filtered_the_same_way_in_every_format(store: Store, suffix: str) -> None:
+    found = filtered(store, suffix, **{"meta.lang": "en", "id": {"min": 2}})
+    assert [item for item in found if isinstance(item, str)] == ["t3", "t6"]
+    assert sum(item.count for item in found if isinstance(item, LeftOut)) == 7
+    assert len(filtered(store, suffix, id={"max": 100})) == 9
+    nothing = filtered(store, suffix, id={"min": 100})
+    assert sum(item.count for item in nothing if isinstance(item, LeftOut)) == len(ROWS)
+    assert all(isinstance(item, LeftOut) for item in nothing)
+    assert [item for item in filtered(store, suffix, text="t5") if isinstance(item, str)] == ["t5"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".slow.jsonl", ".parquet"])
+def test_a_condition_on_a_field_that_no_row_has(store: Store, suffix: str) -> None:
+    *left_out, bad = filtered(store, suffix, **{"meta.lagn": "en"})
+    assert all(isinstance(item, LeftOut) for item in left_out)
+    assert str(bad) == (
+        f"x{suffix}, the whole object: no such field ('where' asks for 'meta.lagn', which none of "
+        "its rows has; the nearest is 'meta.lang')"
+    )
+
+
+def test_rows_after_filtered_ones_keep_their_numbers(store: Store) -> None:
+    rows = [{"id": n, "text": None if n == 5 else "x"} for n in range(8)]
+    pq.write_table(pa.Table.from_pylist(rows), f"{store.root}/x.parquet", row_group_size=3)
+    spec = SourceSpec("books", ("raw",), where=conditions({"id": {"min": 4}}))
+    (bad,) = [item for item in read(store, "x.parquet", spec) if isinstance(item, BadInput)]
+    assert bad.where == "row 6"
+
+
+def test_where_reads_dictionaries_and_times(store: Store) -> None:
+    times = pa.array([0, 86_400], pa.timestamp("s"))
+    table = {"text": ["a", "b"], "lang": pa.array(["x", "y"]).dictionary_encode(), "at": times}
+    pq.write_table(pa.table(table), f"{store.root}/x.parquet")
+    for where in ({"lang": "y"}, {"at": {"min": "1970-01-02"}}):
+        spec = SourceSpec("books", ("raw",), where=conditions(where))
+        assert list(documents(store, "x.parquet", spec)) == ["b"]

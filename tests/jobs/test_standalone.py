@@ -28,8 +28,9 @@ def torchrun(project: Project, *overrides: str) -> subprocess.CompletedProcess[s
 def test_torchrun_gives_the_curve_of_the_job_and_continues_its_own_run(
     project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
-    done = torchrun(project, "name=alone")
+    done = torchrun(project, "name=alone", "start_on=ready")
     assert done.returncode == 0, said(done)[-4000:]
+    assert done.stdout.count("data: long: 40 of 40 objects are ready") == 1
     with_ray, alone = (project.records(run, "update") for run in ("tiny", "alone"))
     losses = [record["loss"] for record in with_ray]
     assert [record["loss"] for record in alone] == pytest.approx(losses, rel=1e-5)
@@ -38,6 +39,7 @@ def test_torchrun_gives_the_curve_of_the_job_and_continues_its_own_run(
 
     again = torchrun(project, "name=alone")
     assert again.returncode == 0, said(again)[-4000:]
+    assert again.stdout.count("as at this run's start") == 3
     assert "resumed at update 12" in again.stdout
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from longspan.corpus.filters import Condition
+from longspan.corpus.repository import RepositoryRule
 from longspan.errors import UserError
 from longspan.recipe.load import all_keys, apply_overrides, load_recipe, parse_recipe
 from longspan.recipe.schema import Architecture, Recipe
+from longspan.recipe.sources import source_specs
 
 RECIPES = sorted((Path(__file__).parents[2] / "jobs" / "recipes").glob("*.yaml"))
 
@@ -41,6 +44,31 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
             "corpora.books={name: b, path: x, weight: 0.75, min_tokens: 9, max_tokens: 8}",
             "corpora.b: max_tokens 8 is below min_tokens 9",
         ),
+        (
+            "corpora.books.where={year: {mn: 1}}",
+            "corpora.books.where: year: 'mn' is unknown: a condition is a value, a list of values",
+        ),
+        (
+            "corpora.books.where.meta.language=en",
+            "corpora.books.where: meta: 'language' is unknown: a condition is a value, a list of "
+            "values, or a mapping with min, max and not; a field within a field is written "
+            "{meta.language: ...}",
+        ),
+        (
+            "corpora.books={name: b, path: x, weight: 0.75, format: text, where: {year: 1}}",
+            "corpora.b: where: 'year' is a field of rows, and texts have none",
+        ),
+        (
+            "corpora.books.repository={name: repo}",
+            "corpora.books.repository: give either name and path, the fields of rows that are files",
+        ),
+        ("corpora.books.repository={name: a, path: b, depth: 1}", "repository: give either name"),
+        ("corpora.books.repository={header: x}", "repository: give either name and path"),
+        (
+            "corpora.books={name: b, path: x, weight: 0.75, format: jsonl, repository: {depth: 1}}",
+            "corpora.b: repository: depth is for text files, each an object; format is jsonl",
+        ),
+        ("start_on=redy", "start_on: must be 'everything' or 'ready', but is 'redy'"),
         ("training.sed=1", "training.sed: unknown key; the nearest known key is training.seed"),
         (
             "learning_rate=1e-5",
@@ -170,6 +198,21 @@ def test_overrides_reach_every_kind_of_value() -> None:
     assert recipe.workers.cpus_per_worker == 0.5
     assert [stage.length for stage in recipe.length_stages] == [1024, 4096]
     assert recipe.packing.document_mask is False
+
+
+def test_conditions_and_repositories_reach_the_ingest() -> None:
+    changes = [
+        "corpora.books.where={meta.date: {min: 2020-01-01}, language: [en, de]}",
+        "corpora.books.where.stars.min=5",
+        "corpora.code.repository={depth: 2, header: '# {path}'}",
+    ]
+    books, code = source_specs(parse_recipe(apply_overrides(GOOD, changes)))
+    assert books.where == (
+        Condition("language", one_of=("en", "de")),
+        Condition("meta.date", at_least="2020-01-01"),
+        Condition("stars", at_least=5),
+    )
+    assert code.repository == RepositoryRule(depth=2, header="# {path}")
 
 
 def test_overriding_leaves_the_original_alone() -> None:

@@ -46,6 +46,13 @@ def test_a_flipped_bit_is_found(sealed: Path) -> None:
         open_sealed(sealed, FACTS)
 
 
+def test_a_flipped_bit_in_a_seal_is_found(sealed: Path) -> None:
+    path = sealed / "seal-00001.json"
+    path.write_bytes(path.read_bytes().replace(b'"update": 7', b'"update": 6'))
+    with pytest.raises(UserError, match=r"seal-00001\.json is damaged"):
+        open_sealed(sealed, FACTS)
+
+
 def test_a_missing_file_and_a_missing_rank_are_found(sealed: Path) -> None:
     (sealed / "state" / "rank0.pt").unlink()
     with pytest.raises(UserError, match=r"rank0\.pt is missing"):

@@ -36,8 +36,13 @@ def undecodable(object: str, where: str, error: UnicodeDecodeError, before: int 
 
 def without_field(object: str, where: str, field: str, has: list[str]) -> BadInput:
     """For a row that lacks the text field."""
+    return no_field(object, where, "no text field", field, has)
+
+
+def no_field(object: str, where: str, reason: str, field: str, has: list[str]) -> BadInput:
+    """For a row that lacks a field that it must have."""
     names = ", ".join(map(repr, has)) or "none"
-    return BadInput(object, where, "no text field", f"{field!r} is not among its fields: {names}")
+    return BadInput(object, where, reason, f"{field!r} is not among its fields: {names}")
 
 
 def not_text(object: str, where: str, field: str, value: object) -> BadInput:

@@ -90,9 +90,32 @@ def ingested(
         if source.pending:
             raise UserError(
                 f"corpora.{name}: {len(source.pending)} of its objects are not ingested with this "
-                "recipe's settings; submit the job, which ingests them"
+                "recipe's settings; run jobs/ingest.py or the Ray job, which ingest them"
             )
     return {name: source.finish(lambda line: None) for name, source in sources.items()}
+
+
+def ready(
+    store: Store,
+    specs: Sequence[SourceSpec],
+    *,
+    tokenizer_dir: str,
+    separator: str | None,
+    heldout_fraction: float,
+    bad_input: Literal["stop", "skip"],
+    block_tokens: int = 2**20,
+    progress: Callable[[str], None] = print,
+) -> dict[str, SourceManifest]:
+    """The manifests of the objects that are ingested by now, while others may still be at work.
+
+    Nothing is read or saved. Arguments as for :func:`ingest`.
+
+    Raises:
+        UserError: a source has nothing ready, or nothing of it is held out or left to train on.
+    """
+    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
+    sources = _states(store, specs, settings, bad_input)
+    return {name: source.ready(progress) for name, source in sources.items()}
 
 
 def _settings(

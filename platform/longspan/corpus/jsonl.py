@@ -7,32 +7,38 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from longspan.corpus.bad_input import BadInput, not_text, undecodable, unreadable, without_field
+from longspan.corpus.bad_input import BadInput, undecodable, unreadable
+from longspan.corpus.filters import FILTERED_OUT, LeftOut
+from longspan.corpus.wanted import File, Wanted, unknown_condition
 
 CHUNK = 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+Item = str | File | LeftOut | BadInput
 
-def read(stream: pa.NativeFile, object_path: str, text_field: str) -> Iterator[str | BadInput]:
-    """The text of every line; blank lines are passed over."""
+
+def read(stream: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
+    """What is wanted of every line; blank lines are passed over."""
     number = found = 0
     for lines in _lines(stream, object_path):
         if isinstance(lines, BadInput):
             yield lines
             return
         count = lines.count(b"\n") + 1
-        texts = _fast(lines, count, text_field)
-        if texts is None:
-            texts = list(_slow(lines, object_path, number, text_field))
+        items = _fast(lines, count, object_path, wanted)
+        if items is None:
+            items = list(_slow(lines, object_path, number, wanted))
         number += count
-        found += len(texts)
-        yield from texts
+        found += len(items)
+        yield from items
     if not found:
         yield BadInput(object_path, "the whole object", "empty", "it has no lines")
+    elif unknown := unknown_condition(wanted.filter, object_path):
+        yield unknown
 
 
-def _fast(lines: bytes, count: int, field: str) -> list[str] | None:
-    """The texts of well-formed lines; None when there is anything out of the ordinary.
+def _fast(lines: bytes, count: int, object_path: str, wanted: Wanted) -> list[Item] | None:
+    """What well-formed lines give; None when there is anything out of the ordinary.
 
     All lines are parsed at once, as one JSON array, which is faster than one by one but does not
     say which of them is wrong. (Arrow's JSON reader, no faster, crashes on lines that hold no
@@ -41,24 +47,35 @@ def _fast(lines: bytes, count: int, field: str) -> list[str] | None:
     try:
         # A line's end stays in, so that a text which goes on in the next line is an error still.
         rows = json.loads("[" + lines.decode("utf-8").replace("\n", ",\n") + "]")
-        texts = [row[field] for row in rows]
+        if len(rows) != count:
+            return None
+        if wanted.filter:
+            rows = [row for row in rows if wanted.filter.matches(row)]
+        texts = [row[wanted.text] for row in rows]
         # JSON can write half of a surrogate pair, which is no character.
         if b"\\u" in lines:
             "".join(texts).encode("utf-8")
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    if len(texts) != count or not all(isinstance(text, str) for text in texts):
+    if not all(isinstance(text, str) for text in texts):
         return None
-    return texts
+    items: list[Item] = texts
+    if wanted.file:
+        items = [
+            wanted.of(row, text, object_path, "") for row, text in zip(rows, texts, strict=True)
+        ]
+        if any(isinstance(item, BadInput) for item in items):
+            return None
+    return items if len(rows) == count else [*items, LeftOut(FILTERED_OUT, count - len(rows))]
 
 
-def _slow(lines: bytes, object_path: str, before: int, field: str) -> Iterator[str | BadInput]:
+def _slow(lines: bytes, object_path: str, before: int, wanted: Wanted) -> Iterator[Item]:
     for number, line in enumerate(lines.split(b"\n"), before + 1):
         if line and not line.isspace():
-            yield _text(line, object_path, f"line {number}", field)
+            yield _item(line, object_path, f"line {number}", wanted)
 
 
-def _text(line: bytes, object_path: str, where: str, field: str) -> str | BadInput:
+def _item(line: bytes, object_path: str, where: str, wanted: Wanted) -> Item:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -67,17 +84,10 @@ def _text(line: bytes, object_path: str, where: str, field: str) -> str | BadInp
         return BadInput(object_path, where, "not JSON", str(error))
     if not isinstance(row, dict):
         return BadInput(object_path, where, "not a JSON object", f"it is a {type(row).__name__}")
-    if field not in row:
-        return without_field(object_path, where, field, list(row))
-    text = row[field]
-    if not isinstance(text, str):
-        return not_text(object_path, where, field, text)
-    if not text.isascii():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            return BadInput(object_path, where, "not UTF-8", "half of a surrogate pair")
-    return text
+    if wanted.filter and not wanted.filter.matches(row):
+        return LeftOut(FILTERED_OUT)
+    text = wanted.text_of(row, object_path, where)
+    return text if isinstance(text, BadInput) else wanted.of(row, text, object_path, where)
 
 
 def _lines(stream: pa.NativeFile, object_path: str) -> Iterator[bytes | BadInput]:

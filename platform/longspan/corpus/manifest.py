@@ -14,7 +14,7 @@ import numpy as np
 
 from longspan.corpus.shards import Block
 from longspan.errors import UserError
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 
 FORMAT = 2
 PARTS = ("train", "heldout")
@@ -49,6 +49,7 @@ class ObjectManifest:
         bad: number of those left out because the input was bad, not by choice.
         lengths: {n: (documents, tokens)} of those to train on with lengths in [2^n, 2^(n+1)).
         lowest: smallest held-out score of a document kept, in [0, 1]; see `ingest`.
+        verified: whether what was read could be compared with what the store says it holds.
     """
 
     path: str
@@ -63,6 +64,7 @@ class ObjectManifest:
     bad: int = 0
     lengths: Bands = field(default_factory=dict)
     lowest: float = 1.0
+    verified: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that `from_json` reads."""
@@ -157,8 +159,8 @@ class SourceManifest:
         tokens = _sum({n: band[1] for n, band in item.lengths.items()} for item in self.objects)
         return {n: (count, tokens[n]) for n, count in documents.items()}
 
-    def save(self, store: Store) -> None:
-        """Write the manifest to `manifest_path`, whole or not at all."""
+    def save(self, store: Store, path: str | None = None) -> None:
+        """Write the manifest to a path (`manifest_path` if None), whole or not at all."""
         value = _facts(self) | {
             "format": FORMAT,
             "train_tokens": self.train_tokens,
@@ -171,25 +173,25 @@ class SourceManifest:
                 for item in self.objects
             ],
         }
-        store.write_bytes(manifest_path(self.name), json.dumps(value).encode() + b"\n")
+        store.write_bytes(path or manifest_path(self.name), sealed.dumps(value))
 
     @classmethod
-    def load(cls, store: Store, name: str) -> SourceManifest:
-        """Read a source's manifest.
+    def load(cls, store: Store, name: str, path: str | None = None) -> SourceManifest:
+        """Read a source's manifest, from `manifest_path` if no other path is given.
 
         Raises:
             UserError: there is none, or it was not written by this version of the code.
         """
-        path = manifest_path(name)
+        path = path or manifest_path(name)
         try:
-            value = json.loads(store.read_bytes(path))
+            value = sealed.read(store, path)
         except FileNotFoundError:
             raise UserError(
                 f"source {name!r} is not ingested: {store.uri(path)} does not exist"
             ) from None
         except ValueError as error:
-            raise UserError(f"manifest {store.uri(path)} is not JSON: {error}") from None
-        if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
+            raise UserError(f"manifest {store.uri(path)} is damaged: {error}") from None
+        if value.pop("format", None) != FORMAT:
             raise UserError(
                 f"manifest {store.uri(path)} is of another format: run the ingest again"
             )

@@ -7,18 +7,20 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from longspan.corpus.bad_input import BadInput
+from longspan.corpus.filters import LeftOut, facts
 from longspan.corpus.manifest import ObjectManifest, length_bands
 from longspan.corpus.shards import Block, write_flat_shard
-from longspan.corpus.sources import SourceSpec, format_of, read
+from longspan.corpus.sources import SourceSpec, format_of
 from longspan.corpus.tokenizer import Tokenizer
+from longspan.corpus.units import local, read_unit
 from longspan.errors import UserError
-from longspan.storage import ObjectInfo, Store
+from longspan.storage import LocalCopy, ObjectInfo, Store, sealed
 
 FORMAT = 2
 BATCH_CHARACTERS = 2**20
@@ -49,8 +51,8 @@ class Settings:
     block_tokens: int
 
     def key(self, spec: SourceSpec, info: ObjectInfo) -> str:
-        """Name of what one version of an object becomes with these settings."""
-        facts = [
+        """Name of what one version of an object, or a repository, becomes with these settings."""
+        parts = [
             FORMAT,
             info.path,
             info.version,
@@ -58,9 +60,11 @@ class Settings:
             spec.text_field,
             spec.min_tokens,
             spec.max_tokens,
+            facts(spec.where),
+            spec.repository and astuple(spec.repository),
             *(self.tokenizer, self.separator, self.heldout_fraction, self.block_tokens),
         ]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def object_folder(spec: SourceSpec, info: ObjectInfo, key: str) -> str:
@@ -98,20 +102,26 @@ def ingest_object(
     settings: Settings,
     tokenizer: Tokenizer,
     bad_input: Literal["stop", "skip"],
+    copy: LocalCopy | None = None,
 ) -> ObjectManifest:
     """Turn one raw object into shards below `object_folder`, and write its manifest.
+
+    The object is read from `copy`, a local one, or from one that is made here.
 
     Raises:
         UserError: the object has bad input and `bad_input` is "stop"; or the store fails.
     """
+    if copy is None:
+        with local(store, info) as copy:
+            return ingest_object(store, spec, info, settings, tokenizer, bad_input, copy)
     try:
-        manifest = _ingest(store, spec, info, settings, tokenizer, bad_input)
+        manifest = _ingest(store, spec, info, settings, tokenizer, bad_input, copy)
     except NotIdentical:
         # From the start, so that one object is encoded by one tokenizer.
         reference = tokenizer.reference()
-        manifest = _ingest(store, spec, info, settings, reference, bad_input)
+        manifest = _ingest(store, spec, info, settings, reference, bad_input, copy)
     path = object_manifest_path(object_folder(spec, info, manifest.key))
-    store.write_bytes(path, json.dumps(manifest.to_json()).encode() + b"\n")
+    store.write_bytes(path, sealed.dumps(manifest.to_json()))
     return manifest
 
 
@@ -122,6 +132,7 @@ def _ingest(
     settings: Settings,
     tokenizer: Tokenizer,
     bad_input: Literal["stop", "skip"],
+    copy: LocalCopy,
 ) -> ObjectManifest:
     key = settings.key(spec, info)
     folder = object_folder(spec, info, key)
@@ -132,7 +143,8 @@ def _ingest(
     lengths = [np.empty(0, np.int64)]
     characters, lowest = 0, 1.0
     excerpts = _Excerpts()
-    for texts in _batches(_good(read(store, info.path, spec), bad, bad_input, spec)):
+    documents = read_unit(store, info, spec, copy)
+    for texts in _batches(_good(documents, skipped, bad, bad_input, spec)):
         if not tokenizer.verify(excerpts.of(texts)):
             raise NotIdentical
         tokens, sizes = _encode(tokenizer, texts)
@@ -167,6 +179,7 @@ def _ingest(
         bad=len(bad),
         lengths=length_bands(np.concatenate(lengths)),
         lowest=lowest,
+        verified=copy.verified,
     )
 
 
@@ -180,12 +193,18 @@ def _encode(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndar
 
 
 def _good(
-    items: Iterable[str | BadInput], bad: list[BadInput], mode: str, spec: SourceSpec
+    items: Iterable[str | LeftOut | BadInput],
+    skipped: Counter[str],
+    bad: list[BadInput],
+    mode: str,
+    spec: SourceSpec,
 ) -> Iterator[str]:
     """The documents; what is bad is put aside, or stops the job."""
     for item in items:
         if isinstance(item, str):
             yield item
+        elif isinstance(item, LeftOut):
+            skipped[item.reason] += item.count
         elif mode == "stop":
             raise UserError(
                 f"corpora.{spec.name}: {item}; mend it, or set bad_input=skip to leave out and "

@@ -7,32 +7,56 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from longspan.corpus.bad_input import BadInput, not_text, undecodable, unreadable, without_field
+from longspan.corpus.bad_input import (
+    BadInput,
+    no_field,
+    not_text,
+    undecodable,
+    unreadable,
+    without_field,
+)
+from longspan.corpus.filters import FILTERED_OUT, LeftOut, Row, nearest
+from longspan.corpus.wanted import File, Wanted, missing, no_such_field
 
 BATCH_BYTES = 2**23
 DAMAGE = (OSError, ValueError, pa.ArrowException)
 
+Item = str | File | LeftOut | BadInput
 
-def read(file: pa.NativeFile, object_path: str, text_field: str) -> Iterator[str | BadInput]:
-    """The text of every row, read in batches of some megabytes."""
+
+def read(file: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
+    """What is wanted of every row, read in batches of some megabytes."""
     whole = "the whole object"
     try:
         table = pq.ParquetFile(file, page_checksum_verification=True)
     except DAMAGE as error:
         yield unreadable(object_path, whole, error)
         return
-    rows = table.metadata.num_rows
-    if text_field not in table.schema_arrow.names:
-        yield without_field(object_path, whole, text_field, table.schema_arrow.names)
-    elif not rows:
+    if bad := _unfit(table.schema_arrow, object_path, wanted):
+        yield bad
+    elif not table.metadata.num_rows:
         yield BadInput(object_path, whole, "empty", "it has 0 rows")
     else:
-        yield from _rows(table, object_path, text_field)
+        yield from _rows(table, object_path, wanted)
 
 
-def _rows(table: pq.ParquetFile, object_path: str, field: str) -> Iterator[str | BadInput]:
+def _unfit(schema: pa.Schema, object_path: str, wanted: Wanted) -> BadInput | None:
+    """What the schema lacks."""
+    whole, names = "the whole object", _names(schema)
+    if wanted.text not in schema.names:
+        return without_field(object_path, whole, wanted.text, schema.names)
+    if field := missing(wanted.filter.fields, names):
+        return no_such_field(object_path, field, nearest(field, names))
+    if field := missing(wanted.file or (), names):
+        return no_field(object_path, whole, "no repository field", field, schema.names)
+    return None
+
+
+def _rows(table: pq.ParquetFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
     number = 0
-    batches = table.iter_batches(_batch_rows(table), columns=[field], use_threads=False)
+    others = [*wanted.filter.fields, *(wanted.file or ())]
+    columns = list(dict.fromkeys([wanted.text, *others]))
+    batches = table.iter_batches(_batch_rows(table), columns=columns, use_threads=False)
     while True:
         try:
             batch = next(batches, None)
@@ -41,14 +65,66 @@ def _rows(table: pq.ParquetFile, object_path: str, field: str) -> Iterator[str |
             return
         if batch is None:
             return
-        for value in _values(batch.column(0)):
-            number += 1
-            if isinstance(value, str):
-                yield value
-            elif isinstance(value, UnicodeDecodeError):
-                yield undecodable(object_path, f"row {number}", value)
-            else:
-                yield not_text(object_path, f"row {number}", field, value)
+        yield from _items(batch, others, object_path, number, wanted)
+        number += batch.num_rows
+
+
+def _items(
+    batch: pa.RecordBatch, others: list[str], object_path: str, before: int, wanted: Wanted
+) -> Iterator[Item]:
+    """What a batch gives, whose rows follow `before` others."""
+    rows = _fields(batch, others) if others else None
+    texts = batch.column(wanted.text)
+    numbers = range(batch.num_rows)
+    if rows and wanted.filter:
+        numbers = [number for number in numbers if wanted.filter.matches(rows[number])]
+        if left_out := batch.num_rows - len(numbers):
+            # Only the texts that are wanted become Python's.
+            texts = texts.take(pa.array(numbers, pa.int64()))
+            yield LeftOut(FILTERED_OUT, left_out)
+    for number, value in zip(numbers, _values(texts), strict=True):
+        if isinstance(value, str):
+            where = f"row {before + number + 1}"
+            yield wanted.of(rows[number], value, object_path, where) if rows else value
+        elif isinstance(value, UnicodeDecodeError):
+            yield undecodable(object_path, f"row {before + number + 1}", value)
+        else:
+            yield not_text(object_path, f"row {before + number + 1}", wanted.text, value)
+
+
+def _fields(batch: pa.RecordBatch, wanted: list[str]) -> list[Row]:
+    """The rows' values of some fields, within others those are in."""
+    roots = {name.split(".")[0] for name in wanted}
+    names = [name for name in batch.schema.names if name in roots or name in wanted]
+    columns = [_plain(batch.column(name)) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain(column: pa.Array) -> list:
+    """A column as Python values; what is no text although its type says so becomes null."""
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_plain_value(value) for value in column]
+
+
+def _plain_value(value: pa.Scalar) -> object:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return None
+
+
+def _names(schema: pa.Schema) -> list[str]:
+    """All fields, those within others with dots."""
+
+    def below(field: pa.Field, name: str) -> Iterator[str]:
+        yield name
+        if pa.types.is_struct(field.type):
+            for inner in field.type:
+                yield from below(inner, f"{name}.{inner.name}")
+
+    return [name for field in schema for name in below(field, field.name)]
 
 
 def _values(column: pa.Array) -> list:

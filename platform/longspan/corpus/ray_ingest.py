@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from longspan.corpus import units
 from longspan.corpus.manifest import ObjectManifest
 from longspan.corpus.objects import Settings, ingest_object
 from longspan.corpus.sources import SourceSpec
@@ -20,12 +22,14 @@ from longspan.storage import ObjectInfo, Store
 # group per small object costs more than reading it.
 GROUPS_PER_WORKER = 8
 GROUP_BYTES = 2**25
+# One object is fetched while another is encoded.
+CALLS_PER_WORKER = 2
 REPORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """One raw object to be ingested."""
+    """One raw object, or the files of one repository, to be ingested."""
 
     spec: SourceSpec
     info: ObjectInfo
@@ -63,7 +67,12 @@ def ingest_objects(
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         worker,
         fn_constructor_args=(job, specs),
-        compute=ray.data.ActorPoolStrategy(size=max(1, min(cpus, len(groups)))),
+        compute=ray.data.ActorPoolStrategy(
+            size=max(1, min(cpus, len(groups))),
+            max_tasks_in_flight_per_actor=CALLS_PER_WORKER,
+            max_concurrent_calls_per_actor=CALLS_PER_WORKER,
+            enable_true_multi_threading=True,
+        ),
         num_cpus=1,
     )
     dataset.set_name("ingest")
@@ -79,7 +88,10 @@ def ingest_objects(
 
 
 class IngestWorker:
-    """A stateful map: the tokenizer is built once per actor."""
+    """A stateful map: the tokenizer is built once per actor.
+
+    Calls come from several threads. All may fetch at a time, and one encodes.
+    """
 
     def __init__(self, job: IngestJob, specs: dict[str, SourceSpec]) -> None:
         # The actor has one CPU; both tokenizers would start a thread on every one of the node's.
@@ -87,17 +99,19 @@ class IngestWorker:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         self._job = job
         self._specs = specs
+        self._encoding = threading.Lock()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """Ingest a group of objects; a user's mistake is passed on as a record."""
         job = self._job
         records: list[dict[str, Any]] = []
         for item in json.loads(row["group"]):
-            spec, info = self._specs[item["source"]], ObjectInfo(**item["info"])
+            spec, info = self._specs[item["source"]], units.from_json(item["info"])
             try:
-                manifest = ingest_object(
-                    job.store, spec, info, job.settings, job.tokenizer, job.bad_input
-                )
+                with units.local(job.store, info) as copy, self._encoding:
+                    manifest = ingest_object(
+                        job.store, spec, info, job.settings, job.tokenizer, job.bad_input, copy
+                    )
             except (UserError, FileNotFoundError) as error:
                 records.append({"error": str(error)})
                 break
@@ -121,7 +135,7 @@ def _groups(tasks: Sequence[Task], workers: int) -> list[list[Task]]:
 
 
 def _to_json(task: Task) -> dict[str, Any]:
-    return {"source": task.spec.name, "info": asdict(task.info)}
+    return {"source": task.spec.name, "info": units.to_json(task.info)}
 
 
 class _Report:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import posixpath
 
-from longspan.corpus.sources import SourceSpec, format_of
+from longspan.corpus.repository import fixed_folder, repository_of
+from longspan.corpus.sources import TEXTS, SourceSpec, format_of
+from longspan.corpus.units import Repository
 from longspan.errors import UserError
 from longspan.storage import ObjectInfo, Store
 from longspan.storage.patterns import is_glob
@@ -15,32 +17,74 @@ NOT_CORPORA = ("_SUCCESS", "_metadata", "_common_metadata", "_committed_", "_sta
 
 
 def resolve(store: Store, spec: SourceSpec) -> list[ObjectInfo]:
-    """A source's objects, sorted by path, each once.
+    """What a source has to be ingested, sorted by path, each once: objects, or repositories of them.
 
-    Hidden objects (a leading dot) and the marks that other tools leave beside their files are
-    passed over, unless a pattern is exactly their name.
+    Hidden objects and folders (a leading dot) are passed over, and so are the marks that other
+    tools leave beside their files, unless a pattern is exactly an object's name.
 
     Raises:
-        UserError: a pattern matches no object, or an object's format cannot be told; the message
-            names the key `corpora.<name>.path` and, if there is one, the nearest object.
+        UserError: a pattern matches no object, an object's format cannot be told or does not fit
+            the source's other settings, or an object is in no repository; the message names the key
+            `corpora.<name>....` and, if there is one, the nearest object.
     """
     found: dict[str, ObjectInfo] = {}
+    folders: dict[str, str] = {}
     for pattern in spec.patterns:
+        folder = fixed_folder(pattern)
         matches = [
             item
             for item in store.list(pattern)
-            if item.path == pattern or _is_corpus(item.path.rsplit("/", 1)[-1])
+            if item.path == pattern or _is_corpus(_below(item.path, folder), spec)
         ]
         if not matches:
             raise UserError(_nothing(store, spec, pattern))
         found.update((item.path, item) for item in matches)
+        if spec.of_folders:
+            folders.update((item.path, _repository(item.path, folder, spec)) for item in matches)
     for path in found:
-        format_of(path, spec)
-    return [found[path] for path in sorted(found)]
+        _require_fit(path, spec)
+    objects = [found[path] for path in sorted(found)]
+    return _repositories(objects, folders) if spec.of_folders else objects
 
 
-def _is_corpus(name: str) -> bool:
-    return not name.startswith((".", *NOT_CORPORA))
+def _below(path: str, folder: str) -> str:
+    """The rest of an object's path; its name where the pattern spells the folder in another way."""
+    return path.removeprefix(folder) if path.startswith(folder) else path.rsplit("/", 1)[-1]
+
+
+def _is_corpus(path: str, spec: SourceSpec) -> bool:
+    """Whether an object is no other tool's, by its path below the fixed part of a pattern."""
+    if any(part.startswith(".") for part in path.split("/")):
+        return False
+    # Files of a repository may have any name.
+    return bool(spec.of_folders) or not path.rsplit("/", 1)[-1].startswith(NOT_CORPORA)
+
+
+def _require_fit(path: str, spec: SourceSpec) -> None:
+    format, _ = format_of(path, spec)
+    if format in TEXTS and spec.needs_rows:
+        raise UserError(
+            f"corpora.{spec.name}.{spec.needs_rows}: {path!r} is a text, which has no fields; leave the "
+            f"key out, or choose Parquet and JSONL objects with corpora.{spec.name}.path or .format"
+        )
+
+
+def _repository(path: str, folder: str, spec: SourceSpec) -> str:
+    repository = repository_of(path, folder, spec.of_folders)
+    if repository is None:
+        raise UserError(
+            f"corpora.{spec.name}.repository: {path!r} is in no repository: depth={spec.of_folders} "
+            f"takes the first {spec.of_folders} folders below {folder!r} as its name; choose another "
+            f"depth, or a path such as '{folder}/{'*/' * spec.of_folders}**'"
+        )
+    return repository
+
+
+def _repositories(objects: list[ObjectInfo], folders: dict[str, str]) -> list[ObjectInfo]:
+    members: dict[str, list[ObjectInfo]] = {}
+    for item in objects:
+        members.setdefault(folders[item.path], []).append(item)
+    return [Repository.of(folder, members[folder]) for folder in sorted(members)]
 
 
 def _nothing(store: Store, spec: SourceSpec, pattern: str) -> str:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,8 @@ from longspan.errors import UserError
 from longspan.storage import Store
 
 TOKENS, LENGTH, DIGEST = "tokens", "length", "digest"
+READS = 3
+T = TypeVar("T")
 SCHEMA = pa.schema(
     [
         pa.field(TOKENS, pa.list_(pa.field("element", pa.int32(), nullable=False)), False),
@@ -227,14 +230,12 @@ def _blocks(tokens: np.ndarray, lengths: np.ndarray, block_tokens: int) -> Itera
 def read_block(store: Store, block: Block) -> BlockData:
     """Read one block back and check it; documents left out are not in it.
 
+    Damage on the way is mended by reading it again.
+
     Raises:
         UserError: the shard is missing, cannot be read, or its content is not what was written.
     """
-    with _reading(store, block):
-        data = _flat(_columns(store, block, [TOKENS])[0])
-    if block.crc is not None and checksum(data) != block.crc:
-        raise _corrupt(store, block, "its CRC-32 differs from the manifest's")
-    _check(store, block, data.documents, len(data.tokens))
+    data = _again(lambda: _checked(store, block))
     return _given(data, block.left_out) if block.left_out else data
 
 
@@ -244,13 +245,36 @@ def read_index(store: Store, block: Block) -> BlockIndex:
     Raises:
         UserError: as `read_block`.
     """
+    lengths, found = _again(lambda: _checked_index(store, block))
+    given = np.delete(np.arange(len(lengths)), block.left_out)
+    return BlockIndex(lengths[given], found[given])
+
+
+def _again(reading: Callable[[], T]) -> T:
+    for _ in range(READS - 1):
+        try:
+            return reading()
+        except _Corrupt:
+            continue
+    return reading()
+
+
+def _checked(store: Store, block: Block) -> BlockData:
+    with _reading(store, block):
+        data = _flat(_columns(store, block, [TOKENS])[0])
+    if block.crc is not None and checksum(data) != block.crc:
+        raise _corrupt(store, block, "its CRC-32 differs from the manifest's")
+    _check(store, block, data.documents, len(data.tokens))
+    return data
+
+
+def _checked_index(store: Store, block: Block) -> tuple[np.ndarray, np.ndarray]:
     with _reading(store, block):
         length, digest = _columns(store, block, [LENGTH, DIGEST])
         lengths = length.to_numpy().astype(np.int64)
         found = np.frombuffer(b"".join(digest.to_pylist()), "<u8").reshape(-1, 2)
     _check(store, block, len(lengths), int(lengths.sum()))
-    given = np.delete(np.arange(len(lengths)), block.left_out)
-    return BlockIndex(lengths[given], found[given])
+    return lengths, found
 
 
 @contextmanager
@@ -302,8 +326,12 @@ def _given(data: BlockData, left_out: Sequence[int]) -> BlockData:
     return BlockData(data.tokens[np.repeat(given, lengths)], offsets)
 
 
-def _corrupt(store: Store, block: Block, reason: str) -> UserError:
-    return UserError(
+class _Corrupt(UserError):
+    """What was read is not the block."""
+
+
+def _corrupt(store: Store, block: Block, reason: str) -> _Corrupt:
+    return _Corrupt(
         f"shard {store.uri(block.shard)}, block {block.group}, is corrupt or unreadable "
         f"({reason}): delete the shard and run the ingest again to write it anew"
     )

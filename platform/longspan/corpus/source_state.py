@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,13 @@ from longspan.corpus.objects import Settings, object_folder, object_manifest_pat
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
-from longspan.storage import ObjectInfo, Store
+from longspan.storage import ObjectInfo, Store, sealed
 
 THREADS = 16
 
 
 class SourceState:
-    """One source: its objects as they are now, and those of them that are ingested.
+    """One source: its objects as they are now (or repositories), and those of them that are ingested.
 
     Attributes:
         spec: the source.
@@ -52,7 +51,7 @@ class SourceState:
         """A line that says what there is to do."""
         size = sum(info.size for info in self.pending)
         todo = f"{len(self.pending)} to read ({size / 1e6:.1f} MB)" if self.pending else "all done"
-        return f"ingest: {self.spec.name}: {len(self._objects)} objects, {todo}"
+        return f"ingest: {self.spec.name}: {len(self._objects)} {self._objects_in_words}, {todo}"
 
     def add(self, manifest: ObjectManifest) -> None:
         """Take note that an object is done."""
@@ -64,15 +63,46 @@ class SourceState:
         Raises:
             UserError: nothing is held out, or nothing is left to train on.
         """
-        settings = self._settings
-        manifest = SourceManifest.of(
-            self.spec.name, settings.tokenizer, settings.separator, self._done.values()
-        )
+        manifest = self._manifest()
         progress(_summary(manifest))
-        _check_split(manifest, settings.heldout_fraction)
+        _check_split(manifest, self._settings.heldout_fraction)
         if manifest != self._before:
             manifest.save(self._store)
         return manifest
+
+    def ready(self, progress: Callable[[str], None]) -> SourceManifest:
+        """The manifest of what is ingested by now; nothing is saved.
+
+        Raises:
+            UserError: nothing is, or nothing of it is held out or left to train on.
+        """
+        source, there = self.spec.name, f"{len(self._done)} of {len(self._objects)}"
+        progress(f"data: {source}: {there} {self._objects_in_words} are ready")
+        if not self._done:
+            raise UserError(
+                f"start_on=ready: corpora.{source} has none of its {len(self._objects)} "
+                f"{self._objects_in_words} ready; run jobs/ingest.py with this recipe, and start "
+                "once it has done some"
+            )
+        manifest = self._manifest()
+        for what, blocks in (("to train on", manifest.train), ("held out", manifest.heldout)):
+            if self.pending and not blocks:
+                raise UserError(
+                    f"start_on=ready: corpora.{source} has no document {what} in the {there} "
+                    f"{self._objects_in_words} that are ready; start once there are more"
+                )
+        _check_split(manifest, self._settings.heldout_fraction)
+        return manifest
+
+    @property
+    def _objects_in_words(self) -> str:
+        return "repositories" if self.spec.of_folders else "objects"
+
+    def _manifest(self) -> SourceManifest:
+        settings = self._settings
+        return SourceManifest.of(
+            self.spec.name, settings.tokenizer, settings.separator, self._done.values()
+        )
 
     def _manifests(self, stored: set[str]) -> list[ObjectManifest | None]:
         """For every object what it became with these settings, where that is known."""
@@ -101,7 +131,7 @@ def _load(store: Store, name: str) -> SourceManifest | None:
 
 def _load_object(store: Store, path: str) -> ObjectManifest | None:
     try:
-        return ObjectManifest.from_json(json.loads(store.read_bytes(path)))
+        return ObjectManifest.from_json(sealed.read(store, path))
     except (ValueError, TypeError, LookupError, AttributeError):  # Of another format, or damaged.
         return None
 
@@ -131,9 +161,13 @@ def _check_split(manifest: SourceManifest, fraction: float) -> None:
 def _summary(manifest: SourceManifest) -> str:
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.skipped.items())
     encoded = ", ".join(f"{count} by {name}" for name, count in manifest.tokenizers.items())
+    unverified = sum(not item.verified for item in manifest.objects)
+    warning = (
+        f"; {unverified} not verified: the store keeps no checksum of them" if unverified else ""
+    )
     return (
         f"ingest: {manifest.name}: {manifest.train_documents} documents and "
         f"{manifest.train_tokens} tokens to train on, {manifest.heldout_documents} documents and "
-        f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}; "
+        f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}{warning}; "
         f"skipped: {skipped or 'nothing'}"
     )

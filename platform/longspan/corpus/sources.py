@@ -7,15 +7,19 @@ its place, so that a caller may stop at it or count it and go on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import pyarrow as pa
 
 from longspan.corpus import jsonl, parquet, text
 from longspan.corpus.bad_input import BadInput
+from longspan.corpus.filters import Condition, Filter, LeftOut
+from longspan.corpus.repository import RepositoryRule, grouped
+from longspan.corpus.wanted import File, Wanted
 from longspan.errors import UserError
-from longspan.storage import Store
+from longspan.storage import LocalCopy, Store
 
 Format = Literal["auto", "parquet", "jsonl", "text", "text_blocks"]
 
@@ -28,7 +32,7 @@ SUFFIXES: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
 }
-READ_AHEAD = 2**23
+TEXTS = ("text", "text_blocks")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 __all__ = ["BadInput", "SourceSpec", "documents", "format_of", "read"]
@@ -46,6 +50,8 @@ class SourceSpec:
         text_field: the column or key that holds a document's text (not used by texts).
         min_tokens: documents of fewer tokens are left out.
         max_tokens: documents of more tokens are left out; None is no limit.
+        where: conditions on a row's other fields; rows that do not meet all are left out.
+        repository: what makes files one document; None where each row or object is its own.
     """
 
     name: str
@@ -54,6 +60,20 @@ class SourceSpec:
     text_field: str = "text"
     min_tokens: int = 0
     max_tokens: int | None = None
+    where: tuple[Condition, ...] = ()
+    repository: RepositoryRule | None = None
+
+    @property
+    def of_folders(self) -> int:
+        """How many folders name an object's repository; 0 where objects are ingested one by one."""
+        return (self.repository.depth or 0) if self.repository else 0
+
+    @property
+    def needs_rows(self) -> str | None:
+        """What of this asks for rows with fields, as the recipe's key; None if nothing does."""
+        if self.where:
+            return "where"
+        return "repository" if self.repository and self.repository.fields else None
 
 
 def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, str | None]:
@@ -69,6 +89,8 @@ def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, str | None]:
             name, compression = name.removesuffix(suffix), codec
     if spec.format != "auto":
         return spec.format, compression
+    if spec.of_folders:
+        return "text", compression
     for suffix, format in SUFFIXES.items():
         if name.endswith(suffix):
             return format, compression
@@ -79,36 +101,59 @@ def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, str | None]:
     )
 
 
-def read(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str | BadInput]:
-    """An object's documents, and in their places what could not be read, in order.
+def read(
+    store: Store, object_path: str, spec: SourceSpec, copy: LocalCopy | None = None
+) -> Iterator[str | LeftOut | BadInput]:
+    """An object's documents, and in their places what was left out or could not be read, in order.
+
+    They are read from a copy that is known to be what the store holds (`Store.local`), so that what
+    a network does to them is never taken for bad input.
 
     Damage that hides where the next document begins (a truncated archive) ends the stream; the
     documents before it are whole. A text without any character is not an error here.
+
+    Args:
+        store: where the object is.
+        object_path: the object.
+        spec: the source that it is of.
+        copy: the object's, where there is one already.
 
     Raises:
         UserError: the object cannot be reached, or its format is not known.
         FileNotFoundError: the object is not there.
     """
     format, compression = format_of(object_path, spec)
-    with store.reading(object_path), store.open(object_path) as file:
+    opened = nullcontext(copy) if copy else store.local(object_path)
+    with store.reading(object_path), opened as local, pa.OSFile(local.path) as file:
         if file.size() == 0:
             yield BadInput(object_path, "the whole object", "empty", "it has 0 bytes")
             return
         if format == "parquet":
-            yield from parquet.read(file, object_path, spec.text_field)
+            yield from _documents(parquet.read(file, object_path, _wanted(spec)), spec)
             return
-        # Every read from a bucket is a request of its own; decompression asks for small pieces.
-        stream = pa.BufferedInputStream(file, READ_AHEAD)
-        if compression:
-            # Arrow finds out where a compressed stream ends too early, and reads several streams
-            # that follow each other in one file as one.
-            stream = pa.CompressedInputStream(stream, compression)
+        # Arrow finds out where a compressed stream ends too early, and reads several streams that
+        # follow each other in one file as one.
+        stream = pa.CompressedInputStream(file, compression) if compression else file
         if format == "jsonl":
-            yield from jsonl.read(stream, object_path, spec.text_field)
+            yield from _documents(jsonl.read(stream, object_path, _wanted(spec)), spec)
         elif format == "text_blocks":
             yield from text.read_blocks(stream, object_path)
         else:
             yield from text.read(stream, object_path)
+
+
+def _wanted(spec: SourceSpec) -> Wanted:
+    fields = spec.repository.fields if spec.repository else None
+    return Wanted(spec.text_field, Filter(spec.where), fields)
+
+
+def _documents(
+    items: Iterator[str | File | LeftOut | BadInput], spec: SourceSpec
+) -> Iterator[str | LeftOut | BadInput]:
+    """Rows that are files become one document for each repository."""
+    if spec.repository:
+        return grouped(items, spec.repository.header)
+    return cast("Iterator[str | LeftOut | BadInput]", items)
 
 
 def documents(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str]:
@@ -121,4 +166,5 @@ def documents(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str]
     for item in read(store, object_path, spec):
         if isinstance(item, BadInput):
             raise item
-        yield item
+        if isinstance(item, str):
+            yield item

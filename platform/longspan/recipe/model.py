@@ -149,7 +149,20 @@ def _must_match(stated: Architecture, facts: ModelFacts) -> None:
             )
 
 
-def _check_tokenizer(recipe: Recipe, config: dict[str, Any], store: Store) -> None:
+def look_at_tokenizer(recipe: Recipe, store: Store) -> None:
+    """Check the tokenizer alone, and that it belongs to the model where the model's config.json is there.
+
+    Raises:
+        UserError: there is none, it lacks the separator, or it is another model's.
+    """
+    try:
+        config = _read_json(recipe.base_model, "config.json", store)
+    except UserError:  # The tokenizer may be there without the model.
+        config = None
+    _check_tokenizer(recipe, config, store)
+
+
+def _check_tokenizer(recipe: Recipe, config: dict[str, Any] | None, store: Store) -> None:
     """The tokenizer is the model's, and the separator a token of it."""
     name = recipe.tokenizer or recipe.base_model
     key = "tokenizer" if recipe.tokenizer else "base_model"
@@ -158,7 +171,7 @@ def _check_tokenizer(recipe: Recipe, config: dict[str, Any], store: Store) -> No
         raise UserError(
             f"{key}: there is no tokenizer.json in {name!r}; save the tokenizer in the fast format"
         )
-    problem = why_foreign(described, config)
+    problem = why_foreign(described, config) if config else None
     if problem:
         raise UserError(f"{key}: the tokenizer of {name!r} does not belong to the model: {problem}")
     separator = recipe.document_separator

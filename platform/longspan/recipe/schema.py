@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,12 +22,15 @@ from pydantic import (
     model_validator,
 )
 
+from longspan.corpus.filters import conditions
+
 PositionEncoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
 Attention = Literal["auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager"]
 Precision = Literal["auto", "bf16", "fp32"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 SMALLEST_WEIGHT = 1e-4
+TEXTS = ("text", "text_blocks")
 
 
 class Section(BaseModel):
@@ -44,6 +47,29 @@ class Storage(Section):
     endpoint: str | None = None
     """URL of an S3 server other than AWS; AWS_ENDPOINT_URL is used when this is unset."""
     region: str | None = None
+
+
+class Repository(Section):
+    """What makes files one document: the fields of rows that name them, or the folders of objects."""
+
+    name: str | None = Field(None, min_length=1)
+    """Rows (Parquet, JSONL) are files: the field that holds a file's repository."""
+    path: str | None = Field(None, min_length=1)
+    """The field that holds a file's path in its repository."""
+    depth: int | None = Field(None, ge=1)
+    """Objects are files: the first so many folders below the fixed part of the path are a repository."""
+    header: str = "{path}\n"
+    """Stands before each file; {path} is its path in the repository. May be empty."""
+
+    @model_validator(mode="after")
+    def _rows_or_folders(self) -> Repository:
+        rows = self.name is not None and self.path is not None
+        if (self.name is None) != (self.path is None) or rows == (self.depth is not None):
+            raise ValueError(
+                "give either name and path, the fields of rows that are files, or depth, "
+                "the number of folders that name a repository"
+            )
+        return self
 
 
 class Corpus(Section):
@@ -63,6 +89,31 @@ class Corpus(Section):
     """Documents shorter than this are left out (and counted)."""
     max_tokens: int | None = Field(None, ge=1)
     """Documents longer than this are left out (and counted)."""
+    where: dict[str, Any] = Field(default_factory=dict)
+    """Rows to take, by their other fields: a value, a list of values, or min, max (inclusive) and not."""
+    repository: Repository | None = None
+    """For code: all files of a repository are one document."""
+
+    @field_validator("where")
+    @classmethod
+    def _conditions_can_be_met(cls, where: dict[str, Any]) -> dict[str, Any]:
+        conditions(where)
+        return where
+
+    @model_validator(mode="after")
+    def _format_has_what_is_asked_for(self) -> Corpus:
+        repository = self.repository
+        if self.where and (self.format in TEXTS or (repository and repository.depth)):
+            raise ValueError(
+                f"where: {sorted(self.where)[0]!r} is a field of rows, and texts have none"
+            )
+        if repository and repository.name and self.format in TEXTS:
+            raise ValueError("repository: name and path are fields of rows, and texts have none")
+        if repository and repository.depth and self.format not in ("auto", "text"):
+            raise ValueError(
+                f"repository: depth is for text files, each an object; format is {self.format}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> Corpus:
@@ -284,6 +335,8 @@ class Recipe(Section):
     """Leave out exact copies: of documents of the same source, or of any (the first listed keeps its own)."""
     decontaminate: Decontaminate | None = None
     mixture: Mixture = Mixture()
+    start_on: Literal["everything", "ready"] = "everything"
+    """What a new run trains on: all objects, which it ingests first, or those that are ingested by now."""
     heldout: HeldOut = HeldOut()
     packing: Packing = Packing()
     training: Training = Training()

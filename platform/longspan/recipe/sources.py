@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from longspan.corpus.cleaning import CleaningRules
 from longspan.corpus.evaluation import EvaluationSpec
+from longspan.corpus.filters import conditions
+from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.storage import Store
@@ -60,6 +62,8 @@ def source_specs(recipe: Recipe) -> list[SourceSpec]:
             corpus.text_field,
             corpus.min_tokens,
             corpus.max_tokens,
+            conditions(corpus.where),
+            RepositoryRule(**corpus.repository.model_dump()) if corpus.repository else None,
         )
         for corpus in recipe.corpora
     ]

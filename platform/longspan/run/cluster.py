@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
+import ray.data  # Sets its own loggers up, before we turn them down.
 
 import longspan
 from longspan.recipe.device import Device, this_machines_device

@@ -58,6 +58,17 @@ def print_validation(recipe: Recipe) -> int:
     return 0
 
 
+def print_ingest_validation(recipe: Recipe) -> int:
+    """Say that a recipe's corpora can be ingested; problems are raised."""
+    from longspan.train.data import check_ingest
+
+    check_ingest(recipe)
+    print(
+        f"{recipe.name}: the recipe is valid, its tokenizer and {len(recipe.corpora)} sources are there"
+    )
+    return 0
+
+
 def print_plan(recipe: Recipe) -> int:
     """Print the plan, then what stands in the way of running it; status 2 if anything does."""
     from longspan.train.prepare import plan_text

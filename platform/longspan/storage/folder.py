@@ -9,11 +9,13 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from pyarrow import fs
 
 from longspan.errors import UserError
-from longspan.storage.objects import ObjectInfo
+from longspan.storage.local import LocalCopy
+from longspan.storage.objects import Access, ObjectInfo
 
 TEMPORARY = re.compile(r"\.longspan-[0-9a-f]{32}\.tmp")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -45,6 +47,26 @@ class Folder:
         """See `Backend.exists`."""
         return os.path.isfile(key) or any(True for _ in self.walk(key.rstrip("/") + "/"))
 
+    def fetch(self, key: str, file: BinaryIO, version: str | None) -> bool:
+        """See `Backend.fetch`; the file system answers for its files."""
+        with self.local(key, version), self._opened(key) as source:
+            shutil.copyfileobj(source, file)
+        return True
+
+    def local(self, key: str, version: str | None) -> LocalCopy:
+        """See `Backend.local`; that the file stays as it is is checked again at the end."""
+
+        def check() -> None:
+            try:
+                found = _version(os.stat(key))
+            except OSError as error:
+                raise self.explain(error, "read", key) from error
+            if version is not None and found != version:
+                raise UserError(f"{key} changed while it was being read: submit the job again")
+
+        check()
+        return LocalCopy(key, verified=True, close=check)
+
     def write(self, key: str, data: bytes | memoryview) -> None:
         """See `Backend.write`."""
         with self.replacing(key) as temporary, open(temporary, "xb") as file:
@@ -70,19 +92,38 @@ class Folder:
         except OSError as error:
             raise self.explain(error, "delete", key) from error
 
-    def check(self, key: str) -> None:
-        """See `Backend.check`; makes the folder."""
+    def denied(self, access: Access, key: str) -> list[str]:
+        """See `Backend.denied`; writing makes the folder."""
+        try:
+            if access == "list":
+                next(self.walk(key, 1), None)
+            elif access == "read":
+                with suppress(FileNotFoundError), open(key, "rb"):
+                    pass
+            else:
+                self._try_to_write(key)
+        except UserError as error:
+            return [str(error)]
+        except OSError as error:
+            wanted = "a file that can be read"
+            if access == "write":
+                wanted = "a folder that can be listed and written"
+            return [f"{key} must be {wanted}: {error.strerror or error}"]
+        return []
+
+    def _opened(self, key: str) -> BinaryIO:
+        try:
+            return open(key, "rb")
+        except OSError as error:
+            raise self.explain(error, "read", key) from error
+
+    def _try_to_write(self, key: str) -> None:
         probe = os.path.join(key, f".longspan-{uuid.uuid4().hex}.tmp")
         try:
             os.makedirs(key, exist_ok=True)
             next(os.scandir(key), None)
             with open(probe, "xb") as file:
                 file.write(b"writable?")
-        except OSError as error:
-            raise UserError(
-                f"storage.root: {key} must be a folder that can be listed and written: "
-                f"{error.strerror or error}"
-            ) from error
         finally:
             with suppress(OSError):
                 os.unlink(probe)
@@ -113,6 +154,10 @@ class Folder:
                 os.unlink(temporary)
 
 
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns}-{status.st_size}"
+
+
 def _to_disk(descriptor: int) -> None:
     """Without this, a crash of the machine can leave an empty file under the final name."""
     os.fsync(descriptor)
@@ -141,5 +186,4 @@ def _walk(
         # A file may be gone by now (another process cleaning up), or be a dangling link.
         with suppress(FileNotFoundError):
             status = entry.stat()
-            version = f"{status.st_mtime_ns}-{status.st_size}"
-            yield ObjectInfo(entry.path, status.st_size, version)
+            yield ObjectInfo(entry.path, status.st_size, _version(status))

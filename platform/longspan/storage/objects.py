@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from pyarrow import fs
+
+from longspan.storage.local import LocalCopy
+
+Access = Literal["list", "read", "write"]
 
 
 @dataclass(frozen=True, order=True)
@@ -56,6 +60,26 @@ class Backend(Protocol):
         """Whether there is an object of that key, or any below it."""
         ...
 
+    def fetch(self, key: str, file: BinaryIO, version: str | None) -> bool:
+        """Copy an object into an empty file, and compare the copy with what the store knows of it.
+
+        Args:
+            key: the object's.
+            file: to be written, read and searched.
+            version: the version that the object must have; None is any.
+
+        Returns:
+            Whether the copy could be compared.
+
+        Raises:
+            UserError: the object is of another version, or arrives damaged every time.
+        """
+        ...
+
+    def local(self, key: str, version: str | None) -> LocalCopy:
+        """An object as a local file, compared like `fetch`'s; the object itself where it is one."""
+        ...
+
     def write(self, key: str, data: bytes | memoryview) -> None:
         """Write an object; readers see all of it or what was there before."""
         ...
@@ -68,8 +92,20 @@ class Backend(Protocol):
         """Delete the object of that key and those below it; having none is no error."""
         ...
 
-    def check(self, key: str) -> None:
-        """Raise a UserError unless objects below the key can be listed and written."""
+    def denied(self, access: Access, key: str) -> Sequence[str]:
+        """What may not be done with a key, of all that an access means; nothing when all may.
+
+        Args:
+            access: "list": to list what begins with the key; "read": to read the object; "write":
+                to write, read again and delete objects below the key, which a probe object tries.
+            key: the object, or what the keys begin with.
+
+        Returns:
+            The missing permissions, each with its place.
+
+        Raises:
+            UserError: it is not a permission that is missing (nothing answers, ...).
+        """
         ...
 
     def explain(self, error: Exception, doing: str, key: str) -> Exception:

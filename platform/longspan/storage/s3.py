@@ -1,34 +1,63 @@
 """Objects in an S3 bucket, on AWS or any server that speaks its protocol.
 
-Reads go through Arrow, whose standard retry strategy also repeats reads that end early (boto3 does
-not); everything else goes through boto3. Arrow is not used to write: its output stream commits
+Parts of objects are read through Arrow, whose standard retry strategy also repeats reads that end
+early (boto3's client does not); everything else goes through boto3, and copies of whole objects are
+compared with what the store says they are. Arrow is not used to write: its output stream commits
 what it has when it is closed by an exception, so that half an object appears under its final name.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import cached_property
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cached_property, partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 from pyarrow import fs
 
-from longspan.errors import UserError
 from longspan.storage import s3_errors
-from longspan.storage.objects import ObjectInfo
+from longspan.storage.folder import Folder
+from longspan.storage.local import LocalCopy
+from longspan.storage.objects import Access, ObjectInfo
+from longspan.storage.s3_fetch import Fetch
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ATTEMPTS = 10
 CONNECT_SECONDS = 10
-REQUEST_SECONDS = 60
+REQUEST_SECONDS = 20
+"""After which a reply that has stopped coming is asked for again."""
+CONNECTIONS = 32
 PROBE = ".longspan-probe"
+FIRST_ATTEMPTS = 3
+NOT_DENIED = {"NoSuchKey", "404", "NoSuchUpload", "InvalidRange", "416"}
+"""What a server answers to a request that is permitted, about something that is not there."""
+
+
+class ArrowS3(fs.S3FileSystem):
+    """Arrow's filesystem for S3, which keeps its retry strategy when it travels to other processes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **options,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+            connect_timeout=CONNECT_SECONDS,
+            request_timeout=REQUEST_SECONDS,
+        )
+        self._options = options
+
+    def __reduce__(self) -> tuple[Callable[..., ArrowS3], tuple[dict[str, Any]]]:
+        return _arrow, (self._options,)
+
+
+def _arrow(options: dict[str, Any]) -> ArrowS3:
+    return ArrowS3(**options)
 
 
 class Bucket:
@@ -38,6 +67,7 @@ class Bucket:
         self.name = name
         self.endpoint = endpoint
         self.region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        self._reached = False
 
     @cached_property
     def filesystem(self) -> fs.FileSystem:
@@ -52,12 +82,7 @@ class Bucket:
             }
         elif not self.region:
             options = {"region": fs.resolve_s3_region(self.name)}
-        return fs.S3FileSystem(
-            **options,
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-            connect_timeout=CONNECT_SECONDS,
-            request_timeout=REQUEST_SECONDS,
-        )
+        return ArrowS3(**options)
 
     @cached_property
     def client(self) -> S3Client:
@@ -94,6 +119,28 @@ class Bucket:
             return True
         return next(self.walk(f"{key}/" if key else ""), None) is not None
 
+    def fetch(self, key: str, file: BinaryIO, version: str | None) -> bool:
+        """See `Backend.fetch`."""
+        try:
+            return Fetch(self.client, self.name, key, self.uri(key)).into(file, version)
+        except s3_errors.ERRORS as error:
+            raise self.explain(error, "read", key) from error
+
+    def local(self, key: str, version: str | None) -> LocalCopy:
+        """See `Backend.local`; the copy has no name, so that nothing is left of a killed process."""
+        folder = tempfile.gettempdir()
+        with ExitStack() as opened:
+            try:
+                file = opened.enter_context(tempfile.TemporaryFile(dir=folder))
+                verified = self.fetch(key, file, version)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                what = f"a copy of {self.uri(key)} in {folder} (TMPDIR)"
+                raise Folder().explain(error, "write", what) from error
+            close = opened.pop_all().close
+        return LocalCopy(f"/proc/self/fd/{file.fileno()}", verified, close)
+
     def write(self, key: str, data: bytes | memoryview) -> None:
         """See `Backend.write`."""
         try:
@@ -124,19 +171,55 @@ class Bucket:
         except s3_errors.ERRORS as error:
             raise self.explain(error, "delete", key) from error
 
-    def check(self, key: str) -> None:
-        """See `Backend.check`; fails within seconds where nothing answers."""
-        client = self._client(attempts=2, seconds=CONNECT_SECONDS)
-        folder = f"{key}/" if key else ""
+    def denied(self, access: Access, key: str) -> list[str]:
+        """See `Backend.denied`; fails within seconds where nothing answers."""
+        self._reach()
+        missing = []
+        for action, doing, place, request in self._probes(access, key):
+            try:
+                request()
+            except s3_errors.ERRORS as error:
+                code = s3_errors.code_of(error)
+                if code in s3_errors.DENIED:
+                    missing.append(f"s3:{action} on {self.uri(place)}")
+                elif code not in NOT_DENIED:
+                    raise self.explain(error, doing, key) from error
+        return list(dict.fromkeys(missing))
+
+    def _reach(self) -> None:
+        """Ask once, to find out soon whether anything answers; whatever it is is good."""
+        if self._reached:
+            return
+        impatient = self._client(FIRST_ATTEMPTS, CONNECT_SECONDS)
         try:
-            client.list_objects_v2(Bucket=self.name, Prefix=folder, MaxKeys=1)
-            client.put_object(Bucket=self.name, Key=folder + PROBE, Body=b"writable?")
+            impatient.list_objects_v2(Bucket=self.name, MaxKeys=1)
+        except ClientError:
+            pass
         except s3_errors.ERRORS as error:
-            doing = "list" if getattr(error, "operation_name", "") != "PutObject" else "write"
-            raise UserError(f"storage.root: {self.explain(error, doing, key, client)}") from error
-        # Writing without deleting is enough for everything but `delete`.
-        with suppress(*s3_errors.ERRORS):
-            client.delete_object(Bucket=self.name, Key=folder + PROBE)
+            raise self.explain(error, "list", "", impatient) from error
+        self._reached = True
+
+    def _probes(
+        self, access: Access, key: str
+    ) -> Iterator[tuple[str, str, str, Callable[[], object]]]:
+        """Requests that need each permission: action, what is done, to which key, the request."""
+        client, bucket = self.client, self.name
+        if access == "list":
+            list_one = partial(client.list_objects_v2, Bucket=bucket, Prefix=key, MaxKeys=1)
+            yield "ListBucket", "list", key, list_one
+            return
+        if access == "read":
+            read_one = partial(client.get_object, Bucket=bucket, Key=key, Range="bytes=0-0")
+            yield "GetObject", "read", key, read_one
+            return
+        # One key only, so that at most one object is left where deleting is denied.
+        probe = f"{key}/{PROBE}" if key else PROBE
+        at = {"Bucket": bucket, "Key": probe}
+        yield "PutObject", "write", probe, partial(client.put_object, **at, Body=b"writable?")
+        yield "GetObject", "read", probe, partial(client.get_object, **at)
+        abort = partial(client.abort_multipart_upload, **at)
+        yield "AbortMultipartUpload", "write", probe, partial(abort, UploadId="none")
+        yield "DeleteObject", "delete", probe, partial(client.delete_object, **at)
 
     def explain(
         self, error: Exception, doing: str, key: str, client: S3Client | None = None
@@ -160,6 +243,7 @@ class Bucket:
             retries={"mode": "standard", "total_max_attempts": attempts},
             connect_timeout=CONNECT_SECONDS,
             read_timeout=seconds,
+            max_pool_connections=CONNECTIONS,
             # As Arrow does: a server of one's own seldom has a name for every bucket.
             s3={"addressing_style": "path" if self.endpoint else "auto"},
         )

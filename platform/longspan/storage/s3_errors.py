@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from boto3.exceptions import Boto3Error
 from botocore import exceptions as botocore
+from s3transfer.exceptions import RetriesExceededError
 
 from longspan.errors import UserError
 
-ERRORS = (botocore.ClientError, botocore.BotoCoreError, Boto3Error)
+ERRORS = (botocore.ClientError, botocore.BotoCoreError, Boto3Error, RetriesExceededError)
 
 KEYS = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE or the node's role"
 REFUSED = {
@@ -56,7 +57,7 @@ def explain(error: Exception, where: Where, buckets: Callable[[], list[str]]) ->
         where: what was being done.
         buckets: gives the names of the buckets that exist, for the nearest one.
     """
-    code = _code(error)
+    code = code_of(error)
     if code == "NoSuchBucket":
         return UserError(_no_bucket(where, buckets()))
     if isinstance(error, FileNotFoundError) or code in {"NoSuchKey", "404"}:
@@ -73,7 +74,9 @@ def _reason(error: Exception, code: str) -> str:
         return f"the credentials found do not allow it ({code}): check {KEYS}, and the policy"
     if code in OTHER_REGION:
         return f"the bucket is in another region ({code}): set storage.region"
-    if isinstance(error, botocore.ConnectionError | botocore.HTTPClientError):
+    if isinstance(
+        error, botocore.ConnectionError | botocore.HTTPClientError | RetriesExceededError
+    ):
         return f"no answer ({code}): check storage.endpoint or AWS_ENDPOINT_URL, and the network"
     return code
 
@@ -84,7 +87,7 @@ def _no_bucket(where: Where, buckets: list[str]) -> str:
     return f"bucket {where.bucket!r} does not exist{where.place}{hint}"
 
 
-def _code(error: Exception) -> str:
+def code_of(error: Exception) -> str:
     """The server's error code; Arrow has it in its text, in capitals: "AWS Error ACCESS_DENIED"."""
     # An upload wraps the error that stopped it.
     cause: BaseException | None = error

@@ -17,12 +17,13 @@ from pyarrow import fs
 
 from longspan.errors import UserError
 from longspan.storage.folder import Folder
-from longspan.storage.objects import Backend, ObjectInfo, is_transport
+from longspan.storage.local import LocalCopy
+from longspan.storage.objects import Access, Backend, ObjectInfo, is_transport
 from longspan.storage.patterns import Glob, is_glob
+from longspan.storage.preflight import LIST_ROOT, Need, require
 
 S3 = "s3://"
 THREADS = 8
-CHUNK = 2**23
 
 
 class Store:
@@ -89,6 +90,23 @@ class Store:
         backend, key = self._locate(path)
         with self.reading(path):
             return backend.filesystem.open_input_file(backend.filesystem_path(key))
+
+    def local(self, path: str, version: str | None = None) -> LocalCopy:
+        """An object as a local file, for the context that this is.
+
+        From S3 it is a temporary copy, compared with what the server says of the object, so that
+        damage found in it is the object's own. In a folder it is the object itself.
+
+        Args:
+            path: the object.
+            version: what `list` said; None takes the object as it is now.
+
+        Raises:
+            UserError: the object is of another version by now; it arrives damaged every time; or
+                there is no room for a copy.
+        """
+        backend, key = self._locate(path)
+        return backend.local(key, version)
 
     def reading(self, path: str) -> AbstractContextManager[None]:
         """A context in which errors of reaching the object become UserErrors.
@@ -164,36 +182,51 @@ class Store:
             local_dir: where to; made if it is not there.
             wanted: patterns of names; what matches none of them is left out.
 
+        What comes from S3 is compared with what the server says of it.
+
         Raises:
-            UserError: there is nothing of that below the path.
+            UserError: there is nothing of that below the path, or see `local`.
         """
         backend, key = self._locate(path)
         prefix = key.rstrip("/") + "/"
-        found = (item.path for item in backend.walk(prefix))
-        keys = [key for key in found if any(fnmatch(key, pattern) for pattern in wanted)]
-        if not keys:
+        versions = {
+            item.path: item.version
+            for item in backend.walk(prefix)
+            if any(fnmatch(item.path, pattern) for pattern in wanted)
+        }
+        if not versions:
             raise UserError(f"cannot download {backend.uri(key)}: there is nothing below it")
         target = Folder()
 
         def fetch(key: str) -> None:
             local = os.path.join(os.path.abspath(local_dir), key.removeprefix(prefix))
-            with self._explaining(backend, "read", key):
-                source = backend.filesystem.open_input_stream(backend.filesystem_path(key))
-            with source, target.replacing(local) as temporary, open(temporary, "xb") as file:
-                while chunk := self._read(backend, key, source):
-                    file.write(chunk)
+            with target.replacing(local) as temporary, open(temporary, "x+b") as file:
+                backend.fetch(key, file, versions[key])
 
-        _in_parallel(fetch, keys)
+        _in_parallel(fetch, list(versions))
 
-    def preflight(self) -> None:
-        """Check that the root can be listed and written.
+    def denied(self, access: Access, path: str) -> Sequence[str]:
+        """What may not be done with a path; see `Backend.denied`.
+
+        Args:
+            access: "list" what begins with the path, "read" the object, or "write" below it.
+            path: the path; listing one that ends in "/", or the root, is of what is below it.
+        """
+        backend, key = self._locate(path)
+        if access == "list" and key and (not path or path.endswith("/")):
+            key = key.rstrip("/") + "/"
+        return backend.denied(access, key)
+
+    def preflight(
+        self, needs: Sequence[Need] = (LIST_ROOT, Need("write", "", "storage.root"))
+    ) -> None:
+        """Check that a run may do what it needs to; by default, that the root can be listed and written.
 
         Raises:
-            UserError: it cannot; the message names storage.root, the bucket or the credentials,
-                and never holds a secret.
+            UserError: it may not; the message names every missing permission, the bucket or the
+                credentials, and never holds a secret.
         """
-        backend, key = self._locate("")
-        backend.check(key)
+        require(self, needs)
 
     def _base(self, pattern: str) -> str:
         """The part of a pattern that is no pattern: nothing, "/", or s3://bucket."""
@@ -225,10 +258,6 @@ class Store:
             else:
                 self._backends[bucket] = Folder()
         return self._backends[bucket]
-
-    def _read(self, backend: Backend, key: str, source: pa.NativeFile) -> bytes:
-        with self._explaining(backend, "read", key):
-            return source.read(CHUNK)
 
     @contextmanager
     def _explaining(self, backend: Backend, doing: str, key: str) -> Iterator[None]:

@@ -6,11 +6,12 @@ DeepSpeed's state files are pickles, so a file is opened only when it is the one
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from longspan.errors import UserError
+from longspan.storage import sealed
 
 FINISHED = "finished"
 """The mark, written last, of a whole checkpoint made under torchrun; Ray Train keeps a list of its own."""
@@ -48,7 +49,7 @@ def seal(folder: Path, rank: int, facts: CheckpointFacts) -> None:
         if path.is_file()
     }
     content = {"facts": asdict(facts), "files": files}
-    (folder / _seal_name(rank)).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (folder / _seal_name(rank)).write_bytes(sealed.dumps(content))
 
 
 def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
@@ -58,10 +59,7 @@ def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
         UserError: a seal or a file is missing or damaged, or the checkpoint is of another run, number of
             workers or ZeRO stage (the key that differs is named, with both values).
     """
-    seals = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob(_seal_name("*")))
-    ]
+    seals = [_opened(folder, path) for path in sorted(folder.glob(_seal_name("*")))]
     if not seals:
         raise UserError(
             f"checkpoint {folder.name}: no seal in it, so it was never finished; delete it to go on"
@@ -71,8 +69,8 @@ def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
         raise UserError(
             f"checkpoint {folder.name}: {len(seals)} of {facts.world_size} workers' parts are there"
         )
-    for sealed in seals:
-        for name, digest in sealed["files"].items():
+    for content in seals:
+        for name, digest in content["files"].items():
             path = folder / name
             if not path.is_file() or _digest(path) != digest:
                 raise UserError(
@@ -96,6 +94,13 @@ def _must_agree(key: str, saved: int | str, wanted: int | str) -> None:
             f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; "
             "undo the change, or choose another name"
         )
+
+
+def _opened(folder: Path, path: Path) -> dict[str, Any]:
+    try:
+        return sealed.loads(path.read_bytes())
+    except sealed.Damaged as error:
+        raise UserError(f"checkpoint {folder.name}: {path.name} is damaged: {error}") from None
 
 
 def _seal_name(rank: int | str) -> str:

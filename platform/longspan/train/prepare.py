@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.errors import UserError
 from longspan.model.attention import choose
-from longspan.model.source import local_tokenizer_dir, require_weights
+from longspan.model.source import require_weights
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import SourceFacts, describe
@@ -20,8 +20,9 @@ from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe
 from longspan.recipe.model import look_at_model, resolve
 from longspan.recipe.schema import Recipe
-from longspan.recipe.sources import find_objects, open_store, source_specs
+from longspan.recipe.sources import open_store, source_specs
 from longspan.storage import Store
+from longspan.train.data import check_data, known_data, run_data
 from longspan.train.job import Job
 from longspan.train.sources import packing_facts, sources_of_rows
 
@@ -41,6 +42,7 @@ def check(recipe: Recipe) -> None:
     """
     store = open_store(recipe)
     _planned(recipe, store, this_machines_device(recipe.workers.gpus_per_worker))
+    check_data(recipe, store)
 
 
 def require_runnable(recipe: Recipe) -> None:
@@ -76,7 +78,10 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     plan = derive(recipe, model.facts, device)
     if model.unseen:
         problems.append(f"{model.unseen} (the plan takes its shape from 'architecture')")
-    sources = _known_sources(recipe, store, problems)
+    known = _known_data(recipe, store, problems)
+    sources = [
+        _source_facts(spec, store, known.get(spec.name), problems) for spec in source_specs(recipe)
+    ]
     for require in (
         lambda: require_runnable(recipe),
         lambda: require_room(model.facts, plan, device),
@@ -85,7 +90,7 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
             require()
         except UserError as error:
             problems.append(str(error))
-    rows = _row_sources(recipe, store, plan) if all(each.exact for each in sources) else ()
+    rows = _row_sources(recipe, store, plan, known) if len(known) == len(sources) else ()
     return describe(recipe, model.facts, plan, device, sources, rows), problems
 
 
@@ -98,7 +103,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     plan = _planned(recipe, store, device)
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
-    return _job(recipe, store, plan, device, ingest(store, **_ingest_options(recipe, store)))
+    return _job(recipe, store, plan, device, run_data(recipe, store, ingest, distributed=True))
 
 
 def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
@@ -109,7 +114,7 @@ def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
     store = open_store(recipe)
     device = this_machines_device(recipe.workers.gpus_per_worker)
     plan = _planned(recipe, store, device)
-    return _job(recipe, store, plan, device, ingested(store, **_ingest_options(recipe, store)))
+    return _job(recipe, store, plan, device, run_data(recipe, store, ingested, distributed=False))
 
 
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
@@ -119,22 +124,9 @@ def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     if model.unseen:
         raise UserError(model.unseen)
     require_weights(resolve(recipe.base_model, store), store)
-    find_objects(recipe, store)
     plan = derive(recipe, model.facts, device)
     require_room(model.facts, plan, device)
     return plan
-
-
-def _ingest_options(recipe: Recipe, store: Store) -> dict[str, Any]:
-    """A recipe in the words of :func:`longspan.corpus.ingest.ingest`."""
-    tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
-    return {
-        "specs": source_specs(recipe),
-        "tokenizer_dir": str(local_tokenizer_dir(tokenizer, store, Job.cache_folder())),
-        "separator": recipe.document_separator,
-        "heldout_fraction": recipe.heldout.fraction,
-        "bad_input": recipe.bad_input,
-    }
 
 
 def _job(
@@ -154,28 +146,20 @@ def _job(
     return Job(recipe, plan, store, in_order, sources, peak * 1e12 if peak else None).packed()
 
 
-def _known_sources(recipe: Recipe, store: Store, problems: list[str]) -> list[SourceFacts]:
+def _known_data(recipe: Recipe, store: Store, problems: list[str]) -> Mapping[str, SourceManifest]:
+    """What is known exactly: where a run has begun, or a source is ingested as the recipe says."""
     try:
-        find_objects(recipe, store)
+        return known_data(recipe, store)
     except UserError as error:
         problems.append(str(error))
-        return [
-            SourceFacts(corpus.name, None, None, None, None, exact=False)
-            for corpus in recipe.corpora
-        ]
-    try:
-        options = _ingest_options(recipe, store)
-    except UserError:  # The model can't be reached; the plan says so elsewhere.
-        options = None
-    return [_source_facts(spec, store, options) for spec in source_specs(recipe)]
+        return {}
 
 
-def _row_sources(recipe: Recipe, store: Store, plan: RunPlan) -> list[RowSource]:
+def _row_sources(
+    recipe: Recipe, store: Store, plan: RunPlan, known: Mapping[str, SourceManifest]
+) -> list[RowSource]:
     """What rows are made of, where everything is ingested."""
-    from longspan.corpus.ingest import ingested
-
-    manifests = ingested(store, **_ingest_options(recipe, store))
-    corpora = [manifests[corpus.name] for corpus in recipe.corpora]
+    corpora = [known[corpus.name] for corpus in recipe.corpora]
     return [
         RowSource(
             source.name,
@@ -189,22 +173,23 @@ def _row_sources(recipe: Recipe, store: Store, plan: RunPlan) -> list[RowSource]
     ]
 
 
-def _source_facts(spec: SourceSpec, store: Store, options: dict[str, Any] | None) -> SourceFacts:
-    """Exact where the source is ingested as the recipe says, else estimated from its size."""
-    from longspan.corpus.ingest import ingested
-
-    objects = resolve_objects(store, spec)
-    size = sum(item.size for item in objects)
-    if options:
-        try:
-            manifest = ingested(store, **options | {"specs": [spec]})[spec.name]
-            documents, tokens = manifest.train_documents, manifest.train_tokens
-            return SourceFacts(spec.name, len(objects), size, documents, tokens, exact=True)
-        except UserError:  # Not ingested yet.
-            pass
+def _source_facts(
+    spec: SourceSpec, store: Store, manifest: SourceManifest | None, problems: list[str]
+) -> SourceFacts:
+    if manifest:
+        documents, tokens = manifest.train_documents, manifest.train_tokens
+        objects = len(manifest.objects)
+        return SourceFacts(spec.name, objects, manifest.bytes, documents, tokens, exact=True)
+    try:
+        found = resolve_objects(store, spec)
+    except UserError as error:
+        if str(error) not in problems:  # A store that can't be reached is one problem.
+            problems.append(str(error))
+        return SourceFacts(spec.name, None, None, None, None, exact=False)
     estimate = 0.0
-    for item in objects:
+    for item in found:
         format, compression = format_of(item.path, spec)
         packed = compression or format == "parquet"
         estimate += item.size / BYTES_PER_TOKEN["packed" if packed else "plain"]
-    return SourceFacts(spec.name, len(objects), size, None, int(estimate), exact=False)
+    size = sum(item.size for item in found)
+    return SourceFacts(spec.name, len(found), size, None, int(estimate), exact=False)

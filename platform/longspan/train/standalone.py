@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str]) -> int:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        job = prepare_without_ray(Path(arguments[0]), arguments[1:])
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        job = _from_first_rank(lambda: prepare_without_ray(Path(arguments[0]), arguments[1:]))
         if job.plan.workers[0] != dist.get_world_size():
             raise UserError(
                 f"workers: the recipe says {job.plan.workers[0]}, torchrun started {dist.get_world_size()}"
@@ -110,6 +110,26 @@ def main(arguments: Sequence[str]) -> int:
         if dist.is_initialized():
             dist.destroy_process_group()
     return 0
+
+
+def _from_first_rank(prepare: Callable[[], Job]) -> Job:
+    """One rank's job on all of them: what is ready to train on may change from one look to the next.
+
+    Raises:
+        UserError: the first rank's, on every rank.
+    """
+    found: list[Job | UserError | None] = [None]
+    if dist.get_rank() == 0:
+        try:
+            found[0] = prepare()
+        except UserError as error:
+            found[0] = error
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dist.broadcast_object_list(found, src=0, device=device)
+    if isinstance(found[0], UserError):
+        raise found[0]
+    assert found[0] is not None, "rank 0 gave no job"
+    return found[0]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+"""Before anything starts: whether a store permits all that a run will do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from longspan.errors import UserError
+from longspan.storage.objects import Access
+from longspan.storage.patterns import WILDCARD
+
+if TYPE_CHECKING:
+    from longspan.storage.store import Store
+
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a run will do with a store.
+
+    Attributes:
+        access: "list" what begins with a path, "read" what a pattern names (which has to be listed
+            for that), or "write" below a folder, where objects are read again and deleted as well.
+        path: the path, pattern or folder.
+        key: the recipe's key that it comes from.
+    """
+
+    access: Access
+    path: str
+    key: str
+
+
+LIST_ROOT = Need("list", "", "storage.root")
+
+
+def require(store: Store, needs: Sequence[Need]) -> None:
+    """Try everything; nothing is left behind, but for an object where writing is permitted and deleting is not.
+
+    Raises:
+        UserError: with all permissions that are missing, and the keys they are missing on; or the
+            store cannot be reached, for another reason.
+    """
+    first, *rest = needs
+    missing = _missing(store, first)  # One message where nothing answers or the keys are wrong.
+    with ThreadPoolExecutor(THREADS) as pool:
+        for found in pool.map(lambda need: _missing(store, need), rest):
+            missing += found
+    if missing:
+        lines = "".join(f"\n  {line}" for line in dict.fromkeys(missing))
+        raise UserError(f"this run may not do all that it needs to:{lines}{_advice(store)}")
+
+
+def _missing(store: Store, need: Need) -> list[str]:
+    try:
+        return [f"{need.key}: {what}" for what in _denied(store, need)]
+    except UserError as error:
+        raise UserError(f"{need.key}: {error}") from error
+
+
+def _denied(store: Store, need: Need) -> Sequence[str]:
+    if need.access != "read":
+        return store.denied(need.access, need.path)
+    if denied := store.denied("list", WILDCARD.split(need.path)[0]):
+        return denied
+    # A pattern that matches nothing is another matter.
+    return [
+        what for item in store.list(need.path, limit=1) for what in store.denied("read", item.path)
+    ]
+
+
+def _advice(store: Store) -> str:
+    if not store.uri().startswith("s3://"):
+        return ""
+    from longspan.storage.s3_errors import KEYS
+
+    return f"\ncheck {KEYS}, and the policy of its user (and of the bucket's encryption key)"

@@ -1,0 +1,166 @@
+"""A run's data: its corpora ingested, what is ready of them, or what the run began with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from longspan.corpus.cleaning import clean
+from longspan.corpus.manifest import SourceManifest
+from longspan.corpus.resolve import resolve as resolve_objects
+from longspan.corpus.sources import SourceSpec
+from longspan.errors import UserError
+from longspan.model.source import local_tokenizer_dir
+from longspan.recipe.model import look_at_tokenizer, resolve
+from longspan.recipe.sources import cleaning_rules, find_objects, open_store, source_specs
+from longspan.train.job import Job
+from longspan.train.pin import Pin, data_settings, news
+
+if TYPE_CHECKING:
+    from longspan.corpus.contamination import Contamination
+    from longspan.recipe.schema import Recipe
+    from longspan.storage import Store
+
+Manifests = dict[str, SourceManifest]
+
+
+def ingest_options(recipe: Recipe, store: Store) -> dict[str, Any]:
+    """A recipe in the words of :func:`longspan.corpus.ingest.ingest`."""
+    tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
+    return {
+        "specs": source_specs(recipe),
+        "tokenizer_dir": str(local_tokenizer_dir(tokenizer, store, Job.cache_folder())),
+        "separator": recipe.document_separator,
+        "heldout_fraction": recipe.heldout.fraction,
+        "bad_input": recipe.bad_input,
+    }
+
+
+def check_ingest(recipe: Recipe) -> None:
+    """What can be checked of an ingest without starting anything; the model itself isn't needed.
+
+    Raises:
+        UserError: the store, the tokenizer or a source is not as the recipe needs it.
+    """
+    store = open_store(recipe)
+    look_at_tokenizer(recipe, store)
+    find_objects(recipe, store)
+
+
+def ingest_corpora(recipe: Recipe) -> Manifests:
+    """Bring all of a recipe's token shards up to date; Ray must be connected."""
+    from longspan.corpus.ingest import ingest
+
+    store = open_store(recipe)
+    store.preflight()
+    look_at_tokenizer(recipe, store)
+    options = ingest_options(recipe, store)
+    return _cleaned(recipe, store, options, ingest(store, **options), True, print)[0]
+
+
+def check_data(recipe: Recipe, store: Store) -> None:
+    """What can be checked of a run's data without reading it.
+
+    Raises:
+        UserError: a source names no object; or the run has begun, and with other settings.
+    """
+    if _pin(recipe, store, ingest_options(recipe, store)).load() is None:
+        find_objects(recipe, store)
+
+
+def run_data(
+    recipe: Recipe,
+    store: Store,
+    everything: Callable[..., Manifests],
+    say: Callable[[str], None] = print,
+    *,
+    distributed: bool = False,
+) -> Manifests:
+    """What a run trains on, by source: what it began with; or, at its first start, what is there now.
+
+    Args:
+        recipe: the run.
+        store: where it is.
+        everything: gives the manifests of all objects: `ingest`, or `ingested`.
+        say: takes lines for a person to read.
+        distributed: look for evaluation sets on the Ray cluster, else in this process.
+
+    Raises:
+        UserError: there is no such data (the key to change is named).
+    """
+    from longspan.corpus.ingest import ready
+
+    options = ingest_options(recipe, store)
+    pin = _pin(recipe, store, options)
+    if (begun := pin.load()) is not None:
+        for spec in options["specs"]:
+            say(f"data: {_as_begun(store, spec, begun[spec.name])}")
+        return begun
+    gather = partial(ready, progress=say) if recipe.start_on == "ready" else everything
+    manifests, report = _cleaned(recipe, store, options, gather(store, **options), distributed, say)
+    # A run that an older version began is told from others by its checkpoint only.
+    if not pin.has_checkpoint():
+        pin.save(manifests, report.to_json() if report else None)
+    return manifests
+
+
+def known_data(recipe: Recipe, store: Store) -> Manifests:
+    """The manifests that are known already: of a run that has begun, or of sources that are all ingested.
+
+    Raises:
+        UserError: the run has begun, and with other settings, or some of its data is gone.
+    """
+    from longspan.corpus.ingest import ingested
+
+    try:
+        options = ingest_options(recipe, store)
+    except UserError:  # The tokenizer can't be reached, and nothing is known without its hash.
+        return {}
+    if (begun := _pin(recipe, store, options).load()) is not None:
+        return begun
+    known: Manifests = {}
+    for spec in options["specs"]:
+        try:
+            known |= ingested(store, **options | {"specs": [spec]})
+        except UserError:  # Not ingested yet.
+            continue
+    return known
+
+
+def _cleaned(
+    recipe: Recipe,
+    store: Store,
+    options: dict[str, Any],
+    manifests: Manifests,
+    distributed: bool,
+    say: Callable[[str], None],
+) -> tuple[Manifests, Contamination | None]:
+    """Without duplicates and what is in evaluation sets, and a report of the latter."""
+    from longspan.corpus.tokenizer import Tokenizer
+
+    left, report = clean(
+        store,
+        [manifests[corpus.name] for corpus in recipe.corpora],
+        cleaning_rules(recipe),
+        lambda: Tokenizer(options["tokenizer_dir"], options["separator"]),
+        distributed=distributed,
+        progress=say,
+    )
+    return {manifest.name: manifest for manifest in left}, report
+
+
+def _pin(recipe: Recipe, store: Store, options: dict[str, Any]) -> Pin:
+    from longspan.corpus.tokenizer import tokenizer_hash
+
+    tokenizer = tokenizer_hash(options["tokenizer_dir"])
+    return Pin(store, recipe.name, data_settings(recipe, tokenizer))
+
+
+def _as_begun(store: Store, spec: SourceSpec, manifest: SourceManifest) -> str:
+    facts = f"{len(manifest.objects)} objects, {manifest.train_tokens} tokens"
+    try:
+        since = news(manifest, resolve_objects(store, spec))
+    except UserError as error:  # The raw objects are not needed any more.
+        since = str(error)
+    return f"{spec.name}: {facts}, as at this run's start" + (f"; {since}" if since else "")

@@ -1,0 +1,234 @@
+"""What a run trains on is what it began with, whatever becomes of the corpora since."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longspan.corpus.manifest import SourceManifest
+from longspan.corpus.objects import Settings, ingest_object
+from longspan.corpus.source_state import SourceState
+from longspan.corpus.sources import SourceSpec
+from longspan.corpus.tokenizer import Tokenizer
+from longspan.errors import UserError
+from longspan.recipe.load import apply_overrides, parse_recipe
+from longspan.recipe.schema import Recipe
+from longspan.recipe.sources import open_store
+from longspan.storage import Store
+from longspan.train.data import check_data, ingest_options, known_data, run_data
+from tests.corpus.raw import jsonl, sentences
+from tests.tiny import make_tiny_tokenizer
+
+Manifests = dict[str, SourceManifest]
+
+
+@pytest.fixture(scope="module")
+def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    make_tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tokenizer_dir: Path) -> Callable[..., Recipe]:
+    """The recipe, with changes."""
+    data = {
+        "name": "run",
+        "base_model": str(tokenizer_dir),
+        "target_context": 4096,
+        "corpora": [
+            {"name": "books", "path": "raw/books", "weight": 0.5},
+            {"name": "web", "path": ["raw/web/*.jsonl"], "weight": 0.5},
+        ],
+        "heldout": {"fraction": 0.2},
+        "storage": {"root": str(tmp_path / "store")},
+    }
+    return lambda *changes: parse_recipe(apply_overrides(data, changes))
+
+
+@pytest.fixture
+def store(recipe: Callable[..., Recipe]) -> Store:
+    """Two sources of three objects each."""
+    store = open_store(recipe())
+    for number in range(6):
+        source = "books" if number < 3 else "web"
+        store.write_bytes(f"raw/{source}/{number}.jsonl", jsonl(sentences(20, number)))
+    return store
+
+
+@pytest.fixture
+def say() -> list[str]:
+    return []
+
+
+def ingest(
+    store: Store, specs: list[SourceSpec], *, tokenizer_dir: str, most: int = 10, **options: Any
+) -> Manifests:
+    """The ingest in this process, of no more than so many objects of each source."""
+    tokenizer = Tokenizer(tokenizer_dir, options["separator"])
+    settings = Settings(tokenizer.hash, options["separator"], options["heldout_fraction"], 2**20)
+    states = {spec.name: SourceState(store, spec, settings, "stop") for spec in specs}
+    for state in states.values():
+        for info in state.pending[:most]:
+            state.add(ingest_object(store, state.spec, info, settings, tokenizer, "stop"))
+    return {name: state.finish(lambda line: None) for name, state in states.items()}
+
+
+def never(*_: object, **__: object) -> Manifests:
+    raise AssertionError("nothing is to be ingested")
+
+
+def checkpointed(store: Store) -> None:
+    store.write_bytes("runs/run/update-0000005/seal-00000.json", b"{}")
+
+
+def test_a_run_goes_on_with_what_it_began_with(
+    recipe: Callable[..., Recipe], store: Store, say: list[str]
+) -> None:
+    began = run_data(recipe(), store, ingest)
+    assert run_data(recipe(), store, never, say.append) == began
+    assert [line.split(": ", 2)[1] for line in say] == ["books", "web"]
+    assert all(line.endswith(" tokens, as at this run's start") for line in say)
+
+    say.clear()
+    store.write_bytes("raw/books/new.jsonl", jsonl(sentences(5, 9)))
+    store.write_bytes("raw/books/1.jsonl", jsonl(sentences(5, 8)))
+    store.delete("raw/books/2.jsonl")
+    store.delete("raw/web")
+    assert run_data(recipe(), store, never, say.append) == began
+    assert "; 2 objects since then (1 new, 1 changed) are not in it; a new name would use" in say[0]
+    assert say[0].endswith("1 of its objects are gone since then; it still trains on them")
+    assert "'raw/web/*.jsonl' matches no object" in say[1]
+    check_data(recipe(), store)
+    assert known_data(recipe(), store) == began
+    # Another run takes them as they are.
+    store.write_bytes("raw/web/7.jsonl", jsonl(sentences(20, 7)))
+    other = run_data(recipe("name=other"), store, ingest)
+    assert [item.path for item in other["books"].objects] == [
+        "raw/books/0.jsonl",
+        "raw/books/1.jsonl",
+        "raw/books/new.jsonl",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "corpora.books.path=raw/*",
+            "corpora.books.path: run 'run' began with ['raw/books'], this",
+        ),
+        ("corpora.web.min_tokens=2", "corpora.web.min_tokens: run 'run' began with its default, "),
+        ("corpora.web.where={id: 1}", "this recipe has {'id': 1}; undo the change, or choose anot"),
+        ("corpora.web.repository={name: a, path: b}", "corpora.web.repository: run 'run' began"),
+        ("corpora.web.name=net", "corpora: run 'run' began with ['books', 'web'], this recipe has"),
+        ("heldout.fraction=0.3", "heldout.fraction: run 'run' began with 0.2, this recipe has 0.3"),
+        ("document_separator=<|endoftext|>", "document_separator: run 'run' began with None, this"),
+    ],
+)
+def test_a_run_is_not_continued_on_other_data(
+    recipe: Callable[..., Recipe], store: Store, change: str, said: str
+) -> None:
+    run_data(recipe(), store, ingest)
+    checkpointed(store)
+    for refuse in (lambda r: run_data(r, store, never), lambda r: check_data(r, store)):
+        with pytest.raises(UserError) as raised:
+            refuse(recipe(change))
+        assert said in str(raised.value)
+    assert run_data(recipe("corpora.web.min_tokens=0"), store, never), "that is the default"
+
+
+def test_another_tokenizer_is_other_data(
+    recipe: Callable[..., Recipe], store: Store, tmp_path: Path
+) -> None:
+    run_data(recipe(), store, ingest)
+    checkpointed(store)
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.add_tokens(["<more>"])
+    tokenizer.save_pretrained(tmp_path / "other")
+    with pytest.raises(UserError, match="tokenizer: run 'run' began with files with hash"):
+        run_data(recipe(f"tokenizer={tmp_path / 'other'}"), store, never)
+
+
+def test_a_run_without_a_checkpoint_begins_anew_with_other_settings(
+    recipe: Callable[..., Recipe], store: Store
+) -> None:
+    run_data(recipe(), store, ingest)
+    anew = run_data(recipe("corpora.web.max_tokens=20"), store, ingest)
+    assert anew["web"].skipped["more than max_tokens"] > 0
+    assert run_data(recipe("corpora.web.max_tokens=20"), store, never) == anew
+
+
+def test_a_run_that_an_older_version_began_is_left_as_it_is(
+    recipe: Callable[..., Recipe], store: Store
+) -> None:
+    store.write_bytes("runs/run/metrics/0.jsonl", b"{}")
+    checkpointed(store)
+    run_data(recipe(), store, ingest)
+    assert not store.exists("runs/run/data")
+
+
+def test_a_start_that_was_killed_while_it_kept_its_data_is_none(
+    recipe: Callable[..., Recipe], store: Store
+) -> None:
+    began = run_data(recipe(), store, ingest)
+    store.delete("runs/run/data/data.json")
+    assert run_data(recipe(), store, ingest) == began
+    assert run_data(recipe(), store, never) == began
+
+
+def test_shards_that_are_gone(recipe: Callable[..., Recipe], store: Store) -> None:
+    began = run_data(recipe(), store, ingest)
+    shard = began["web"].train[0].shard
+    store.delete(shard)
+    with pytest.raises(UserError) as raised:
+        run_data(recipe(), store, never)
+    assert "run 'run' can't go on: of corpora.web, as it began, 1 of " in str(raised.value)
+    assert shard in str(raised.value)
+    # As the message says.
+    ingest(store, **ingest_options(recipe(), store))
+    assert run_data(recipe(), store, never) == began
+
+
+def test_a_run_may_start_on_what_is_ready(
+    recipe: Callable[..., Recipe], store: Store, say: list[str]
+) -> None:
+    early = recipe("start_on=ready")
+    with pytest.raises(UserError) as raised:
+        run_data(early, store, never)
+    assert "start_on=ready: corpora.books has none of its 3 objects ready" in str(raised.value)
+
+    ingest(store, most=2, **ingest_options(early, store))
+    saved = store.list("shards/*/manifest.json")
+    began = run_data(early, store, never, say.append)
+    assert [len(manifest.objects) for manifest in began.values()] == [2, 2]
+    assert say == [
+        "data: books: 2 of 3 objects are ready",
+        "data: web: 2 of 3 objects are ready",
+    ]
+    assert store.list("shards/*/manifest.json") == saved
+
+    ingest(store, **ingest_options(early, store))
+    assert run_data(early, store, never, say.append) == began
+    assert "; 1 objects since then (1 new, 0 changed) are not in it" in say[-1]
+
+
+def test_too_little_may_be_ready(recipe: Callable[..., Recipe], store: Store) -> None:
+    early = recipe("start_on=ready", "heldout.fraction=0.02")
+    options = ingest_options(early, store)
+    with pytest.raises(UserError):  # The ingest's own word: nothing is held out of so little.
+        ingest(store, most=1, **options)
+    message = r"corpora\.(books|web) has no document held out in the 1 of 3 objects that are ready"
+    with pytest.raises(UserError, match=message):
+        run_data(early, store, never)
+
+
+def test_touching_the_corpora_is_a_change_that_a_run_does_not_mind(
+    recipe: Callable[..., Recipe], store: Store, say: list[str]
+) -> None:
+    began = run_data(recipe(), store, ingest)
+    os.utime(f"{store.root}/raw/web/3.jsonl", (1, 1))
+    assert run_data(recipe(), store, never, say.append) == began
+    assert "(0 new, 1 changed)" in say[1]
