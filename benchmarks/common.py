@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "platform"))
-# Ray's processes import the package from here.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
 # The benchmarks' own Ray, whatever head the shell has been pointed at.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -27,12 +22,13 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-from longspan.corpus.manifest import SourceManifest  # noqa: E402
-from longspan.corpus.objects import Settings, ingest_object  # noqa: E402
-from longspan.corpus.sources import SourceSpec  # noqa: E402
-from longspan.corpus.tokenizer import Tokenizer  # noqa: E402
-from longspan.observe.metrics import read_metrics  # noqa: E402
-from longspan.storage import Store  # noqa: E402
+from benchmarks import ROOT
+from longspan.corpus.manifest import SourceManifest
+from longspan.corpus.objects import Settings, ingest_object
+from longspan.corpus.sources import SourceSpec
+from longspan.corpus.tokenizer import Tokenizer
+from longspan.observe.metrics import read_metrics
+from longspan.storage import Store
 
 SAMPLES = ("books", "encyclopedia", "code")
 SEPARATOR = "<|endoftext|>"

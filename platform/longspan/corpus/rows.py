@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,7 +17,10 @@ from longspan.corpus.shards import Block, read_block
 from longspan.storage import Store
 
 READ_THREADS = 4
-"""Blocks of a window that are read at once: a store far away answers each only after a while."""
+"""Blocks of a window that are read at once: a store far away answers each only after a while.
+
+On few cores fewer, for threads that take turns at decoding only slow each other down.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class RowReader:
         """
         self._store, self._order = store, order
         # Kept: new threads would have to warm the memory pool again at every window.
-        self._threads = ThreadPoolExecutor(READ_THREADS)
+        self._threads = ThreadPoolExecutor(min(READ_THREADS, 1 + len(os.sched_getaffinity(0))))
         self._blocks = [manifest.train for manifest in manifests]
         self._first_documents = [_first_documents(blocks) for blocks in self._blocks]
         self._windows: dict[int, tuple[tuple[int, int], _Pieces]] = {}
