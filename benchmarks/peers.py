@@ -120,7 +120,7 @@ def mds_samples(dataset: Any, column: str) -> Iterator[Any]:
             yield sample[column]
 
 
-def hf_dataset(kind: str, pattern: str) -> Any:
+def hf_dataset(kind: str, pattern: str | list[str]) -> Any:
     """A streaming dataset over local files, not shuffled yet."""
     import datasets
 

@@ -328,6 +328,7 @@ def main() -> None:
         report_order(chosen.documents)
     with_peers = peers.installed()
     with temporary_store() as store, temporary_store() as small:
+        rows = 0
         if {"memory", "resume"} & set(chosen.parts):
             rows = isolated.run(prepare, store.root, chosen.model, chosen.megabytes, with_peers)
         if "memory" in chosen.parts:
