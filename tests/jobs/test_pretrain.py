@@ -115,7 +115,7 @@ def test_the_dashboard_shows_the_train_run_and_the_data_operators(
     datasets = answer(f"/api/data/datasets/{first['job_id']}")["datasets"]
     (stream,) = [dataset for dataset in datasets if dataset["dataset"].startswith("train")]
     assert stream["progress"] == 1, "all updates of so small a run travel as one item"
-    assert "ItemReader" in "".join(operator["name"] for operator in stream["operators"])
+    assert "ReadGroups" in "".join(operator["name"] for operator in stream["operators"])
 
 
 @pytest.mark.parametrize(
