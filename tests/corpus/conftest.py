@@ -11,7 +11,9 @@ from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order, Stage
 from longspan.corpus.shards import write_shard
 from longspan.corpus.streamplan import StreamPlan
+from longspan.corpus.tokenizer import Tokenizer
 from longspan.storage import Store
+from tests.tiny import make_tiny_tokenizer
 
 Sources = tuple[SourceManifest, ...]
 
@@ -43,6 +45,14 @@ def corrupt(store: Store, shard: str) -> None:
         column = metadata.row_group(group).column(0)
         data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
     store.write_bytes(shard, bytes(data))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """The tiny tokenizer, as the ingest has it."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    make_tiny_tokenizer().save_pretrained(folder)
+    return Tokenizer(folder)
 
 
 @pytest.fixture

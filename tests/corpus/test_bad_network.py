@@ -16,16 +16,8 @@ from longspan.storage import Store
 from tests.corpus.raw import FORMATS, sentences
 from tests.fault_proxy import TRANSIENT, Faults, faulty
 from tests.s3 import S3Server
-from tests.tiny import make_tiny_tokenizer
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    make_tiny_tokenizer().save_pretrained(folder)
-    return Tokenizer(folder)
 
 
 @pytest.fixture

@@ -27,13 +27,6 @@ CORPORA = {
 }
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    make_tiny_tokenizer().save_pretrained(folder)
-    return Tokenizer(folder)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store(str(tmp_path))

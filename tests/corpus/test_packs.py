@@ -152,6 +152,10 @@ def test_a_later_start_reads_what_the_first_one_laid_out(
     first = stored_packed_order(order, store, sources, said.append)
     second = stored_packed_order(order, store, sources, said.append)
     assert len(said) == 1
+    (kept,) = store.list("shards/_packs")
+    store.write_bytes(kept.path, store.read_bytes(kept.path).replace(b"0", b"1", 1))
+    assert stored_packed_order(order, store, sources, said.append).fingerprint == first.fingerprint
+    assert len(said) == 2, "what is damaged is laid out anew"
     assert first.fingerprint == second.fingerprint != order.fingerprint
     readers = [RowReader(store, sources, each) for each in (first, second)]
     for index in range(0, order.num_rows, 7):

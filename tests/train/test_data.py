@@ -232,3 +232,11 @@ def test_touching_the_corpora_is_a_change_that_a_run_does_not_mind(
     os.utime(f"{store.root}/raw/web/3.jsonl", (1, 1))
     assert run_data(recipe(), store, never, say.append) == began
     assert "(0 new, 1 changed)" in say[1]
+
+
+def test_a_damaged_pin_is_named(recipe: Callable[..., Recipe], store: Store) -> None:
+    run_data(recipe(), store, ingest)
+    path = "runs/run/data/data.json"
+    store.write_bytes(path, store.read_bytes(path).replace(b"books", b"bocks"))
+    with pytest.raises(UserError, match=r"name: .*runs/run/data/data\.json is damaged"):
+        run_data(recipe(), store, never)

@@ -15,9 +15,9 @@ from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order
 from longspan.corpus.packs import Lengths, PackedStage, PackTable, lay_out
 from longspan.corpus.shards import read_index
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "shards/_packs"  # No source is called that.
 READ_THREADS = 16
 
@@ -50,17 +50,14 @@ def stored_packed_order(
         UserError: a shard is missing or corrupt (it is named).
     """
     path = f"{FOLDER}/{_key(order, manifests)}.json"
-    if store.exists(path):
-        kept = json.loads(store.read_bytes(path))
-        stages = [[_stage_from(stage) for stage in source] for source in kept]
-        return order.packed(
-            [PackTable(*each) for each in zip(order.windows(), map(tuple, stages), strict=True)]
-        )
+    if (stages := _load(store, path)) is not None:
+        tables = zip(order.windows(), stages, strict=True)
+        return order.packed([PackTable(*table) for table in tables])
     progress("packing: best fit, laid out from the documents' lengths")
     with ThreadPoolExecutor(READ_THREADS) as pool:
         packed = packed_order(order, [stored_lengths(store, each, pool) for each in manifests])
     kept = [[_stage_to(stage) for stage in table.stages] for table in packed.packs]
-    store.write_bytes(path, json.dumps(kept).encode())
+    store.write_bytes(path, sealed.dumps({"sources": kept}))
     return packed
 
 
@@ -74,6 +71,17 @@ def stored_lengths(store: Store, manifest: SourceManifest, pool: ThreadPoolExecu
         )
 
     return lengths
+
+
+def _load(store: Store, path: str) -> list[tuple[PackedStage, ...]] | None:
+    """The stages of every source; None where they are to be laid out, as where what is kept is damaged."""
+    if not store.exists(path):
+        return None
+    try:
+        kept = sealed.read(store, path)["sources"]
+    except sealed.Damaged:
+        return None
+    return [tuple(_stage_from(stage) for stage in source) for source in kept]
 
 
 def _key(order: Order, manifests: Sequence[SourceManifest]) -> str:

@@ -6,7 +6,6 @@ evaluation sets and the rule.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from longspan.corpus.manifest import PARTS, ObjectManifest, fingerprint_of
 from longspan.corpus.overlap import OverlapIndex, Overlaps
 from longspan.corpus.shards import Block, read_block
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 
 FORMAT = 1
 THREADS = 16
@@ -54,7 +53,7 @@ def screen_object(store: Store, item: ObjectManifest, index: OverlapIndex) -> Sc
         return _nothing(item)
     result = ScreenedObject(*(_overlaps(store, getattr(item, part), index) for part in PARTS))
     value = {"format": FORMAT, "content": _content(item), **result.to_json()}
-    store.write_bytes(path, json.dumps(value).encode() + b"\n")
+    store.write_bytes(path, sealed.dumps(value))
     return result
 
 
@@ -102,7 +101,7 @@ def _content(item: ObjectManifest) -> str:
 
 def _load(store: Store, path: str, item: ObjectManifest) -> ScreenedObject | None:
     try:
-        value = json.loads(store.read_bytes(path))
+        value = sealed.read(store, path)
         if (value["format"], value["content"]) != (FORMAT, _content(item)):
             return None
         return ScreenedObject.from_json(value)

@@ -165,9 +165,15 @@ def _summary(manifest: SourceManifest) -> str:
     warning = (
         f"; {unverified} not verified: the store keeps no checksum of them" if unverified else ""
     )
+    unverified = sum(not item.verified for item in manifest.objects)
+    warning = (
+        f"; the store keeps nothing that {unverified} of its objects could be compared with"
+        if unverified
+        else ""
+    )
     return (
         f"ingest: {manifest.name}: {manifest.train_documents} documents and "
         f"{manifest.train_tokens} tokens to train on, {manifest.heldout_documents} documents and "
         f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}{warning}; "
-        f"skipped: {skipped or 'nothing'}"
+        f"skipped: {skipped or 'nothing'}{warning}"
     )

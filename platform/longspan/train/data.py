@@ -62,7 +62,9 @@ def ingest_corpora(recipe: Recipe) -> Manifests:
     store.preflight(ingest_needs(recipe))
     look_at_tokenizer(recipe, store)
     options = ingest_options(recipe, store)
-    return _cleaned(recipe, store, options, ingest(store, **options), True, print)[0]
+    return _cleaned(recipe, store, options, ingest(store, **options), distributed=True, say=print)[
+        0
+    ]
 
 
 def check_data(recipe: Recipe, store: Store) -> None:
@@ -104,7 +106,9 @@ def run_data(
             say(f"data: {_as_begun(store, spec, begun[spec.name])}")
         return begun
     gather = partial(ready, progress=say) if recipe.start_on == "ready" else everything
-    manifests, report = _cleaned(recipe, store, options, gather(store, **options), distributed, say)
+    manifests, report = _cleaned(
+        recipe, store, options, gather(store, **options), distributed=distributed, say=say
+    )
     # A run that an older version began is told from others by its checkpoint only.
     if not pin.has_checkpoint():
         pin.save(manifests, report.to_json() if report else None)
@@ -139,6 +143,7 @@ def _cleaned(
     store: Store,
     options: dict[str, Any],
     manifests: Manifests,
+    *,
     distributed: bool,
     say: Callable[[str], None],
 ) -> tuple[Manifests, Contamination | None]:

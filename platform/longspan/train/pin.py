@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from longspan.corpus.manifest import SourceManifest
 from longspan.errors import UserError
+from longspan.storage import sealed
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
@@ -68,7 +69,10 @@ class Pin:
         """
         if not self.store.exists(self._path):
             return None
-        content = json.loads(self.store.read_bytes(self._path))
+        try:
+            content = sealed.read(self.store, self._path)
+        except sealed.Damaged as error:
+            raise UserError(f"name: {self.store.uri(self._path)} is damaged: {error}") from None
         if content["format"] != FORMAT:
             raise UserError(
                 f"name: the data of run {self.run!r} is of another format; choose another name"
@@ -97,7 +101,7 @@ class Pin:
             manifest.save(self.store, self._manifest_path(name))
         # Last: it says that the others are whole.
         content = {"format": FORMAT, "settings": self.settings}
-        self.store.write_bytes(self._path, json.dumps(content, indent=1).encode() + b"\n")
+        self.store.write_bytes(self._path, sealed.dumps(content))
 
     def has_checkpoint(self) -> bool:
         """Whether something is there to continue from."""
