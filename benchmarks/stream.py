@@ -114,7 +114,7 @@ def main() -> None:
     options.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
     options.add_argument("--consumers", type=int, nargs="+", default=[1, 2])
     options.add_argument("--rows", type=int, default=8, help="rows of an update, per worker")
-    options.add_argument("--updates", type=int, default=200, help="updates of one stream")
+    options.add_argument("--updates", type=int, default=4000, help="updates of one stream")
     options.add_argument("--cpus", type=int, default=2, help="CPUs of the local Ray")
     options.add_argument("--rounds", type=int, default=3, help="times that each side runs")
     options.add_argument(
