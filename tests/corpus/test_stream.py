@@ -77,7 +77,8 @@ def test_a_slow_trainer_is_not_run_away_from(store: Store, tmp_path: Path) -> No
         for _ in range(2):
             assert len(list(local_batches(plan, 0, 1))) == 400
         read = log.stat().st_size - 2 * 400
-        # The look-ahead is three items of four rows; a few more items are on their way.
+        # Items are of 4 rows; the look-ahead holds 3 of them by its own count of bytes, 18 rows,
+        # and some are on their way through every operator.
         assert 1 <= read < 80
         for update in range(1, 60):
             assert next(stream).update == update
