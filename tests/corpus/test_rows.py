@@ -8,6 +8,7 @@ import pytest
 
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order, Stage
+from longspan.corpus.row import DTYPES, Rows
 from longspan.corpus.rows import RowReader, heldout_rows
 from longspan.corpus.shards import read_block
 from longspan.errors import UserError
@@ -26,6 +27,37 @@ def test_pieces_say_where_their_tokens_come_from(
         assert row.starts[0] == 0
         for start, end, document in zip(row.starts, ends, row.documents, strict=True):
             assert (row.tokens[start:end] == document).all()
+
+
+def test_rows_read_together_are_those_read_one_by_one(
+    store: Store, sources: tuple[SourceManifest, ...]
+) -> None:
+    order = order_of(sources)
+    one, many = (RowReader(store, sources, order) for _ in range(2))
+    expected = [one.read(order.row(i)) for i in range(order.num_rows)]
+    # All, every second row or two of three, across stages, windows and epochs; and none.
+    for chosen in ([True], [False, True], [True, True, False], [False]):
+        wanted = np.resize(chosen, order.num_rows)
+        found = many.read_many(np.flatnonzero(wanted))
+        assert len(found) == wanted.sum()
+        for index, row in zip(np.flatnonzero(wanted), found, strict=True):
+            for name, value in vars(expected[index]).items():
+                assert np.array_equal(getattr(row, name), value), (index, name)
+                if isinstance(value, np.ndarray):
+                    assert getattr(row, name).dtype == value.dtype
+
+
+def test_parts_of_rows(store: Store, sources: tuple[SourceManifest, ...]) -> None:
+    order = order_of(sources)
+    rows = RowReader(store, sources, order).read_many(np.arange(150, 170))
+    assert [row.index for row in rows[3:17][2:]] == list(range(155, 167))
+    assert rows[-1].index == 169
+    assert np.array_equal(rows[3:17][2].tokens, rows[5].tokens)
+    assert len(rows[20:]) == 0
+    again = Rows.joined([rows[:7], rows[7:7], Rows.of(list(rows[7:]))])
+    for name in DTYPES:
+        assert np.array_equal(getattr(again, name), getattr(rows, name))
+        assert getattr(again, name).dtype == getattr(rows, name).dtype == np.dtype(DTYPES[name])
 
 
 def test_an_epoch_gives_every_token_of_every_document_once(

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longspan.corpus.batch import Batch, Row
+from longspan.corpus.batch import Batch
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order, Stage
+from longspan.corpus.row import Rows
 from longspan.corpus.rows import RowReader
 from longspan.corpus.shards import write_shard
 from longspan.corpus.stream import OrderedDataConfig, batches
@@ -95,10 +96,19 @@ class WatchedPlan(StreamPlan):
 
     log: Path = Path()
 
-    def read(self, reader: RowReader, update: int, rank: int, world_size: int) -> list[Row]:
-        with self.log.open("ab") as log:
-            log.write(b".")
-        return super().read(reader, update, rank, world_size)
+    def reader(self) -> RowReader:
+        return WatchedReader(self.store, self.manifests, self.order, self.log)
+
+
+class WatchedReader(RowReader):
+    def __init__(self, store: Store, manifests: Sources, order: Order, log: Path) -> None:
+        super().__init__(store, manifests, order)
+        self._log = log
+
+    def read_many(self, indices: np.ndarray) -> Rows:
+        with self._log.open("ab") as log:
+            log.write(b"." * len(indices))
+        return super().read_many(indices)
 
 
 def fit(plan: StreamPlan, records: Path, world_size: int) -> None:

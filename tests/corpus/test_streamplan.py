@@ -80,7 +80,7 @@ def test_a_group_is_read_in_the_order_of_its_rows(plan: StreamPlan, world_size: 
 def test_rows_travel_as_they_are(plan: StreamPlan) -> None:
     reader = plan.reader()
     # Two lengths, and one source that repeats.
-    rows = plan.read(reader, 19, 0, 1) + plan.read(reader, 20, 0, 1)
+    rows = plan.read(reader, range(19, 21), 0, 1)
     arrived = unpack(pack(rows))
     assert len(arrived) == 10
     for sent, got in zip(rows, arrived, strict=True):
@@ -88,13 +88,13 @@ def test_rows_travel_as_they_are(plan: StreamPlan) -> None:
         for name in ("tokens", "starts", "documents", "offsets"):
             assert getattr(got, name).dtype == getattr(sent, name).dtype
             assert np.array_equal(getattr(got, name), getattr(sent, name))
-    assert unpack(pack([])) == []
+    assert not unpack(pack([]))
     assert pack([]).schema == pack(rows).schema
 
 
 def test_a_mistake_travels_in_place_of_rows(plan: StreamPlan) -> None:
     item = pack([], UserError("shard x is corrupt"))
-    assert item.schema == pack(plan.read(plan.reader(), 0, 0, 1)).schema
+    assert item.schema == pack(plan.read(plan.reader(), range(1), 0, 1)).schema
     with pytest.raises(UserError, match="shard x is corrupt"):
         unpack(item)
 

@@ -7,29 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from longspan.corpus.row import PADDING, Row, Rows
+
+__all__ = ["NOT_COUNTED", "PADDING", "Batch", "Row", "collate", "rank_share"]
+
 NOT_COUNTED = -100
-PADDING = -1
-"""In the place of a document's number, for tokens that complete a row and are of none."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of exactly S tokens, packed from documents or pieces of documents."""
-
-    index: int
-    """Global row number."""
-    update: int
-    source: int
-    tokens: np.ndarray
-    """int32 [S]."""
-    starts: np.ndarray
-    """int32 [pieces]: where each piece begins in the row; the first is 0."""
-    documents: np.ndarray
-    """int64 [pieces]: the piece's document, numbered within its source; PADDING is no document."""
-    offsets: np.ndarray
-    """int64 [pieces]: the piece's first token, counted in its document."""
-    epochs: np.ndarray
-    """int32 [pieces]: the epoch of its source that the piece belongs to, from 0."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +30,7 @@ class Batch:
     """int32 [k]."""
     indices: np.ndarray
     """int64 [k]: global row numbers; -1 is a row of weight zero."""
-    rows: tuple[Row, ...] = ()
+    rows: Sequence[Row] = ()
     """What the rows that count are made of, for the record."""
 
 
@@ -69,35 +51,33 @@ def collate(
         document_mask: whether documents are kept apart.
     """
     assert len(rows) <= num_rows, f"{len(rows)} rows for a batch of {num_rows}"
-    updates = [row.update for row in rows]
-    assert all(found == update for found in updates), f"rows of updates {updates} in {update}"
-    for row in rows:
-        assert row.tokens.shape == (length,), f"row {row.index}: {row.tokens.shape}, not {length}"
-    real = len(rows)
+    rows, real = Rows.of(rows), len(rows)
+    wrong = rows.updates != update
+    assert not wrong.any(), f"rows of updates {np.unique(rows.updates).tolist()} in {update}"
+    wrong = rows.lengths != length
+    assert not wrong.any(), f"row {rows.indices[wrong][0]}: {rows.lengths[wrong][0]}, not {length}"
     tokens = np.zeros((num_rows, length), np.int32)
     labels = np.full((num_rows, length), NOT_COUNTED, np.int32)
     sources = np.zeros(num_rows, np.int32)
     indices = np.full(num_rows, -1, np.int64)
-    # Of all rows at once: a call of numpy per row would cost more than what it does.
-    starts = np.arange(num_rows, dtype=np.int32) * np.int32(length)
-    if rows:
-        np.concatenate([row.tokens for row in rows], out=tokens[:real].reshape(-1))
-        labels[:real, :-1] = tokens[:real, 1:]
-        sources[:real] = [row.source for row in rows]
-        indices[:real] = [row.index for row in rows]
-        if document_mask:
-            pieces = np.concatenate([row.starts for row in rows])
-            pieces += np.repeat(starts[:real], [len(row.starts) for row in rows])
-            starts = np.concatenate([pieces, starts[real:]])
+    tokens[:real] = rows.tokens.reshape(real, length)
+    labels[:real, :-1] = tokens[:real, 1:]
+    sources[:real] = rows.sources
+    indices[:real] = rows.indices
+    begins = np.arange(num_rows, dtype=np.int32) * np.int32(length)
+    starts = begins
+    if document_mask:
+        pieces = rows.starts + np.repeat(begins[:real], rows.pieces)
+        starts = np.concatenate([pieces, begins[real:]])
     # The label before a row's first token is another row's last, which never counts.
     labels.reshape(-1)[starts[1:] - 1] = NOT_COUNTED
-    for number, row in enumerate(rows):
-        if row.documents[-1] == PADDING:
-            labels[number, max(row.starts[-1] - 1, 0) :] = NOT_COUNTED
+    last = np.cumsum(rows.pieces) - 1
+    for number in np.flatnonzero(rows.documents[last] == PADDING).tolist():
+        labels[number, max(rows.starts[last[number]] - 1, 0) :] = NOT_COUNTED
     positions = np.repeat(starts, np.diff(starts, append=tokens.size))
     np.subtract(np.arange(tokens.size, dtype=np.int32), positions, out=positions)
     positions = positions.reshape(tokens.shape)
-    return Batch(update, length, tokens, labels, positions, sources, indices, tuple(rows))
+    return Batch(update, length, tokens, labels, positions, sources, indices, rows)
 
 
 def rank_share(rows_per_update: int, rank: int, world_size: int) -> tuple[range, int]:

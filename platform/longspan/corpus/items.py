@@ -10,17 +10,12 @@ in its turn, and not as an error of the program that carried it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
-from longspan.corpus.batch import Row
+from longspan.corpus.row import DTYPES, Row, Rows
 from longspan.errors import UserError
-
-_PER_ROW = {"indices": "<i8", "updates": "<i8", "sources": "<i4", "lengths": "<i8", "pieces": "<i8"}
-_PIECES = {"starts": "<i4", "documents": "<i8", "offsets": "<i8", "epochs": "<i4"}
-_FLAT = {"tokens": "<i4"} | _PIECES
 
 
 def pack(rows: Sequence[Row], error: UserError | None = None) -> pa.Table:
@@ -30,21 +25,14 @@ def pack(rows: Sequence[Row], error: UserError | None = None) -> pa.Table:
         rows: the rows.
         error: why there are none.
     """
-    columns: dict[str, np.ndarray | list[int]] = {
-        "indices": [row.index for row in rows],
-        "updates": [row.update for row in rows],
-        "sources": [row.source for row in rows],
-        "lengths": [len(row.tokens) for row in rows],
-        "pieces": [len(row.starts) for row in rows],
+    columns = Rows.of(rows)
+    arrays = {
+        name: _one_list(np.asarray(getattr(columns, name), dtype)) for name, dtype in DTYPES.items()
     }
-    for name, dtype in _FLAT.items():
-        columns[name] = np.concatenate([np.empty(0, dtype), *(getattr(row, name) for row in rows)])
-    dtypes = _PER_ROW | _FLAT
-    arrays = {name: _one_list(np.asarray(columns[name], dtype)) for name, dtype in dtypes.items()}
     return pa.table(arrays | {"error": pa.array([error and str(error)], pa.string())})
 
 
-def unpack(table: pa.Table) -> list[Row]:
+def unpack(table: pa.Table) -> Rows:
     """The rows that :func:`pack` was given; their arrays are views of the table's.
 
     Raises:
@@ -54,19 +42,8 @@ def unpack(table: pa.Table) -> list[Row]:
     error = table.column("error")[0].as_py()
     if error is not None:
         raise UserError(error)
-    columns = {
-        name: table.column(name).combine_chunks().flatten().to_numpy() for name in _PER_ROW | _FLAT
-    }
-    tokens = _parts(columns["tokens"], columns["lengths"])
-    pieces = [_parts(columns[name], columns["pieces"]) for name in _PIECES]
-    facts = [columns[name].tolist() for name in ("indices", "updates", "sources")]
-    return [Row(*row) for row in zip(*facts, tokens, *pieces, strict=True)]
-
-
-def _parts(values: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-    """Views of consecutive parts of these lengths."""
-    ends = np.cumsum(lengths).tolist()
-    return [values[start:end] for start, end in pairwise([0, *ends])]
+    columns = (table.column(name).combine_chunks().flatten().to_numpy() for name in DTYPES)
+    return Rows(*columns)
 
 
 def _one_list(values: np.ndarray) -> pa.ListArray:

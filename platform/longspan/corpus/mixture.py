@@ -86,6 +86,16 @@ class Mixture:
             before += cycles * (self._counts[-1, source] - self._counts[self._settled, source])
         return source, int(before)
 
+    def places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`place` of many rows: int32 [rows] and int64 [rows]."""
+        laid_out = len(self._sources)
+        period = max(1, laid_out - self._settled)
+        cycles = np.where(rows < laid_out, 0, (rows - self._settled) // period)
+        places = rows - cycles * period
+        sources = self._sources[places]
+        per_cycle = self._counts[-1] - self._counts[self._settled]
+        return sources, self._counts[places, sources] + cycles * per_cycle[sources]
+
     def rows_before(self, row: int) -> np.ndarray:
         """Rows of every source before `row`, int64 [sources]."""
         if row <= len(self._sources):

@@ -52,6 +52,19 @@ class RowPlan:
 
 
 @dataclass(frozen=True)
+class RowPlans:
+    """Where the tokens of some rows of one stage come from; see `RowPlan`."""
+
+    length: int
+    indices: np.ndarray
+    """int64 [rows], as the arrays below."""
+    updates: np.ndarray
+    sources: np.ndarray
+    """int32 [rows]."""
+    starts: np.ndarray
+
+
+@dataclass(frozen=True)
 class WindowPiece:
     """Tokens [start, stop) of one window of one epoch of a source."""
 
@@ -168,6 +181,25 @@ class Order:
         start = int(self._cursors[number][source]) + before * stage.length
         update = self._first_update[number] + local // stage.rows_per_update
         return RowPlan(index, update, stage.length, source, start, number, before)
+
+    def rows(self, indices: np.ndarray) -> list[RowPlans]:
+        """Plans of many rows, stage by stage.
+
+        Args:
+            indices: int64 [rows], rising.
+        """
+        found = []
+        places = np.searchsorted(indices, self._first_row)
+        assert places[0] == 0 and places[-1] == len(indices), f"rows beyond {self.num_rows}"
+        for number, part in enumerate(np.split(indices, places[1:-1])):
+            stage, local = self.stages[number], part - self._first_row[number]
+            if not len(part):
+                continue
+            sources, before = self._mixtures[number].places(local)
+            starts = self._cursors[number][sources] + before * stage.length
+            updates = self._first_update[number] + local // stage.rows_per_update
+            found.append(RowPlans(stage.length, part, updates, sources, starts))
+        return found
 
     def rows_of_update(self, update: int) -> list[RowPlan]:
         """The global batch of one update, in order."""

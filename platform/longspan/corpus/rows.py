@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 
 import numpy as np
 
-from longspan.corpus.batch import PADDING, Row
 from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.order import Order, RowPlan
-from longspan.corpus.packing import Cut, Packed, Spans
+from longspan.corpus.order import Order, RowPlan, RowPlans
+from longspan.corpus.packing import Cut, Packed
+from longspan.corpus.pieces import Pieces, interleaved, joined, padded, whole
+from longspan.corpus.row import Row, Rows
 from longspan.corpus.shards import Block, read_block
 from longspan.storage import Store
 
@@ -21,53 +21,6 @@ READ_THREADS = 4
 
 On few cores fewer, for threads that take turns at decoding only slow each other down.
 """
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """Tokens and the documents they are of, side by side."""
-
-    tokens: np.ndarray
-    """int32 [tokens]."""
-    starts: np.ndarray
-    """int64 [pieces]: where each piece begins; the first is 0."""
-    documents: np.ndarray
-    """int64 [pieces]: document numbers within the source."""
-    offsets: np.ndarray
-    """int64 [pieces]: the piece's first token, counted in its document."""
-    epochs: np.ndarray
-    """int32 [pieces]."""
-
-    def cut(self, start: int, stop: int) -> _Pieces:
-        """Tokens [start, stop); the documents at both ends may be cut."""
-        first = int(self.starts.searchsorted(start, side="right")) - 1
-        last = int(self.starts.searchsorted(stop, side="left"))
-        begins = np.maximum(self.starts[first:last], start)
-        offsets = self.offsets[first:last] + begins - self.starts[first:last]
-        return _Pieces(
-            self.tokens[start:stop],
-            begins - start,
-            self.documents[first:last],
-            offsets,
-            self.epochs[first:last],
-        )
-
-    def parts(self, spans: Spans) -> _Pieces:
-        """Parts of these whole documents."""
-        begins = self.starts[spans.documents] + spans.starts
-        texts = [
-            self.tokens[begin : begin + length]
-            for begin, length in zip(begins.tolist(), spans.lengths.tolist(), strict=True)
-        ]
-        taken = _whole(texts, self.documents[spans.documents], self.epochs[spans.documents])
-        return replace(taken, offsets=spans.starts)
-
-    def row(self, index: int, update: int, source: int) -> Row:
-        """As a row."""
-        starts = self.starts.astype(np.int32)
-        return Row(
-            index, update, source, self.tokens, starts, self.documents, self.offsets, self.epochs
-        )
 
 
 class RowReader:
@@ -90,7 +43,7 @@ class RowReader:
         self._threads = ThreadPoolExecutor(min(READ_THREADS, 1 + len(os.sched_getaffinity(0))))
         self._blocks = [manifest.train for manifest in manifests]
         self._first_documents = [_first_documents(blocks) for blocks in self._blocks]
-        self._windows: dict[int, tuple[tuple[int, int], _Pieces]] = {}
+        self._windows: dict[int, tuple[tuple[int, int], Pieces]] = {}
         self._packed: dict[int, tuple[object, Packed, np.ndarray]] = {}
         self.blocks_read = 0
 
@@ -105,21 +58,49 @@ class RowReader:
         assert row.tokens.shape == (plan.length,), f"{plan}: {row.tokens.shape} tokens"
         return row
 
-    def _cut_row(self, plan: RowPlan) -> _Pieces:
-        """Concatenation: the next tokens of the source's stream."""
-        return _joined(
-            [
-                self._window(
-                    plan.source,
-                    piece.epoch,
-                    piece.window,
-                    lambda piece=piece: self._load(plan.source, piece.epoch, piece.window),
-                ).cut(piece.start, piece.stop)
-                for piece in self._order.pieces(plan.source, plan.start, plan.length)
-            ]
-        )
+    def read_many(self, indices: np.ndarray) -> Rows:
+        """The rows of these numbers (int64 [rows], rising), which may be of several stages.
 
-    def _packed_row(self, plan: RowPlan) -> _Pieces:
+        Raises:
+            UserError: a shard is missing or corrupt (it is named).
+        """
+        if self._order.packs:
+            return Rows.of([self.read(self._order.row(index)) for index in indices.tolist()])
+        stages = [self._cut_rows(plans) for plans in self._order.rows(indices)]
+        return Rows.joined(stages) if stages else Rows.of([])
+
+    def _cut_rows(self, plans: RowPlans) -> Rows:
+        """Concatenation: as long as a source's rows follow one another, they are cut as one."""
+        given = []
+        for source in np.unique(plans.sources).tolist():
+            numbers = np.flatnonzero(plans.sources == source)
+            starts = plans.starts[numbers]
+            runs = np.split(starts, np.flatnonzero(np.diff(starts) != plans.length) + 1)
+            cuts = [
+                cut
+                for run in runs
+                for cut in self._cut(source, int(run[0]), len(run) * plans.length)
+            ]
+            given.append((numbers, joined(cuts).split(plans.length)))
+        return interleaved(plans, given)
+
+    def _cut_row(self, plan: RowPlan) -> Pieces:
+        """Concatenation: the next tokens of the source's stream."""
+        return joined(self._cut(plan.source, plan.start, plan.length))
+
+    def _cut(self, source: int, start: int, length: int) -> list[Pieces]:
+        """Tokens of a source's stream, window by window."""
+        return [
+            self._window(
+                source,
+                piece.epoch,
+                piece.window,
+                lambda piece=piece: self._load(source, piece.epoch, piece.window),
+            ).cut(piece.start, piece.stop)
+            for piece in self._order.pieces(source, start, length)
+        ]
+
+    def _packed_row(self, plan: RowPlan) -> Pieces:
         """Best-fit packing: whole documents, and padding for what none fits into."""
         table = self._order.packs[plan.source]
         place, cuts, number = table.find(plan.stage, plan.number)
@@ -128,10 +109,10 @@ class RowReader:
             plan.source, epoch, window, lambda: self._load_dealt(plan.source, epoch, window)
         )
         packed, order = self._rows_of(plan, documents, epoch, window, cuts)
-        return _padded(documents.parts(packed.row(int(order[number]))), plan.length)
+        return padded(documents.parts(packed.row(int(order[number]))), plan.length)
 
     def _rows_of(
-        self, plan: RowPlan, documents: _Pieces, epoch: int, window: int, cuts: tuple[Cut, ...]
+        self, plan: RowPlan, documents: Pieces, epoch: int, window: int, cuts: tuple[Cut, ...]
     ) -> tuple[Packed, np.ndarray]:
         """A window's rows, packed once for all that come from it, and their order."""
         key = (epoch, window, cuts, plan.length)
@@ -144,7 +125,7 @@ class RowReader:
             self._packed[plan.source] = kept
         return kept[1:]
 
-    def _window(self, source: int, epoch: int, number: int, load: Callable[[], _Pieces]) -> _Pieces:
+    def _window(self, source: int, epoch: int, number: int, load: Callable[[], Pieces]) -> Pieces:
         """The documents of a window: the one kept, or loaded and kept in its place."""
         kept, window = self._windows.get(source, (None, None))
         if window is None or kept != (epoch, number):
@@ -153,18 +134,18 @@ class RowReader:
             self._windows[source] = (epoch, number), window
         return window
 
-    def _load(self, source: int, epoch: int, number: int) -> _Pieces:
+    def _load(self, source: int, epoch: int, number: int) -> Pieces:
         """The documents of a window in their order of an epoch."""
         texts, documents = self._documents(source, self._order.window_blocks(source, epoch, number))
         order = self._order.document_order(source, epoch, number, len(texts))
         epochs = np.full(len(texts), epoch, np.int32)
-        return _whole([texts[i] for i in order.tolist()], documents[order], epochs)
+        return whole([texts[i] for i in order.tolist()], documents[order], epochs)
 
-    def _load_dealt(self, source: int, epoch: int, number: int) -> _Pieces:
+    def _load_dealt(self, source: int, epoch: int, number: int) -> Pieces:
         """The documents of a window of best-fit packing, block after block."""
         blocks = self._order.packs[source].windows.blocks(number)
         texts, documents = self._documents(source, blocks)
-        return _whole(texts, documents, np.full(len(texts), epoch, np.int32))
+        return whole(texts, documents, np.full(len(texts), epoch, np.int32))
 
     def _documents(self, source: int, numbers: list[int]) -> tuple[list[np.ndarray], np.ndarray]:
         """The documents of some blocks, and their numbers in the source."""
@@ -208,44 +189,12 @@ def heldout_rows(store: Store, manifest: SourceManifest, length: int, limit: int
         texts += [data.document(i) for i in range(data.documents)]
         total += len(data.tokens)
     assert total, f"source {manifest.name} has no held-out documents"
-    pieces = _whole(texts, np.arange(len(texts)), np.zeros(len(texts), np.int32))
+    pieces = whole(texts, np.arange(len(texts)), np.zeros(len(texts), np.int32))
     if total < length:
         cuts = [pieces.cut(0, min(total, length - filled)) for filled in range(0, length, total)]
-        return [_joined(cuts).row(0, 0, 0)]
+        return [joined(cuts).row(0, 0, 0)]
     rows = min(limit, total // length)
     return [pieces.cut(i * length, (i + 1) * length).row(i, 0, 0) for i in range(rows)]
-
-
-def _whole(texts: Sequence[np.ndarray], documents: np.ndarray, epochs: np.ndarray) -> _Pieces:
-    """Whole documents, one after another."""
-    lengths = np.array([len(text) for text in texts], np.int64)
-    starts = np.cumsum(lengths) - lengths
-    return _Pieces(np.concatenate(texts), starts, documents, np.zeros_like(starts), epochs)
-
-
-def _padded(pieces: _Pieces, length: int) -> _Pieces:
-    """Completed to `length` tokens with a piece that is of no document."""
-    missing = length - len(pieces.tokens)
-    if not missing:
-        return pieces
-    nothing = np.array([PADDING])
-    padding = _whole([np.zeros(missing, np.int32)], nothing, np.zeros(1, np.int32))
-    return _joined([pieces, padding])
-
-
-def _joined(parts: Sequence[_Pieces]) -> _Pieces:
-    """One after another; what is of one piece is not copied."""
-    if len(parts) == 1:
-        return parts[0]
-    lengths = np.array([len(part.tokens) for part in parts], np.int64)
-    begins = (np.cumsum(lengths) - lengths).tolist()
-    return _Pieces(
-        np.concatenate([part.tokens for part in parts]),
-        np.concatenate([part.starts + at for part, at in zip(parts, begins, strict=True)]),
-        np.concatenate([part.documents for part in parts]),
-        np.concatenate([part.offsets for part in parts]),
-        np.concatenate([part.epochs for part in parts]),
-    )
 
 
 def _first_documents(blocks: Sequence[Block]) -> np.ndarray:

@@ -17,9 +17,8 @@ What keeps the order and the pace, each verified by the tests of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,17 +121,8 @@ def batches(
         for group in range(plan.num_groups(world_size)):
             table = next(items, None)
             assert table is not None, f"rank {rank}: the stream ended before group {group}"
-            rows = iter(unpack(table))
-            for update in plan.updates_of_group(group, world_size):
-                expected = plan.indices(update, rank, world_size)
-                mine = list(islice(rows, len(expected)))
-                found = [row.index for row in mine]
-                assert found == expected, (
-                    f"update {update}, rank {rank}: the stream gave rows {found}, not {expected}"
-                )
-                yield plan.batch(mine, update, world_size)
-            rest = [row.index for row in rows]
-            assert not rest, f"rank {rank}: group {group} also has rows {rest}"
+            updates = plan.updates_of_group(group, world_size)
+            yield from plan.batches(unpack(table), updates, rank, world_size)
         assert next(items, None) is None, f"rank {rank}: the stream goes on after its last item"
 
 
@@ -199,7 +189,7 @@ class _Reader:
             for rows in self._items(group):
                 yield pack(rows, self._error)
 
-    def _items(self, group: int) -> list[list[Row]]:
+    def _items(self, group: int) -> Sequence[Sequence[Row]]:
         """A group's rows, per rank; after an error none, so that every rank gets the error next."""
         if not self._error:
             try:

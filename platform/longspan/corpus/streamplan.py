@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from longspan.corpus.batch import Batch, Row, collate, rank_share
+import numpy as np
+
+from longspan.corpus.batch import Batch, collate, rank_share
 from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.order import Order
+from longspan.corpus.row import Rows
 from longspan.corpus.rows import RowReader
 from longspan.storage import Store
 
@@ -19,6 +22,9 @@ ITEM_TOKENS = 2**20
 
 GROUP_TOKENS = 2**22
 """Tokens of all ranks' items together, at most: read, a tenth of a second, before one is sent."""
+
+LOCAL_TOKENS = 2**17
+"""Tokens that a rank reads together when it reads alone, about; small enough for a cache."""
 
 
 @dataclass(frozen=True)
@@ -66,41 +72,56 @@ class StreamPlan:
         first = self.first_update + group * covered
         return range(first, min(first + covered, self.order.num_updates))
 
-    def indices(self, update: int, rank: int, world_size: int) -> list[int]:
+    def indices(self, update: int, rank: int, world_size: int) -> range:
         """Global numbers of a rank's rows of an update; there may be none."""
         rows = self.order.stage_of_update(update).rows_per_update
         first = self.order.first_row_of_update(update)
-        return [first + number for number in rank_share(rows, rank, world_size)[0]]
+        share = rank_share(rows, rank, world_size)[0]
+        return range(first + share.start, first + share.stop)
 
     def reader(self) -> RowReader:
         """A reader of this plan's rows."""
         return RowReader(self.store, self.manifests, self.order)
 
-    def read(self, reader: RowReader, update: int, rank: int, world_size: int) -> list[Row]:
-        """A rank's rows of an update.
+    def read(self, reader: RowReader, updates: range, rank: int, world_size: int) -> Rows:
+        """A rank's rows of some updates.
 
         Raises:
             UserError: a shard is missing or corrupt (it is named).
         """
-        return [reader.read(self.order.row(i)) for i in self.indices(update, rank, world_size)]
+        shares = [self.indices(update, rank, world_size) for update in updates]
+        return reader.read_many(np.concatenate([np.arange(s.start, s.stop) for s in shares]))
 
-    def read_group(self, reader: RowReader, group: int, world_size: int) -> list[list[Row]]:
+    def read_group(self, reader: RowReader, group: int, world_size: int) -> list[Rows]:
         """A group's items: every rank's rows of its updates.
 
         Raises:
             UserError: a shard is missing or corrupt (it is named).
         """
-        items: list[list[Row]] = [[] for _ in range(world_size)]
-        for update in self.updates_of_group(group, world_size):
-            for rank, rows in enumerate(items):
-                rows += self.read(reader, update, rank, world_size)
-        return items
+        updates = self.updates_of_group(group, world_size)
+        rows = self.read(reader, updates, 0, 1)
+        first = self.order.first_row_of_update(updates[0])
+        items: list[list[Rows]] = [[] for _ in range(world_size)]
+        for update in updates:
+            for rank, parts in enumerate(items):
+                share = self.indices(update, rank, world_size)
+                parts.append(rows[share.start - first : share.stop - first])
+        return [Rows.joined(parts) for parts in items]
 
-    def batch(self, rows: Sequence[Row], update: int, world_size: int) -> Batch:
-        """One rank's batch of `update` from its rows."""
-        stage = self.order.stage_of_update(update)
-        share = rank_share(stage.rows_per_update, 0, world_size)[1]
-        return collate(update, rows, share, stage.length, self.document_mask)
+    def batches(self, rows: Rows, updates: range, rank: int, world_size: int) -> Iterator[Batch]:
+        """A rank's batches of some updates from their rows, each checked against the order."""
+        taken = 0
+        for update in updates:
+            expected = self.indices(update, rank, world_size)
+            mine = rows[taken : taken + len(expected)]
+            assert mine.indices.tolist() == list(expected), (
+                f"update {update}, rank {rank}: rows {mine.indices.tolist()}, not {expected}"
+            )
+            taken += len(mine)
+            stage = self.order.stage_of_update(update)
+            share = rank_share(stage.rows_per_update, 0, world_size)[1]
+            yield collate(update, mine, share, stage.length, self.document_mask)
+        assert taken == len(rows), f"rank {rank}: {len(rows) - taken} rows beyond {updates}"
 
 
 def local_batches(plan: StreamPlan, rank: int, world_size: int) -> Iterator[Batch]:
@@ -110,6 +131,10 @@ def local_batches(plan: StreamPlan, rank: int, world_size: int) -> Iterator[Batc
         UserError: a shard is missing or corrupt (it is named).
     """
     reader = plan.reader()
-    for update in range(plan.first_update, plan.order.num_updates):
-        rows = plan.read(reader, update, rank, world_size)
-        yield plan.batch(rows, update, world_size)
+    tokens = max(stage.length * stage.rows_per_update for stage in plan.order.stages)
+    together = max(1, LOCAL_TOKENS * world_size // tokens)
+    for first in range(plan.first_update, plan.order.num_updates, together):
+        updates = range(first, min(first + together, plan.order.num_updates))
+        yield from plan.batches(
+            plan.read(reader, updates, rank, world_size), updates, rank, world_size
+        )
