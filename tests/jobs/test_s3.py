@@ -1,16 +1,21 @@
-"""The whole job with everything it reads and writes on an S3 server: corpora, model, checkpoints, metrics."""
+"""The whole job with everything it reads and writes on an S3 server, over a network that fails in every way."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
+import ray
+from ray.job_submission import JobSubmissionClient
 
 from longspan.observe.metrics import read_metrics
 from longspan.storage import Store
+from tests.fault_proxy import FaultProxy, Faults
 from tests.jobs.project import Project, said
 from tests.s3 import OWNER, S3Server, credentials
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+FAULTS = Faults(slow_down=0.3, reset=0.03, truncate=0.05, stall=0.01, flip=True)
 
 
 def test_a_run_on_s3_is_the_run_in_a_folder(
@@ -24,9 +29,12 @@ def test_a_run_on_s3_is_the_run_in_a_folder(
         store = Store(root, endpoint=s3_server.endpoint)
         store.upload(project.folder / "store" / "corpora", "corpora")
         store.upload(project.model, "models/tiny")
-        there = (f"storage.root={root}", f"storage.endpoint={s3_server.endpoint}")
-        done = project.submit("name=s3", "base_model=models/tiny", *there)
+        run = ("name=s3", "base_model=models/tiny", f"storage.root={root}")
+        with FaultProxy(s3_server.endpoint, FAULTS, seed=1).running() as proxy:
+            done = project.submit(*run, f"storage.endpoint={proxy.endpoint}")
         assert done.returncode == 0, said(done)[-4000:]
+        # Else it proved nothing.
+        assert set(proxy.injected) >= {"slow_down", "reset", "truncate", "flip"}, proxy.injected
 
         curve = [r for r in read_metrics(store, "runs/s3/metrics") if r["kind"] == "update"]
         in_a_folder = project.records("tiny", "update")
@@ -38,9 +46,14 @@ def test_a_run_on_s3_is_the_run_in_a_folder(
         here = project.folder / "store" / "runs" / "tiny" / "model" / "model.safetensors"
         assert (tmp_path / "model" / "model.safetensors").read_bytes() == here.read_bytes()
 
-        again = project.submit("name=s3", "base_model=models/tiny", *there)
+        again = project.submit(*run, f"storage.endpoint={s3_server.endpoint}")
         assert "resumed at update 12" in again.stdout, said(again)[-4000:]
         for item in store.list("runs/s3"):
             assert OWNER.secret.encode() not in store.read_bytes(item.path), item.path
-    for text in (said(done), said(again)):
+    for text in (said(done), said(again), repr(JobSubmissionClient(project.dashboard).list_jobs())):
         assert OWNER.secret not in text
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    logs = [path for path in (session / "logs").rglob("*") if path.is_file()]
+    assert logs, session
+    for path in logs:
+        assert OWNER.secret.encode() not in path.read_bytes(), path

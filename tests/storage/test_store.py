@@ -183,9 +183,15 @@ def test_arrow_reads_and_writes_below_the_same_root(store: Store) -> None:
     store.preflight()
     filesystem, path = store.filesystem_and_path("t/x.parquet")
     filesystem.create_dir(path.rsplit("/", 1)[0])
+    filesystem = pickle.loads(pickle.dumps(filesystem))
     pq.write_table(pa.table({"n": [1, 2, 3]}), path, filesystem=filesystem)
 
     assert names(store, "t/*") == ["t/x.parquet"]
+    with filesystem.open_input_stream(path) as stream:
+        assert stream.read() == store.read_bytes("t/x.parquet")
+    with filesystem.open_output_stream(f"{path}.empty"):
+        pass
+    assert store.read_bytes("t/x.parquet.empty") == b""
     assert pq.read_table(store.open("t/x.parquet")).column("n").to_pylist() == [1, 2, 3]
 
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from longspan.errors import UserError
-from longspan.storage import Store
+from longspan.storage import Store, retried
 
 TOKENS, LENGTH, DIGEST = "tokens", "length", "digest"
 READS = 3
@@ -293,9 +293,13 @@ def _reading(store: Store, block: Block) -> Iterator[None]:
 
 
 def _columns(store: Store, block: Block, names: list[str]) -> list[pa.ChunkedArray]:
-    with store.reading(block.shard), store.open(block.shard) as raw:
-        file = pq.ParquetFile(raw, page_checksum_verification=True)
-        table = file.read_row_group(block.group, columns=names, use_threads=False)
+    def read() -> pa.Table:
+        with store.open(block.shard) as raw:
+            file = pq.ParquetFile(raw, page_checksum_verification=True)
+            return file.read_row_group(block.group, columns=names, use_threads=False)
+
+    with store.reading(block.shard):
+        table = retried(read)
     return [table.column(name) for name in names]
 
 

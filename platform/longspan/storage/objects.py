@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol, TypeVar
 
 from pyarrow import fs
 
 from longspan.storage.local import LocalCopy
 
+READS = 10
+T = TypeVar("T")
 Access = Literal["list", "read", "write"]
 
 
@@ -122,3 +126,19 @@ def is_transport(error: Exception) -> bool:
     if not isinstance(error, OSError):
         return False
     return error.errno is not None or "AWS Error" in str(error)
+
+
+def retried(read: Callable[[], T]) -> T:
+    """The result of reading through Arrow, which does not repeat all that it should.
+
+    A server's refusal to answer so soon is longer than a short read has room for, and the AWS
+    client that Arrow has then fails at once, with a failure to write down the reply.
+    """
+    for attempt in range(READS - 1):
+        try:
+            return read()
+        except OSError as error:
+            if "AWS Error INTERNAL_FAILURE" not in str(error):
+                raise
+        time.sleep(random.uniform(0.5, 1.0) * min(0.1 * 2**attempt, 5.0))
+    return read()

@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 from botocore.exceptions import ClientError
 from pyarrow import fs
 
@@ -41,23 +42,37 @@ NOT_DENIED = {"NoSuchKey", "404", "NoSuchUpload", "InvalidRange", "416"}
 
 
 class ArrowS3(fs.S3FileSystem):
-    """Arrow's filesystem for S3, which keeps its retry strategy when it travels to other processes."""
+    """Arrow's filesystem for S3, for Ray Train as well.
 
-    def __init__(self, **options: Any) -> None:
+    Unlike Arrow's own it keeps its retry strategy when it travels to other processes, and a stream
+    that is opened from Python is of a copy that was compared with what the store says.
+    """
+
+    def __init__(self, endpoint: str | None, region: str | None) -> None:
+        options: dict[str, Any] = {"region": region}
+        if endpoint:
+            url = urlsplit(endpoint)
+            options = {
+                "endpoint_override": url.netloc,
+                "scheme": url.scheme,
+                "region": region or "us-east-1",
+            }
         super().__init__(
             **options,
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
             connect_timeout=CONNECT_SECONDS,
             request_timeout=REQUEST_SECONDS,
         )
-        self._options = options
+        self._at = endpoint, region
 
-    def __reduce__(self) -> tuple[Callable[..., ArrowS3], tuple[dict[str, Any]]]:
-        return _arrow, (self._options,)
+    def __reduce__(self) -> tuple[type[ArrowS3], tuple[str | None, str | None]]:
+        return ArrowS3, self._at
 
-
-def _arrow(options: dict[str, Any]) -> ArrowS3:
-    return ArrowS3(**options)
+    def open_input_stream(self, path: str, *_: Any, **__: Any) -> pa.NativeFile:
+        """A whole object (what Ray Train keeps of its checkpoints is a small one)."""
+        bucket, _slash, key = path.partition("/")
+        with Bucket(bucket, *self._at).local(key, None) as copy, open(copy.path, "rb") as file:
+            return pa.BufferReader(file.read())
 
 
 class Bucket:
@@ -72,17 +87,10 @@ class Bucket:
     @cached_property
     def filesystem(self) -> fs.FileSystem:
         """Arrow's view of the server."""
-        options: dict[str, Any] = {"region": self.region}
-        if self.endpoint:
-            url = urlsplit(self.endpoint)
-            options = {
-                "endpoint_override": url.netloc,
-                "scheme": url.scheme,
-                "region": self.region or "us-east-1",
-            }
-        elif not self.region:
-            options = {"region": fs.resolve_s3_region(self.name)}
-        return ArrowS3(**options)
+        region = self.region
+        if not region and not self.endpoint:
+            region = fs.resolve_s3_region(self.name)
+        return ArrowS3(self.endpoint, region)
 
     @cached_property
     def client(self) -> S3Client:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import ClientError, FlexibleChecksumError
+from s3transfer.exceptions import S3DownloadFailedError
 
 from longspan.errors import UserError
 from longspan.storage.checksums import stated
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 COPIES = 3
 """How often an object is fetched before what arrives is believed to be what the store has."""
 ATTEMPTS = 10
-"""How often a part of it is asked for."""
+"""How often a part of it is asked for, and an object that is being replaced."""
 PART = 2**24
 CONNECTIONS = 4
 NOT_TOLD = {"400", "405", "416", "501"}
@@ -57,29 +58,30 @@ class Fetch:
         Raises:
             UserError: the object is another one by now, or keeps arriving damaged.
         """
-        for _ in range(COPIES):
+        left = COPIES
+        for _ in range(ATTEMPTS):
             head = self._client.head_object(**self._object, ChecksumMode="ENABLED")
             if version is not None and head["ETag"].strip('"') != version:
                 raise self._changed()
             file.seek(0)
             file.truncate()
             try:
-                self._copy(head, file)
-            except FlexibleChecksumError:  # boto3's own comparison.
+                same = self._copied(head, file) and self._same(head, file)
+            except S3DownloadFailedError:  # Replaced since the reply.
                 continue
-            if os.fstat(file.fileno()).st_size != head["ContentLength"]:
-                continue
-            same = self._same(head, file)
             if same is not False:
                 return bool(same)
-        raise UserError(
-            f"cannot read {self._uri}: what arrives is not what the store says it holds, "
-            f"{COPIES} times in a row: the object is damaged there, or on every way from there"
-        )
+            left -= 1
+            if not left:
+                raise UserError(
+                    f"cannot read {self._uri}: what arrives is not what the store says it holds, "
+                    f"{COPIES} times in a row: the object is damaged there, or on the way from there"
+                )
+        raise self._changed()
 
-    def _copy(self, head: HeadObjectOutputTypeDef, file: BinaryIO) -> None:
+    def _copied(self, head: HeadObjectOutputTypeDef, file: BinaryIO) -> bool:
+        """Copy what a reply is about; whether as many bytes arrived."""
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
-        from s3transfer.exceptions import S3DownloadFailedError
         from s3transfer.subscribers import BaseSubscriber
 
         class Known(BaseSubscriber):
@@ -100,14 +102,17 @@ class Fetch:
         try:
             with create_transfer_manager(self._client, config) as manager:
                 manager.download(bucket, key, file, subscribers=[Known()]).result()
-        except S3DownloadFailedError:  # The ETag is another one.
-            raise self._changed() from None
+        except FlexibleChecksumError:  # boto3's own comparison.
+            return False
         file.flush()
+        return os.fstat(file.fileno()).st_size == head["ContentLength"]
 
     def _same(self, head: HeadObjectOutputTypeDef, file: BinaryIO) -> bool | None:
         """Whether a copy is the object that a reply is about; None where that cannot be told."""
         size = head["ContentLength"]
         checksum = stated(head)
+        if not size:
+            return True
         if checksum is None:
             return None
         if not checksum.parts:
@@ -115,7 +120,7 @@ class Fetch:
         # Nearly always all parts but the last are of one size, and asking for each takes long.
         first = self._part_size(head["ETag"], 1)
         last = size - first * (checksum.parts - 1)
-        if checksum.matches(file, [first] * (checksum.parts - 1) + [last]):
+        if last >= 0 and checksum.matches(file, [first] * (checksum.parts - 1) + [last]):
             return True
         sizes = [self._part_size(head["ETag"], n + 1) for n in range(checksum.parts)]
         return checksum.matches(file, sizes) if sum(sizes) == size else None

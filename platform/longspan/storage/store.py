@@ -18,7 +18,7 @@ from pyarrow import fs
 from longspan.errors import UserError
 from longspan.storage.folder import Folder
 from longspan.storage.local import LocalCopy
-from longspan.storage.objects import Access, Backend, ObjectInfo, is_transport
+from longspan.storage.objects import Access, Backend, ObjectInfo, is_transport, retried
 from longspan.storage.patterns import Glob, is_glob
 from longspan.storage.preflight import LIST_ROOT, Need, require
 
@@ -76,14 +76,23 @@ class Store:
         return backend.filesystem, backend.filesystem_path(key)
 
     def read_bytes(self, path: str, offset: int | None = None, length: int | None = None) -> bytes:
-        """An object's content, or `length` bytes of it from `offset` on (fewer at the end)."""
-        with self.reading(path), self.open(path) as file:
-            if offset is None and length is None:
-                return file.readall()
-            offset = offset or 0
-            rest = max(file.size() - offset, 0)
-            wanted = rest if length is None else min(length, rest)
-            return file.read_at(wanted, offset) if wanted else b""
+        """An object's content, or `length` bytes of it from `offset` on (fewer at the end).
+
+        The whole content is compared with what the store says of it (see `local`), a part is not.
+        """
+
+        def read() -> bytes:
+            with self.open(path) as file:
+                start = offset or 0
+                rest = max(file.size() - start, 0)
+                wanted = rest if length is None else min(length, rest)
+                return file.read_at(wanted, start) if wanted else b""
+
+        with self.reading(path):
+            if offset is not None or length is not None:
+                return retried(read)
+            with self.local(path) as copy, open(copy.path, "rb") as file:
+                return file.read()
 
     def open(self, path: str) -> pa.NativeFile:
         """An object for reading at random positions."""
