@@ -135,8 +135,9 @@ def ours_ingesting(data: Data, shape: Shape) -> Batches:
     with temporary_store() as store:
         for info in data.store.list("raw"):
             store.write_bytes(info.path, data.store.read_bytes(info.path))
+        tokenizer = Tokenizer(data.model, SEPARATOR)
         yield  # What comes before is no part of it.
-        manifest = ingest(store, Tokenizer(data.model, SEPARATOR))
+        manifest = ingest(store, tokenizer)
         yield from local_batches(_plan(data, shape, manifest, store), 0, 1)
 
 

@@ -22,7 +22,7 @@ from longspan.corpus.units import local, read_unit
 from longspan.errors import UserError
 from longspan.storage import LocalCopy, ObjectInfo, Store, sealed
 
-FORMAT = 2
+FORMAT = 3
 BATCH_CHARACTERS = 2**20
 SHARD_BLOCKS = 16
 HASHED = 4096

@@ -5,8 +5,10 @@ and fetched. Parquet's own page checksums are off by default, on write and on re
 bit then reads back as a different token; here they are on both ways. They do not cover the
 headers, so every block also carries a CRC-32 of what it decodes to.
 
-Beside the tokens stand each document's length and a digest of its tokens, as columns of their own:
-duplicates, length bands and packing are planned from these without reading any tokens.
+A document's tokens are one binary value, of little-endian int32: a list takes twice as long to
+read, for Parquet keeps a level with each of its elements. Beside them stand the document's length
+and a digest of its tokens, as columns of their own: duplicates, length bands and packing are
+planned from these without reading any tokens.
 """
 
 from __future__ import annotations
@@ -31,11 +33,14 @@ READS = 3
 T = TypeVar("T")
 SCHEMA = pa.schema(
     [
-        pa.field(TOKENS, pa.list_(pa.field("element", pa.int32(), nullable=False)), False),
+        pa.field(TOKENS, pa.binary(), False),
         pa.field(LENGTH, pa.int32(), False),
         pa.field(DIGEST, pa.binary(16), False),
-    ]
+    ],
+    metadata={TOKENS: "of one document, int32, little-endian"},
 )
+MOST_TOKENS = 2**29 - 1
+"""Of a block: Arrow counts the bytes of a binary column in int32."""
 
 
 @dataclass(frozen=True)
@@ -188,31 +193,28 @@ def write_flat_shard(
         compression="zstd",
         compression_level=1,
         use_dictionary=False,
-        # Token ids have one or two zero bytes out of four: splitting the bytes into streams makes
-        # compression both faster and better.
-        column_encoding={f"{TOKENS}.list.element": "BYTE_STREAM_SPLIT"},
         write_statistics=False,
         write_page_checksum=True,
         store_schema=False,
     ) as writer:
         for group, data in enumerate(_blocks(tokens, lengths, block_tokens)):
-            array = pa.ListArray.from_arrays(
-                pa.array(data.offsets.astype(np.int32)), pa.array(data.tokens), type=SCHEMA[0].type
-            )
-            digest = digests(data.tokens, data.offsets)
-            columns = [
-                array,
-                pa.array(np.diff(data.offsets).astype(np.int32)),
-                pa.FixedSizeBinaryArray.from_buffers(
-                    pa.binary(16), len(digest), [None, pa.py_buffer(digest.tobytes())]
-                ),
-            ]
             # A table is at most one row group, however many documents it has.
-            table = pa.Table.from_arrays(columns, schema=SCHEMA)
-            writer.write_table(table, row_group_size=data.documents)
+            writer.write_table(_table(data), row_group_size=data.documents)
             blocks.append(Block(path, group, data.documents, len(data.tokens), checksum(data)))
     store.write_bytes(path, sink.getvalue())
     return blocks
+
+
+def _table(data: BlockData) -> pa.Table:
+    tokens = np.ascontiguousarray(data.tokens, "<i4")
+    ends = pa.py_buffer((data.offsets * 4).astype(np.int32))
+    found = pa.py_buffer(digests(tokens, data.offsets))
+    columns = [
+        pa.Array.from_buffers(pa.binary(), data.documents, [None, ends, pa.py_buffer(tokens)]),
+        pa.array(np.diff(data.offsets).astype(np.int32)),
+        pa.Array.from_buffers(pa.binary(16), data.documents, [None, found]),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
 def _blocks(tokens: np.ndarray, lengths: np.ndarray, block_tokens: int) -> Iterator[BlockData]:
@@ -222,7 +224,7 @@ def _blocks(tokens: np.ndarray, lengths: np.ndarray, block_tokens: int) -> Itera
     while first < len(lengths):
         last = min(int(np.searchsorted(ends, start + block_tokens)) + 1, len(lengths))
         stop = int(ends[last - 1])
-        assert stop - start < 2**31, f"a block of {stop - start} tokens"
+        assert stop - start <= MOST_TOKENS, f"a block of {stop - start} tokens"
         yield BlockData(tokens[start:stop], np.concatenate([[0], ends[first:last] - start]))
         first, start = last, stop
 
@@ -311,15 +313,16 @@ def _check(store: Store, block: Block, documents: int, tokens: int) -> None:
 
 def _flat(column: pa.ChunkedArray) -> BlockData:
     # Reading may return a column in several chunks.
-    tokens, lengths = [], []
+    tokens, ends = [np.empty(0, "<i4")], [np.zeros(1, np.int64)]
     for chunk in column.chunks:
-        tokens.append(chunk.flatten().to_numpy(zero_copy_only=False))
-        lengths.append(np.diff(chunk.offsets.to_numpy()))
-    offsets = np.zeros(sum(map(len, lengths)) + 1, np.int64)
-    if lengths:
-        np.cumsum(np.concatenate(lengths), out=offsets[1:])
-    flat = tokens[0] if len(tokens) == 1 else np.concatenate([np.empty(0, np.int32), *tokens])
-    return BlockData(flat, offsets)
+        _, offsets, values = chunk.buffers()
+        found = np.frombuffer(offsets, np.int32, len(chunk) + 1, chunk.offset * 4)
+        assert not (found % 4).any(), "documents of no whole tokens"
+        text = np.frombuffer(values, "<i4", (found[-1] - found[0]) // 4, found[0])
+        tokens.append(text)
+        ends.append((found[1:] - found[0]) // 4 + ends[-1][-1])
+    flat = tokens[1] if len(tokens) == 2 else np.concatenate(tokens)
+    return BlockData(flat, np.concatenate(ends))
 
 
 def _given(data: BlockData, left_out: Sequence[int]) -> BlockData:

@@ -99,7 +99,7 @@ def ingest_needs(recipe: Recipe) -> list[Need]:
         for spec in cleaning_rules(recipe).evaluations
         for pattern in spec.patterns
     ]
-    return [LIST_ROOT, *read, *evaluations, Need("write", "shards", "storage.root")]
+    return [LIST_ROOT, *read, *evaluations, Need("add", "shards", "storage.root")]
 
 
 def run_needs(recipe: Recipe, model: str) -> list[Need]:

@@ -106,7 +106,7 @@ class Folder:
             return [str(error)]
         except OSError as error:
             wanted = "a file that can be read"
-            if access == "write":
+            if access in ("add", "write"):
                 wanted = "a folder that can be listed and written"
             return [f"{key} must be {wanted}: {error.strerror or error}"]
         return []

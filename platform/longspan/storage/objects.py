@@ -14,7 +14,7 @@ from longspan.storage.local import LocalCopy
 
 READS = 10
 T = TypeVar("T")
-Access = Literal["list", "read", "write"]
+Access = Literal["list", "read", "add", "write"]
 
 
 @dataclass(frozen=True, order=True)
@@ -100,8 +100,9 @@ class Backend(Protocol):
         """What may not be done with a key, of all that an access means; nothing when all may.
 
         Args:
-            access: "list": to list what begins with the key; "read": to read the object; "write":
-                to write, read again and delete objects below the key, which a probe object tries.
+            access: "list": to list what begins with the key; "read": to read the object; "add":
+                to write objects below the key and read them again, which a probe object tries;
+                "write": to delete them as well.
             key: the object, or what the keys begin with.
 
         Returns:

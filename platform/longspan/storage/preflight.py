@@ -23,7 +23,8 @@ class Need:
 
     Attributes:
         access: "list" what begins with a path, "read" what a pattern names (which has to be listed
-            for that), or "write" below a folder, where objects are read again and deleted as well.
+            for that), "add" objects below a folder and read them again, or "write" there, which
+            is to delete them as well.
         path: the path, pattern or folder.
         key: the recipe's key that it comes from.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -227,7 +227,12 @@ class Bucket:
         yield "GetObject", "read", probe, partial(client.get_object, **at)
         abort = partial(client.abort_multipart_upload, **at)
         yield "AbortMultipartUpload", "write", probe, partial(abort, UploadId="none")
-        yield "DeleteObject", "delete", probe, partial(client.delete_object, **at)
+        delete = partial(client.delete_object, **at)
+        if access == "write":
+            yield "DeleteObject", "delete", probe, delete
+        else:
+            with suppress(ClientError):  # The probe stays where it may not be deleted.
+                delete()
 
     def explain(
         self, error: Exception, doing: str, key: str, client: S3Client | None = None

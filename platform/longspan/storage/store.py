@@ -218,7 +218,7 @@ class Store:
         """What may not be done with a path; see `Backend.denied`.
 
         Args:
-            access: "list" what begins with the path, "read" the object, or "write" below it.
+            access: "list" what begins with the path, "read" the object, "add" or "write" below it.
             path: the path; listing one that ends in "/", or the root, is of what is below it.
         """
         backend, key = self._locate(path)
