@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from longspan.corpus.batch import Batch
 from longspan.model.positions import rope_parameters
+from longspan.stream.batch import Batch
 from longspan.train.job import Job
 
 

@@ -23,10 +23,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 from benchmarks import ROOT
-from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.objects import Settings, ingest_object
 from longspan.corpus.sources import SourceSpec
-from longspan.corpus.tokenizer import Tokenizer
+from longspan.ingest.manifest import SourceManifest
+from longspan.ingest.objects import Settings, ingest_object
+from longspan.ingest.tokenizer import Tokenizer
 from longspan.observe.metrics import read_metrics
 from longspan.storage import Store
 

@@ -25,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import isolated, peers, texts
 from benchmarks.common import SEPARATOR, local_ray, machine, parse, parser, table, temporary_store
-from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.objects import Settings, ingest_object
-from longspan.corpus.order import Order, Stage
-from longspan.corpus.shards import read_block
 from longspan.corpus.sources import SourceSpec
-from longspan.corpus.streamplan import StreamPlan, local_batches
-from longspan.corpus.tokenizer import Tokenizer
+from longspan.ingest.manifest import SourceManifest
+from longspan.ingest.objects import Settings, ingest_object
+from longspan.ingest.shards import read_block
+from longspan.ingest.tokenizer import Tokenizer
+from longspan.order.order import Order, Stage
 from longspan.storage import Store
+from longspan.stream.plan import StreamPlan, local_batches
 
 NAME = "texts"
 ENCODED_AT_ONCE = 64
@@ -91,7 +91,7 @@ def ours(data: Data, shape: Shape, manifest: SourceManifest | None = None) -> Ba
 
 def ours_through_ray(data: Data, shape: Shape) -> Batches:
     """As in a run on a Ray cluster: reader and worker are actors."""
-    from longspan.corpus.stream import batches, dataset
+    from longspan.stream.ray_data import batches, dataset
 
     plan = _plan(data, shape, data.manifest)
     (split,) = dataset(plan, 1).streaming_split(1, equal=False)

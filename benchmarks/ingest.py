@@ -31,9 +31,9 @@ from benchmarks.common import (
     timed,
 )
 from benchmarks.encoders import Encoders
-from longspan.corpus.ingest import ingest
-from longspan.corpus.objects import BATCH_CHARACTERS
 from longspan.corpus.sources import SourceSpec, documents
+from longspan.ingest.corpora import ingest
+from longspan.ingest.objects import BATCH_CHARACTERS
 from longspan.storage import Store
 
 

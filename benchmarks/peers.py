@@ -29,7 +29,7 @@ ROWS_PER_GROUP = 1000
 
 
 class Packed(NamedTuple):
-    """One batch: int32 arrays [rows, length], as `longspan.corpus.batch.collate` makes them."""
+    """One batch: int32 arrays [rows, length], as `longspan.stream.batch.collate` makes them."""
 
     tokens: np.ndarray
     labels: np.ndarray

@@ -33,13 +33,13 @@ from benchmarks.common import (
     timed,
 )
 from benchmarks.dataplane import NAME, Data, ingest
-from longspan.corpus.manifest import ObjectManifest, SourceManifest, manifest_path
-from longspan.corpus.order import Order, Stage
-from longspan.corpus.shards import Block
 from longspan.corpus.sources import SourceSpec
-from longspan.corpus.streamplan import StreamPlan, local_batches
-from longspan.corpus.tokenizer import Tokenizer
+from longspan.ingest.manifest import ObjectManifest, SourceManifest, manifest_path
+from longspan.ingest.shards import Block
+from longspan.ingest.tokenizer import Tokenizer
+from longspan.order.order import Order, Stage
 from longspan.storage import Store
+from longspan.stream.plan import StreamPlan, local_batches
 
 SHARES = (0.4, 0.3, 0.2, 0.1)
 BLOCK_TOKENS = 2**20
@@ -123,7 +123,7 @@ def reading_memory(root: str, copies: int, through_ray: bool) -> tuple[float, fl
     plan = _plan(store, manifest, manifest.train_tokens // LENGTH // ROWS)
     if not through_ray:
         return _watched(local_batches(plan, 0, 1), plan)
-    from longspan.corpus.stream import batches, dataset
+    from longspan.stream.ray_data import batches, dataset
 
     with local_ray(2):
         (split,) = dataset(plan, 1).streaming_split(1, equal=False)
@@ -139,7 +139,7 @@ def _watched(batches: Iterable[Any], plan: StreamPlan) -> tuple[float, float]:
 
 def ingest_memory(root: str, model: Path, copies: int) -> tuple[float, float]:
     """Peak memory, in MB, of an ingest through Ray of so many copies; million tokens a second."""
-    from longspan.corpus.ingest import ingest as ingest_sources
+    from longspan.ingest.corpora import ingest as ingest_sources
 
     with temporary_store() as store, local_ray(2):
         for info in Store(root).list("raw"):
@@ -172,7 +172,7 @@ def first_row(root: str, copies: int, row: int, through_ray: bool) -> float:
         plan = replace(_plan(store, manifest, updates), first_update=row // ROWS)
         if not through_ray:
             return next(iter(local_batches(plan, 0, 1)))
-        from longspan.corpus.stream import batches, dataset
+        from longspan.stream.ray_data import batches, dataset
 
         (split,) = dataset(plan, 1).streaming_split(1, equal=False)
         stream = batches(split, plan, 0, 1)

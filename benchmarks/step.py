@@ -36,13 +36,13 @@ from benchmarks.common import (
     temporary_store,
     timed,
 )
-from longspan.corpus.batch import Batch
-from longspan.corpus.streamplan import local_batches
 from longspan.recipe.derive import derive
 from longspan.recipe.device import this_machines_device
 from longspan.recipe.load import load_recipe
 from longspan.recipe.model import look_at_model
 from longspan.storage import Store
+from longspan.stream.batch import Batch
+from longspan.stream.plan import local_batches
 from longspan.train.job import Job
 from longspan.train.sources import sources_of_rows
 

@@ -27,9 +27,9 @@ from benchmarks.common import (
     temporary_store,
     updates_of,
 )
-from longspan.corpus.batch import Batch
-from longspan.corpus.order import Order, Stage
-from longspan.corpus.stream import StreamPlan, batches, dataset, local_batches
+from longspan.order.order import Order, Stage
+from longspan.stream.batch import Batch
+from longspan.stream.ray_data import StreamPlan, batches, dataset, local_batches
 
 WEIGHTS = (0.5, 0.2, 0.3)
 """Of the samples: the quickstart's."""

@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from longspan.corpus.batch import rank_share
-from longspan.corpus.order import Order, Stage
+from longspan.order.order import Order, Stage
+from longspan.stream.batch import rank_share
 
 DOCUMENTS = [
     [[5, 2, 4], [9], [3, 3, 2, 3], [6, 4], [2, 2, 7], [8, 3]],

@@ -25,7 +25,7 @@ from longspan.corpus.sources import SourceSpec, read
 from longspan.corpus.units import read_unit
 from longspan.errors import UserError
 from longspan.storage import ObjectInfo, Store
-from tests.corpus.raw import put
+from tests.raw import put
 
 IN_ORDER = [
     "README.md",

@@ -11,7 +11,7 @@ from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
 from longspan.storage import Store
-from tests.corpus.raw import put
+from tests.raw import put
 
 
 @pytest.fixture

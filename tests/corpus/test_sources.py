@@ -18,7 +18,7 @@ from longspan.corpus.sources import BadInput, SourceSpec, documents, format_of, 
 from longspan.corpus.wanted import Wanted
 from longspan.errors import UserError
 from longspan.storage import Store
-from tests.corpus.raw import FORMATS, jsonl, parquet, sentences, zstd
+from tests.raw import FORMATS, jsonl, parquet, sentences, zstd
 
 SPEC = SourceSpec("books", ("raw",))
 TEXTS = [*sentences(50), "caf\u00e9 \u4f60\u597d \U0001f469 \x00 \u2028 tab\t", '"quoted"\\', "\n"]

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs import check_history
-from longspan.corpus.batch import Batch, Row
-from longspan.corpus.packed_order import packed_order
-from longspan.corpus.shards import read_index
-from longspan.corpus.streamplan import StreamPlan, local_batches
 from longspan.history.check import Finding, check, compare
 from longspan.history.cuts import cuts_of
 from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.history.starts import read_history
+from longspan.ingest.shards import read_index
+from longspan.order.packed_order import packed_order
 from longspan.storage import Store
-from tests.corpus.conftest import make_source, order_of
+from longspan.stream.batch import Batch, Row
+from longspan.stream.plan import StreamPlan, local_batches
+from tests.sources import make_source, order_of
 
 Start = tuple[int, int, int]
 """Workers, first update, and the update before which it ends."""

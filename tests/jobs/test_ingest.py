@@ -13,7 +13,7 @@ import pytest
 import ray
 from ray.util.state import list_actors
 
-from longspan.corpus.manifest import SourceManifest
+from longspan.ingest.manifest import SourceManifest
 from longspan.storage import Store
 from tests.jobs.project import ROOT, Project, write_corpora, write_recipe
 from tests.tiny import make_tiny_tokenizer

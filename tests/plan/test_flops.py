@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from longspan.corpus.order import Stage
+from longspan.order.order import Stage
 from longspan.plan.flops import (
     document_flops,
     flops_per_token,

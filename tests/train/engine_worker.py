@@ -13,10 +13,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from longspan.corpus.batch import Batch, Row, collate, rank_share
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
+from longspan.stream.batch import Batch, Row, collate, rank_share
 from longspan.train.engine import Engine, EngineConfig, loading
 from longspan.train.schedule import CosineSchedule
 

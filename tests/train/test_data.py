@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.objects import Settings, ingest_object
-from longspan.corpus.source_state import SourceState
 from longspan.corpus.sources import SourceSpec
-from longspan.corpus.tokenizer import Tokenizer
 from longspan.errors import UserError
+from longspan.ingest.manifest import SourceManifest
+from longspan.ingest.objects import Settings, ingest_object
+from longspan.ingest.state import SourceState
+from longspan.ingest.tokenizer import Tokenizer
 from longspan.recipe.load import apply_overrides, parse_recipe
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store
 from longspan.storage import Store
 from longspan.train.data import check_data, ingest_options, known_data, run_data
-from tests.corpus.raw import jsonl, sentences
+from tests.raw import jsonl, sentences
 from tests.tiny import make_tiny_tokenizer
 
 Manifests = dict[str, SourceManifest]

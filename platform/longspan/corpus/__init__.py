@@ -1,1 +1,1 @@
-"""Raw corpora to token shards, and token shards to rows in one global order."""
+"""Raw corpora: which objects they are, and the documents in them."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from longspan.corpus.batch import Batch, Row
 from longspan.errors import UserError
 from longspan.history.records import Facts, to_bytes
 from longspan.storage import Store
+from longspan.stream.batch import Batch, Row
 
 ROWS_PER_FILE = 4096
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from longspan.corpus.batch import PADDING, Row
 from longspan.errors import UserError
 from longspan.storage import Store
+from longspan.stream.batch import PADDING, Row
 
 FORMAT = 1
 FACTS = b"longspan"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class LengthStage(Protocol):
-    """A part of a run at one row length (:class:`longspan.corpus.order.Stage` is one)."""
+    """A part of a run at one row length (:class:`longspan.order.order.Stage` is one)."""
 
     @property
     def length(self) -> int:

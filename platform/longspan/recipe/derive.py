@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from longspan.corpus.order import Stage
 from longspan.errors import UserError
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
+from longspan.order.order import Stage
 from longspan.plan.memory import Workload, activation_bytes, choose_zero_stage
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longspan.corpus.manifest import Bands
+from longspan.ingest.manifest import Bands
 from longspan.recipe.tables import shares, table
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longspan.corpus.cleaning import CleaningRules
-from longspan.corpus.evaluation import EvaluationSpec
 from longspan.corpus.filters import conditions
 from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
+from longspan.selection.cleaning import CleaningRules
+from longspan.selection.evaluation import EvaluationSpec
 from longspan.storage import Need, Store
 from longspan.storage.preflight import LIST_ROOT
 

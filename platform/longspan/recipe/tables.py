@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from longspan.corpus.mixture import integer_weights
+from longspan.order.mixture import integer_weights
 
 
 def shares(weights: Sequence[float]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from longspan.corpus.manifest import SourceManifest
+from longspan.ingest.manifest import SourceManifest
 from longspan.recipe.tables import size, table
 
 HEADER = ("source", "objects", "bytes", "documents", "tokens", "held out", "skipped")

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from longspan.corpus.cleaning import clean
-from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
+from longspan.ingest.manifest import SourceManifest
 from longspan.model.source import local_tokenizer_dir
 from longspan.recipe.model import look_at_tokenizer, resolve
 from longspan.recipe.sources import (
@@ -20,19 +19,20 @@ from longspan.recipe.sources import (
     open_store,
     source_specs,
 )
+from longspan.selection.cleaning import clean
 from longspan.train.job import Job
 from longspan.train.pin import Pin, data_settings, news
 
 if TYPE_CHECKING:
-    from longspan.corpus.contamination import Contamination
     from longspan.recipe.schema import Recipe
+    from longspan.selection.contamination import Contamination
     from longspan.storage import Store
 
 Manifests = dict[str, SourceManifest]
 
 
 def ingest_options(recipe: Recipe, store: Store) -> dict[str, Any]:
-    """A recipe in the words of :func:`longspan.corpus.ingest.ingest`."""
+    """A recipe in the words of :func:`longspan.ingest.corpora.ingest`."""
     tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
     return {
         "specs": source_specs(recipe),
@@ -56,7 +56,7 @@ def check_ingest(recipe: Recipe) -> None:
 
 def ingest_corpora(recipe: Recipe) -> Manifests:
     """Bring all of a recipe's token shards up to date; Ray must be connected."""
-    from longspan.corpus.ingest import ingest
+    from longspan.ingest.corpora import ingest
 
     store = open_store(recipe)
     store.preflight(ingest_needs(recipe))
@@ -97,7 +97,7 @@ def run_data(
     Raises:
         UserError: there is no such data (the key to change is named).
     """
-    from longspan.corpus.ingest import ready
+    from longspan.ingest.corpora import ready
 
     options = ingest_options(recipe, store)
     pin = _pin(recipe, store, options)
@@ -121,7 +121,7 @@ def known_data(recipe: Recipe, store: Store) -> Manifests:
     Raises:
         UserError: the run has begun, and with other settings, or some of its data is gone.
     """
-    from longspan.corpus.ingest import ingested
+    from longspan.ingest.corpora import ingested
 
     try:
         options = ingest_options(recipe, store)
@@ -148,7 +148,7 @@ def _cleaned(
     say: Callable[[str], None],
 ) -> tuple[Manifests, Contamination | None]:
     """Without duplicates and what is in evaluation sets, and a report of the latter."""
-    from longspan.corpus.tokenizer import Tokenizer
+    from longspan.ingest.tokenizer import Tokenizer
 
     left, report = clean(
         store,
@@ -162,7 +162,7 @@ def _cleaned(
 
 
 def _pin(recipe: Recipe, store: Store, options: dict[str, Any]) -> Pin:
-    from longspan.corpus.tokenizer import tokenizer_hash
+    from longspan.ingest.tokenizer import tokenizer_hash
 
     tokenizer = tokenizer_hash(options["tokenizer_dir"])
     return Pin(store, recipe.name, data_settings(recipe, tokenizer))

@@ -22,8 +22,8 @@ from longspan.errors import UserError
 from longspan.train.schedule import CosineSchedule
 
 if TYPE_CHECKING:
-    from longspan.corpus.batch import Batch
     from longspan.model.loss import CausalLMLoss
+    from longspan.stream.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from longspan.corpus.batch import Batch, Row, collate
-from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.rows import heldout_rows
+from longspan.ingest.manifest import SourceManifest
+from longspan.stream.batch import Batch, Row, collate
+from longspan.stream.rows import heldout_rows
 from longspan.train.engine import Engine
 from longspan.train.job import Job
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from longspan.corpus.batch import Batch
     from longspan.observe.tracker import Tracker
+    from longspan.stream.batch import Batch
 
 
 class Host(Protocol):

@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.order import Order
-from longspan.corpus.packs import PackTable
 from longspan.history.starts import FOLDER
+from longspan.ingest.manifest import SourceManifest
+from longspan.order.order import Order
+from longspan.order.packs import PackTable
 from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
 from longspan.train.sources import Source
 
 if TYPE_CHECKING:
-    from longspan.corpus.streamplan import StreamPlan
+    from longspan.stream.plan import StreamPlan
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +63,7 @@ class Job:
 
     def packed(self) -> Job:
         """This job with its documents packed as its recipe says; may read their lengths."""
-        from longspan.corpus.packed_order import stored_packed_order
+        from longspan.order.packed_order import stored_packed_order
 
         if self.recipe.packing.method == "concatenate":
             return self
@@ -72,7 +72,7 @@ class Job:
 
     def stream(self, first_update: int) -> StreamPlan:
         """The rows from an update on."""
-        from longspan.corpus.streamplan import StreamPlan
+        from longspan.stream.plan import StreamPlan
 
         return StreamPlan(
             self.store, self.manifests, self.order, first_update, self.recipe.packing.document_mask

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from longspan.corpus.batch import Batch
 from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.model.attention import choose
@@ -22,6 +21,7 @@ from longspan.model.load import load_model, load_tokenizer
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
 from longspan.model.source import local_model_dir
+from longspan.stream.batch import Batch
 from longspan.train.checkpoint import CheckpointFacts, open_sealed, seal
 from longspan.train.engine import Engine, EngineConfig, loading
 from longspan.train.heldout import HeldOut

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from longspan.corpus.manifest import SourceManifest
 from longspan.errors import UserError
+from longspan.ingest.manifest import SourceManifest
 from longspan.storage import sealed
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longspan.corpus.manifest import SourceManifest
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.errors import UserError
+from longspan.ingest.manifest import SourceManifest
 from longspan.model.attention import choose
 from longspan.model.source import require_weights
 from longspan.plan.hardware import peak_tflops
@@ -96,7 +96,7 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
 
 def prepare(recipe: Recipe, device: Device) -> Job:
     """Check, ingest what is new, and derive; Ray must be connected."""
-    from longspan.corpus.ingest import ingest
+    from longspan.ingest.corpora import ingest
 
     store = open_store(recipe)
     store.preflight(run_needs(recipe, resolve(recipe.base_model, store)))
@@ -108,7 +108,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
 
 def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
     """The same over shards that exist already."""
-    from longspan.corpus.ingest import ingested
+    from longspan.ingest.corpora import ingested
 
     recipe = load_recipe(path, overrides)
     store = open_store(recipe)

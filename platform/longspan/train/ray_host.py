@@ -21,11 +21,11 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from longspan.corpus.batch import Batch
-from longspan.corpus.stream import OrderedDataConfig, batches
 from longspan.errors import UserError
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
+from longspan.stream.batch import Batch
+from longspan.stream.ray_data import OrderedDataConfig, batches
 from longspan.train.checkpoint import FINISHED, checkpoint_name, update_of
 from longspan.train.job import Job
 from longspan.train.loop import train

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from longspan.corpus.arms import Part, divide
-from longspan.corpus.manifest import SourceManifest
-from longspan.corpus.packing import Spans, best_fit, documents_cut
-from longspan.corpus.packs import window_tokens
-from longspan.corpus.selection import index_of, select
-from longspan.corpus.shards import read_index
 from longspan.errors import UserError
+from longspan.ingest.manifest import SourceManifest
+from longspan.ingest.shards import read_index
+from longspan.order.packing import Spans, best_fit, documents_cut
+from longspan.order.packs import window_tokens
 from longspan.recipe.describe_rows import PackingFacts
+from longspan.selection.arms import Part, divide
+from longspan.selection.subset import index_of, select
 from longspan.storage import Store
 
 if TYPE_CHECKING:

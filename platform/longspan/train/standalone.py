@@ -16,10 +16,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from longspan.corpus.batch import Batch
-from longspan.corpus.streamplan import local_batches
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
+from longspan.stream.batch import Batch
+from longspan.stream.plan import local_batches
 from longspan.train.checkpoint import FINISHED, checkpoint_name
 from longspan.train.job import Job
 from longspan.train.loop import train

@@ -1,0 +1,144 @@
+"""Raw corpora into token shards, each object once, on all the CPUs of the Ray cluster.
+
+A raw object becomes its own shards and its own small manifest, written last, under a name that
+contains a hash of the object's version and of all the settings that matter. So the result does not
+depend on how the work was spread, a run that is killed goes on where it was, a second run reads
+nothing, and a changed object never overwrites shards that a running job may be reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from longspan.corpus.sources import SourceSpec
+from longspan.errors import UserError
+from longspan.ingest.manifest import SourceManifest
+from longspan.ingest.objects import Settings
+from longspan.ingest.ray_ingest import IngestJob, Task, ingest_objects
+from longspan.ingest.state import SourceState
+from longspan.ingest.tokenizer import Tokenizer, tokenizer_hash
+from longspan.storage import Store
+
+
+def ingest(
+    store: Store,
+    specs: Sequence[SourceSpec],
+    *,
+    tokenizer_dir: str,
+    separator: str | None,
+    heldout_fraction: float,
+    bad_input: Literal["stop", "skip"],
+    block_tokens: int = 2**20,
+    progress: Callable[[str], None] = print,
+) -> dict[str, SourceManifest]:
+    """Bring the token shards of all sources up to date with their raw objects.
+
+    Objects that no longer match a source's patterns leave its manifest (their shards stay, for the
+    jobs that may be reading them). Ray has to be initialised where there is anything to do.
+
+    Args:
+        store: where the raw objects are and the shards go.
+        specs: the sources, each of its own name.
+        tokenizer_dir: local folder with the tokenizer; only the caller's node needs it.
+        separator: the token that ends every document; None is the tokenizer's eos_token.
+        heldout_fraction: share of each source's documents that never enter training, in [0, 1),
+            chosen by a hash of their text; with 0 there is no held-out split.
+        bad_input: "stop" at the first object or row that cannot be read, or "skip" and count them.
+        block_tokens: tokens per block, the unit in which data is shuffled and fetched.
+        progress: takes lines for a person to read.
+
+    Returns:
+        The sources' manifests by name, in the order of `specs`.
+
+    Raises:
+        UserError: a source names no object or has bad input (when that stops); its held-out or
+            training split is empty; the tokenizer or the store cannot be used.
+    """
+    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
+    sources = _states(store, specs, settings, bad_input)
+    for source in sources.values():
+        progress(source.describe())
+    tasks = [Task(source.spec, info) for source in sources.values() for info in source.pending]
+    if tasks:
+        tokenizer = Tokenizer(tokenizer_dir, separator)
+        progress(_describe(tokenizer))
+        job = IngestJob(store, settings, tokenizer, bad_input)
+        for name, done in ingest_objects(job, tasks, progress):
+            sources[name].add(done)
+    return {name: source.finish(progress) for name, source in sources.items()}
+
+
+def ingested(
+    store: Store,
+    specs: Sequence[SourceSpec],
+    *,
+    tokenizer_dir: str,
+    separator: str | None,
+    heldout_fraction: float,
+    bad_input: Literal["stop", "skip"],
+    block_tokens: int = 2**20,
+) -> dict[str, SourceManifest]:
+    """The manifests that :func:`ingest` would give, where it would have nothing to read.
+
+    Raises:
+        UserError: a source has objects that are not ingested with these settings.
+    """
+    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
+    sources = _states(store, specs, settings, bad_input)
+    for name, source in sources.items():
+        if source.pending:
+            raise UserError(
+                f"corpora.{name}: {len(source.pending)} of its objects are not ingested with this "
+                "recipe's settings; run jobs/ingest.py or the Ray job, which ingest them"
+            )
+    return {name: source.finish(lambda line: None) for name, source in sources.items()}
+
+
+def ready(
+    store: Store,
+    specs: Sequence[SourceSpec],
+    *,
+    tokenizer_dir: str,
+    separator: str | None,
+    heldout_fraction: float,
+    bad_input: Literal["stop", "skip"],
+    block_tokens: int = 2**20,
+    progress: Callable[[str], None] = print,
+) -> dict[str, SourceManifest]:
+    """The manifests of the objects that are ingested by now, while others may still be at work.
+
+    Nothing is read or saved. Arguments as for :func:`ingest`.
+
+    Raises:
+        UserError: a source has nothing ready, or nothing of it is held out or left to train on.
+    """
+    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
+    sources = _states(store, specs, settings, bad_input)
+    return {name: source.ready(progress) for name, source in sources.items()}
+
+
+def _settings(
+    tokenizer_dir: str, separator: str | None, heldout_fraction: float, block_tokens: int
+) -> Settings:
+    return Settings(tokenizer_hash(tokenizer_dir), separator, heldout_fraction, block_tokens)
+
+
+def _states(
+    store: Store,
+    specs: Sequence[SourceSpec],
+    settings: Settings,
+    bad_input: Literal["stop", "skip"],
+) -> dict[str, SourceState]:
+    names = [spec.name for spec in specs]
+    assert len(set(names)) == len(names), f"sources of the same name: {names}"
+    return {spec.name: SourceState(store, spec, settings, bad_input) for spec in specs}
+
+
+def _describe(tokenizer: Tokenizer) -> str:
+    lines = [f"ingest: tokenizer {tokenizer.hash}, encoded by {tokenizer.name}"]
+    if tokenizer.name == "transformers":
+        lines.append("(fastokens does not give the same ids for it)")
+    if not tokenizer.splits_special:
+        lines.append("(control tokens spelled out in a document become control tokens)")
+    return " ".join(lines)

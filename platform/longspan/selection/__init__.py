@@ -1,0 +1,1 @@
+"""Which of the ingested documents take part, and in what shares."""

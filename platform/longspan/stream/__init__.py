@@ -1,0 +1,1 @@
+"""Rows to the workers, in the global order."""

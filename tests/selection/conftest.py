@@ -1,0 +1,3 @@
+"""Small sources, in real shards."""
+
+from tests.sources import store, tokenizer  # noqa: F401

@@ -1,0 +1,3 @@
+"""Small sources, in real shards."""
+
+from tests.sources import plan, sources, store  # noqa: F401
