@@ -32,7 +32,7 @@ from benchmarks.common import (
 )
 from benchmarks.encoders import Encoders
 from longspan.corpus.sources import SourceSpec, documents
-from longspan.ingest.corpora import ingest
+from longspan.ingest.corpora import Ingest
 from longspan.ingest.objects import BATCH_CHARACTERS
 from longspan.storage import Store
 
@@ -96,15 +96,8 @@ def sample_of(batches: list[list[str]], characters: int) -> list[list[str]]:
 
 def run_ingest(store: Store, model: Path, pattern: str, name: str) -> int:
     """Ingest what a pattern names; returns the tokens of the texts, without separators."""
-    manifest = ingest(
-        store,
-        [SourceSpec(name, (pattern,))],
-        tokenizer_dir=str(model),
-        separator=SEPARATOR,
-        heldout_fraction=0.0,
-        bad_input="stop",
-        progress=lambda line: None,
-    )[name]
+    asked = Ingest(store, [SourceSpec(name, (pattern,))], str(model), SEPARATOR, 0.0, "stop")
+    manifest = asked.run(lambda line: None)[name]
     assert set(manifest.tokenizers) == {"fastokens"}, f"encoded by {manifest.tokenizers}"
     return manifest.train_tokens - manifest.train_documents
 

@@ -139,24 +139,16 @@ def _watched(batches: Iterable[Any], plan: StreamPlan) -> tuple[float, float]:
 
 def ingest_memory(root: str, model: Path, copies: int) -> tuple[float, float]:
     """Peak memory, in MB, of an ingest through Ray of so many copies; million tokens a second."""
-    from longspan.ingest.corpora import ingest as ingest_sources
+    from longspan.ingest.corpora import Ingest
 
     with temporary_store() as store, local_ray(2):
         for info in Store(root).list("raw"):
             data = Store(root).read_bytes(info.path)
             for copy in range(copies):
                 store.write_bytes(f"raw/{copy:03d}-{Path(info.path).name}", data)
-        options = {"separator": SEPARATOR, "heldout_fraction": 0.0, "bad_input": "stop"}
+        asked = Ingest(store, [SourceSpec(NAME, ("raw",))], str(model), SEPARATOR, 0.0, "stop")
         with isolated.watching() as watch:
-            done, seconds = timed(
-                lambda: ingest_sources(
-                    store,
-                    [SourceSpec(NAME, ("raw",))],
-                    tokenizer_dir=str(model),
-                    progress=lambda line: None,
-                    **options,  # pyrefly: ignore
-                )
-            )
+            done, seconds = timed(lambda: asked.run(lambda line: None))
     return watch.peak, done[NAME].train_tokens / seconds / 1e6
 
 

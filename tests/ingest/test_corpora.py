@@ -4,6 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
-from longspan.ingest.corpora import ingest
+from longspan.ingest.corpora import Ingest
 from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.objects import Settings, heldout_scores, ingest_object
 from longspan.ingest.shards import read_block
@@ -58,20 +59,9 @@ def lines() -> list[str]:
 @pytest.fixture
 def run(tokenizer_dir: str, lines: list[str]) -> Run:
     def run(store: Store, *specs: SourceSpec, **changes: Any) -> dict[str, SourceManifest]:
-        options: dict[str, Any] = {
-            "heldout_fraction": 0.1,
-            "bad_input": "stop",
-            "block_tokens": 500,
-        } | changes
         lines.clear()
-        return ingest(
-            store,
-            specs,
-            tokenizer_dir=tokenizer_dir,
-            separator=None,
-            progress=lines.append,
-            **options,
-        )
+        asked = Ingest(store, specs, tokenizer_dir, None, 0.1, "stop", block_tokens=500)
+        return replace(asked, **changes).run(lines.append)
 
     return run
 

@@ -3,25 +3,21 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
-from longspan.ingest.manifest import SourceManifest
-from longspan.ingest.objects import Settings, ingest_object
+from longspan.ingest.corpora import Ingest, Manifests
+from longspan.ingest.objects import ingest_object
 from longspan.ingest.state import SourceState
 from longspan.ingest.tokenizer import Tokenizer
 from longspan.recipe.load import apply_overrides, parse_recipe
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store
 from longspan.storage import Store
-from longspan.train.data import check_data, ingest_options, known_data, run_data
+from longspan.train.data import check_data, ingest_of, known_data, run_data
 from tests.raw import jsonl, sentences
 from tests.tiny import make_tiny_tokenizer
-
-Manifests = dict[str, SourceManifest]
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +59,11 @@ def say() -> list[str]:
     return []
 
 
-def ingest(
-    store: Store, specs: list[SourceSpec], *, tokenizer_dir: str, most: int = 10, **options: Any
-) -> Manifests:
+def ingest(asked: Ingest, most: int = 10) -> Manifests:
     """The ingest in this process, of no more than so many objects of each source."""
-    tokenizer = Tokenizer(tokenizer_dir, options["separator"])
-    settings = Settings(tokenizer.hash, options["separator"], options["heldout_fraction"], 2**20)
-    states = {spec.name: SourceState(store, spec, settings, "stop") for spec in specs}
+    store, settings = asked.store, asked.settings
+    tokenizer = Tokenizer(asked.tokenizer_dir, asked.separator)
+    states = {spec.name: SourceState(store, spec, settings, "stop") for spec in asked.specs}
     for state in states.values():
         for info in state.pending[:most]:
             state.add(ingest_object(store, state.spec, info, settings, tokenizer, "stop"))
@@ -188,7 +182,7 @@ def test_shards_that_are_gone(recipe: Callable[..., Recipe], store: Store) -> No
     assert "run 'run' can't go on: of corpora.web, as it began, 1 of " in str(raised.value)
     assert shard in str(raised.value)
     # As the message says.
-    ingest(store, **ingest_options(recipe(), store))
+    ingest(ingest_of(recipe(), store))
     assert run_data(recipe(), store, never) == began
 
 
@@ -200,7 +194,7 @@ def test_a_run_may_start_on_what_is_ready(
         run_data(early, store, never)
     assert "start_on=ready: corpora.books has none of its 3 objects ready" in str(raised.value)
 
-    ingest(store, most=2, **ingest_options(early, store))
+    ingest(ingest_of(early, store), most=2)
     saved = store.list("shards/*/manifest.json")
     began = run_data(early, store, never, say.append)
     assert [len(manifest.objects) for manifest in began.values()] == [2, 2]
@@ -210,16 +204,15 @@ def test_a_run_may_start_on_what_is_ready(
     ]
     assert store.list("shards/*/manifest.json") == saved
 
-    ingest(store, **ingest_options(early, store))
+    ingest(ingest_of(early, store))
     assert run_data(early, store, never, say.append) == began
     assert "; 1 objects since then (1 new, 0 changed) are not in it" in say[-1]
 
 
 def test_too_little_may_be_ready(recipe: Callable[..., Recipe], store: Store) -> None:
     early = recipe("start_on=ready", "heldout.fraction=0.02")
-    options = ingest_options(early, store)
     with pytest.raises(UserError):  # The ingest's own word: nothing is held out of so little.
-        ingest(store, most=1, **options)
+        ingest(ingest_of(early, store), most=1)
     message = r"corpora\.(books|web) has no document held out in the 1 of 3 objects that are ready"
     with pytest.raises(UserError, match=message):
         run_data(early, store, never)

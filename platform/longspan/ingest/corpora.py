@@ -9,6 +9,8 @@ nothing, and a changed object never overwrites shards that a running job may be 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from longspan.corpus.sources import SourceSpec
@@ -20,24 +22,14 @@ from longspan.ingest.state import SourceState
 from longspan.ingest.tokenizer import Tokenizer, tokenizer_hash
 from longspan.storage import Store
 
+Manifests = dict[str, SourceManifest]
 
-def ingest(
-    store: Store,
-    specs: Sequence[SourceSpec],
-    *,
-    tokenizer_dir: str,
-    separator: str | None,
-    heldout_fraction: float,
-    bad_input: Literal["stop", "skip"],
-    block_tokens: int = 2**20,
-    progress: Callable[[str], None] = print,
-) -> dict[str, SourceManifest]:
-    """Bring the token shards of all sources up to date with their raw objects.
 
-    Objects that no longer match a source's patterns leave its manifest (their shards stay, for the
-    jobs that may be reading them). Ray has to be initialised where there is anything to do.
+@dataclass(frozen=True)
+class Ingest:
+    """The ingest of some sources.
 
-    Args:
+    Attributes:
         store: where the raw objects are and the shards go.
         specs: the sources, each of its own name.
         tokenizer_dir: local folder with the tokenizer; only the caller's node needs it.
@@ -46,93 +38,82 @@ def ingest(
             chosen by a hash of their text; with 0 there is no held-out split.
         bad_input: "stop" at the first object or row that cannot be read, or "skip" and count them.
         block_tokens: tokens per block, the unit in which data is shuffled and fetched.
-        progress: takes lines for a person to read.
-
-    Returns:
-        The sources' manifests by name, in the order of `specs`.
-
-    Raises:
-        UserError: a source names no object or has bad input (when that stops); its held-out or
-            training split is empty; the tokenizer or the store cannot be used.
     """
-    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
-    sources = _states(store, specs, settings, bad_input)
-    for source in sources.values():
-        progress(source.describe())
-    tasks = [Task(source.spec, info) for source in sources.values() for info in source.pending]
-    if tasks:
-        tokenizer = Tokenizer(tokenizer_dir, separator)
-        progress(_describe(tokenizer))
-        job = IngestJob(store, settings, tokenizer, bad_input)
-        for name, done in ingest_objects(job, tasks, progress):
-            sources[name].add(done)
-    return {name: source.finish(progress) for name, source in sources.items()}
 
+    store: Store
+    specs: Sequence[SourceSpec]
+    tokenizer_dir: str
+    separator: str | None
+    heldout_fraction: float
+    bad_input: Literal["stop", "skip"]
+    block_tokens: int = 2**20
 
-def ingested(
-    store: Store,
-    specs: Sequence[SourceSpec],
-    *,
-    tokenizer_dir: str,
-    separator: str | None,
-    heldout_fraction: float,
-    bad_input: Literal["stop", "skip"],
-    block_tokens: int = 2**20,
-) -> dict[str, SourceManifest]:
-    """The manifests that :func:`ingest` would give, where it would have nothing to read.
+    def run(self, progress: Callable[[str], None] = print) -> Manifests:
+        """Bring the token shards of all sources up to date with their raw objects.
 
-    Raises:
-        UserError: a source has objects that are not ingested with these settings.
-    """
-    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
-    sources = _states(store, specs, settings, bad_input)
-    for name, source in sources.items():
-        if source.pending:
-            raise UserError(
-                f"corpora.{name}: {len(source.pending)} of its objects are not ingested with this "
-                "recipe's settings; run jobs/ingest.py or the Ray job, which ingest them"
-            )
-    return {name: source.finish(lambda line: None) for name, source in sources.items()}
+        Objects that no longer match a source's patterns leave its manifest (their shards stay, for
+        the jobs that may be reading them). Ray has to be initialised where there is anything to do.
 
+        Args:
+            progress: takes lines for a person to read.
 
-def ready(
-    store: Store,
-    specs: Sequence[SourceSpec],
-    *,
-    tokenizer_dir: str,
-    separator: str | None,
-    heldout_fraction: float,
-    bad_input: Literal["stop", "skip"],
-    block_tokens: int = 2**20,
-    progress: Callable[[str], None] = print,
-) -> dict[str, SourceManifest]:
-    """The manifests of the objects that are ingested by now, while others may still be at work.
+        Returns:
+            The sources' manifests by name, in the order of `specs`.
 
-    Nothing is read or saved. Arguments as for :func:`ingest`.
+        Raises:
+            UserError: a source names no object or has bad input (when that stops); its held-out or
+                training split is empty; the tokenizer or the store cannot be used.
+        """
+        sources = self._states()
+        for source in sources.values():
+            progress(source.describe())
+        tasks = [Task(source.spec, info) for source in sources.values() for info in source.pending]
+        if tasks:
+            tokenizer = Tokenizer(self.tokenizer_dir, self.separator)
+            progress(_describe(tokenizer))
+            job = IngestJob(self.store, self.settings, tokenizer, self.bad_input)
+            for name, done in ingest_objects(job, tasks, progress):
+                sources[name].add(done)
+        return {name: source.finish(progress) for name, source in sources.items()}
 
-    Raises:
-        UserError: a source has nothing ready, or nothing of it is held out or left to train on.
-    """
-    settings = _settings(tokenizer_dir, separator, heldout_fraction, block_tokens)
-    sources = _states(store, specs, settings, bad_input)
-    return {name: source.ready(progress) for name, source in sources.items()}
+    def done(self) -> Manifests:
+        """The manifests that `run` would give, where it would have nothing to read.
 
+        Raises:
+            UserError: a source has objects that are not ingested with these settings.
+        """
+        sources = self._states()
+        for name, source in sources.items():
+            if source.pending:
+                raise UserError(
+                    f"corpora.{name}: {len(source.pending)} of its objects are not ingested with "
+                    "this recipe's settings; run jobs/ingest.py or the Ray job, which ingest them"
+                )
+        return {name: source.finish(lambda line: None) for name, source in sources.items()}
 
-def _settings(
-    tokenizer_dir: str, separator: str | None, heldout_fraction: float, block_tokens: int
-) -> Settings:
-    return Settings(tokenizer_hash(tokenizer_dir), separator, heldout_fraction, block_tokens)
+    def ready(self, progress: Callable[[str], None] = print) -> Manifests:
+        """The manifests of the objects that are ingested by now, while others may be at work.
 
+        Nothing is read or saved.
 
-def _states(
-    store: Store,
-    specs: Sequence[SourceSpec],
-    settings: Settings,
-    bad_input: Literal["stop", "skip"],
-) -> dict[str, SourceState]:
-    names = [spec.name for spec in specs]
-    assert len(set(names)) == len(names), f"sources of the same name: {names}"
-    return {spec.name: SourceState(store, spec, settings, bad_input) for spec in specs}
+        Raises:
+            UserError: a source has nothing ready, or nothing of it is held out or left to train on.
+        """
+        return {name: source.ready(progress) for name, source in self._states().items()}
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What decides what an object becomes."""
+        tokenizer = tokenizer_hash(self.tokenizer_dir)
+        return Settings(tokenizer, self.separator, self.heldout_fraction, self.block_tokens)
+
+    def _states(self) -> dict[str, SourceState]:
+        names = [spec.name for spec in self.specs]
+        assert len(set(names)) == len(names), f"sources of the same name: {names}"
+        return {
+            spec.name: SourceState(self.store, spec, self.settings, self.bad_input)
+            for spec in self.specs
+        }
 
 
 def _describe(tokenizer: Tokenizer) -> str:

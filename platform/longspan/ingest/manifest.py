@@ -66,6 +66,11 @@ class ObjectManifest:
     lowest: float = 1.0
     verified: bool = True
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its documents, held-out ones included."""
+        return sum(block.tokens for block in self.train + self.heldout)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON value that `from_json` reads."""
         return _facts(self) | {"train": _pack(self.train), "heldout": _pack(self.heldout)}

@@ -163,10 +163,6 @@ def _summary(manifest: SourceManifest) -> str:
     encoded = ", ".join(f"{count} by {name}" for name, count in manifest.tokenizers.items())
     unverified = sum(not item.verified for item in manifest.objects)
     warning = (
-        f"; {unverified} not verified: the store keeps no checksum of them" if unverified else ""
-    )
-    unverified = sum(not item.verified for item in manifest.objects)
-    warning = (
         f"; the store keeps nothing that {unverified} of its objects could be compared with"
         if unverified
         else ""
@@ -174,6 +170,6 @@ def _summary(manifest: SourceManifest) -> str:
     return (
         f"ingest: {manifest.name}: {manifest.train_documents} documents and "
         f"{manifest.train_tokens} tokens to train on, {manifest.heldout_documents} documents and "
-        f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}{warning}; "
+        f"{manifest.heldout_tokens} tokens held out; objects encoded: {encoded}; "
         f"skipped: {skipped or 'nothing'}{warning}"
     )

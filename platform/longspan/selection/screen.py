@@ -6,12 +6,12 @@ a second run reads no shards, and only new or changed objects are read when a co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from longspan.ingest.manifest import ObjectManifest
 from longspan.selection.overlap import OverlapIndex
-from longspan.selection.ray_screen import Report, ScreenJob, screen_objects
-from longspan.selection.screened import ScreenedObject, screen_object, screened
+from longspan.selection.ray_screen import ScreenJob, screen_here, screen_on_ray
+from longspan.selection.screened import ScreenedObject, screened
 from longspan.storage import Store
 
 __all__ = ["ScreenedObject", "screen", "screened"]
@@ -50,20 +50,9 @@ def screen(
     if pending:
         tasks = [objects[number] for number in pending]
         job = ScreenJob(store, index)
-        results = (
-            screen_objects(job, tasks, progress) if distributed else _here(job, tasks, progress)
-        )
-        for number, result in results:
+        run = screen_on_ray if distributed else screen_here
+        for number, result in run(job, tasks, progress):
             found[pending[number]] = result
     done = [result for result in found if result is not None]
     assert len(done) == len(objects), f"{len(done)} of {len(objects)} objects were screened"
     return done
-
-
-def _here(
-    job: ScreenJob, tasks: Sequence[ObjectManifest], progress: Callable[[str], None]
-) -> Iterator[tuple[int, ScreenedObject]]:
-    report = Report(tasks, progress)
-    for number, item in enumerate(tasks):
-        yield number, screen_object(job.store, item, job.index)
-        report.add(item)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
+from longspan.ingest.corpora import Ingest, Manifests
 from longspan.ingest.manifest import SourceManifest
+from longspan.ingest.tokenizer import Tokenizer
 from longspan.model.source import local_tokenizer_dir
 from longspan.recipe.model import look_at_tokenizer, resolve
 from longspan.recipe.sources import (
@@ -28,19 +30,18 @@ if TYPE_CHECKING:
     from longspan.selection.contamination import Contamination
     from longspan.storage import Store
 
-Manifests = dict[str, SourceManifest]
 
-
-def ingest_options(recipe: Recipe, store: Store) -> dict[str, Any]:
-    """A recipe in the words of :func:`longspan.ingest.corpora.ingest`."""
+def ingest_of(recipe: Recipe, store: Store) -> Ingest:
+    """The ingest of a recipe's corpora."""
     tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
-    return {
-        "specs": source_specs(recipe),
-        "tokenizer_dir": str(local_tokenizer_dir(tokenizer, store, Job.cache_folder())),
-        "separator": recipe.document_separator,
-        "heldout_fraction": recipe.heldout.fraction,
-        "bad_input": recipe.bad_input,
-    }
+    return Ingest(
+        store,
+        source_specs(recipe),
+        str(local_tokenizer_dir(tokenizer, store, Job.cache_folder())),
+        recipe.document_separator,
+        recipe.heldout.fraction,
+        recipe.bad_input,
+    )
 
 
 def check_ingest(recipe: Recipe) -> None:
@@ -56,15 +57,12 @@ def check_ingest(recipe: Recipe) -> None:
 
 def ingest_corpora(recipe: Recipe) -> Manifests:
     """Bring all of a recipe's token shards up to date; Ray must be connected."""
-    from longspan.ingest.corpora import ingest
-
     store = open_store(recipe)
     store.preflight(ingest_needs(recipe))
     look_at_tokenizer(recipe, store)
-    options = ingest_options(recipe, store)
-    return _cleaned(recipe, store, options, ingest(store, **options), distributed=True, say=print)[
-        0
-    ]
+    ingest = ingest_of(recipe, store)
+    manifests, _ = _cleaned(recipe, ingest, ingest.run(), distributed=True, say=print)
+    return manifests
 
 
 def check_data(recipe: Recipe, store: Store) -> None:
@@ -73,14 +71,14 @@ def check_data(recipe: Recipe, store: Store) -> None:
     Raises:
         UserError: a source names no object; or the run has begun, and with other settings.
     """
-    if _pin(recipe, store, ingest_options(recipe, store)).load() is None:
+    if _pin(recipe, ingest_of(recipe, store)).load() is None:
         find_objects(recipe, store)
 
 
 def run_data(
     recipe: Recipe,
     store: Store,
-    everything: Callable[..., Manifests],
+    everything: Callable[[Ingest], Manifests],
     say: Callable[[str], None] = print,
     *,
     distributed: bool = False,
@@ -90,25 +88,21 @@ def run_data(
     Args:
         recipe: the run.
         store: where it is.
-        everything: gives the manifests of all objects: `ingest`, or `ingested`.
+        everything: gives the manifests of all objects: `Ingest.run`, or `Ingest.done`.
         say: takes lines for a person to read.
         distributed: look for evaluation sets on the Ray cluster, else in this process.
 
     Raises:
         UserError: there is no such data (the key to change is named).
     """
-    from longspan.ingest.corpora import ready
-
-    options = ingest_options(recipe, store)
-    pin = _pin(recipe, store, options)
+    ingest = ingest_of(recipe, store)
+    pin = _pin(recipe, ingest)
     if (begun := pin.load()) is not None:
-        for spec in options["specs"]:
+        for spec in ingest.specs:
             say(f"data: {_as_begun(store, spec, begun[spec.name])}")
         return begun
-    gather = partial(ready, progress=say) if recipe.start_on == "ready" else everything
-    manifests, report = _cleaned(
-        recipe, store, options, gather(store, **options), distributed=distributed, say=say
-    )
+    gathered = ingest.ready(say) if recipe.start_on == "ready" else everything(ingest)
+    manifests, report = _cleaned(recipe, ingest, gathered, distributed=distributed, say=say)
     # A run that an older version began is told from others by its checkpoint only.
     if not pin.has_checkpoint():
         pin.save(manifests, report.to_json() if report else None)
@@ -121,18 +115,16 @@ def known_data(recipe: Recipe, store: Store) -> Manifests:
     Raises:
         UserError: the run has begun, and with other settings, or some of its data is gone.
     """
-    from longspan.ingest.corpora import ingested
-
     try:
-        options = ingest_options(recipe, store)
+        ingest = ingest_of(recipe, store)
     except UserError:  # The tokenizer can't be reached, and nothing is known without its hash.
         return {}
-    if (begun := _pin(recipe, store, options).load()) is not None:
+    if (begun := _pin(recipe, ingest).load()) is not None:
         return begun
     known: Manifests = {}
-    for spec in options["specs"]:
+    for spec in ingest.specs:
         try:
-            known |= ingested(store, **options | {"specs": [spec]})
+            known |= replace(ingest, specs=[spec]).done()
         except UserError:  # Not ingested yet.
             continue
     return known
@@ -140,32 +132,27 @@ def known_data(recipe: Recipe, store: Store) -> Manifests:
 
 def _cleaned(
     recipe: Recipe,
-    store: Store,
-    options: dict[str, Any],
+    ingest: Ingest,
     manifests: Manifests,
     *,
     distributed: bool,
     say: Callable[[str], None],
 ) -> tuple[Manifests, Contamination | None]:
     """Without duplicates and what is in evaluation sets, and a report of the latter."""
-    from longspan.ingest.tokenizer import Tokenizer
-
     left, report = clean(
-        store,
+        ingest.store,
         [manifests[corpus.name] for corpus in recipe.corpora],
         cleaning_rules(recipe),
-        lambda: Tokenizer(options["tokenizer_dir"], options["separator"]),
+        lambda: Tokenizer(ingest.tokenizer_dir, ingest.separator),
         distributed=distributed,
         progress=say,
     )
     return {manifest.name: manifest for manifest in left}, report
 
 
-def _pin(recipe: Recipe, store: Store, options: dict[str, Any]) -> Pin:
-    from longspan.ingest.tokenizer import tokenizer_hash
-
-    tokenizer = tokenizer_hash(options["tokenizer_dir"])
-    return Pin(store, recipe.name, data_settings(recipe, tokenizer))
+def _pin(recipe: Recipe, ingest: Ingest) -> Pin:
+    settings = data_settings(recipe, ingest.settings.tokenizer)
+    return Pin(ingest.store, recipe.name, settings)
 
 
 def _as_begun(store: Store, spec: SourceSpec, manifest: SourceManifest) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.errors import UserError
+from longspan.ingest.corpora import Ingest
 from longspan.ingest.manifest import SourceManifest
 from longspan.model.attention import choose
 from longspan.model.source import require_weights
@@ -96,25 +97,23 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
 
 def prepare(recipe: Recipe, device: Device) -> Job:
     """Check, ingest what is new, and derive; Ray must be connected."""
-    from longspan.ingest.corpora import ingest
-
     store = open_store(recipe)
     store.preflight(run_needs(recipe, resolve(recipe.base_model, store)))
     plan = _planned(recipe, store, device)
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
-    return _job(recipe, store, plan, device, run_data(recipe, store, ingest, distributed=True))
+    return _job(recipe, store, plan, device, run_data(recipe, store, Ingest.run, distributed=True))
 
 
 def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
     """The same over shards that exist already."""
-    from longspan.ingest.corpora import ingested
-
     recipe = load_recipe(path, overrides)
     store = open_store(recipe)
     device = this_machines_device(recipe.workers.gpus_per_worker)
     plan = _planned(recipe, store, device)
-    return _job(recipe, store, plan, device, run_data(recipe, store, ingested, distributed=False))
+    return _job(
+        recipe, store, plan, device, run_data(recipe, store, Ingest.done, distributed=False)
+    )
 
 
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:

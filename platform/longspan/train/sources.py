@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from longspan.errors import UserError
-from longspan.ingest.manifest import SourceManifest
+from longspan.ingest.manifest import ObjectManifest, SourceManifest
 from longspan.ingest.shards import read_index
 from longspan.order.packing import Spans, best_fit, documents_cut
 from longspan.order.packs import window_tokens
 from longspan.recipe.describe_rows import PackingFacts
 from longspan.selection.arms import Part, divide
-from longspan.selection.subset import index_of, select
+from longspan.selection.subset import THREADS, index_of, select
 from longspan.storage import Store
 
 if TYPE_CHECKING:
@@ -115,11 +116,12 @@ def _packing_facts(lengths: np.ndarray, length: int) -> PackingFacts:
 
 
 def _long_tokens(store: Store, corpus: SourceManifest, threshold: int) -> int:
-    long = 0
-    for item in corpus.objects:
+    def of(item: ObjectManifest) -> int:
         lengths = index_of(store, item).lengths
-        long += int(lengths[lengths > threshold].sum())
-    return long
+        return int(lengths[lengths > threshold].sum())
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return sum(pool.map(of, corpus.objects))
 
 
 def _manifest(store: Store, corpus: SourceManifest, part: Part, threshold: int) -> SourceManifest:
