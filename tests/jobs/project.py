@@ -34,7 +34,7 @@ def write_corpora(store: Path) -> None:
     pq.write_table(pa.table({"text": sources[60:]}), store / "corpora" / "code" / "part.parquet")
 
 
-def write_recipe(path: Path, store: Path, model: Path) -> None:
+def write_recipe(path: Path, store: Store, model: Path) -> None:
     """Twelve updates, a length switch, a checkpoint in the middle."""
     recipe = {
         "name": "tiny",
@@ -56,7 +56,7 @@ def write_recipe(path: Path, store: Path, model: Path) -> None:
         },
         "optimizer": {"learning_rate": 1e-3, "warmup_updates": 2},
         "workers": {"min": 1, "max": 1, "cpus_per_worker": 1},
-        "storage": {"root": str(store)},
+        "storage": {"root": store.root, "endpoint": store.endpoint},
     }
     path.write_text(yaml.safe_dump(recipe))
 
@@ -69,13 +69,13 @@ class Project:
         self.store = Store(str(folder / "store"))
         self.recipe = folder / "recipe.yaml"
         write_corpora(folder / "store")
-        write_recipe(self.recipe, folder / "store", model)
+        write_recipe(self.recipe, self.store, model)
 
     def submit(
-        self, *overrides: str, options: tuple[str, ...] = ()
+        self, *overrides: str, options: tuple[str, ...] = (), recipe: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """`ray job submit -- python jobs/pretrain.py recipe overrides`, typed in the checkout."""
-        job = ["python", "jobs/pretrain.py", str(self.recipe), *overrides]
+        job = ["python", "jobs/pretrain.py", str(recipe or self.recipe), *overrides]
         command = ["ray", "job", "submit", "--address", self.dashboard, *options, "--", *job]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
 

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,9 +15,12 @@ import pytest
 import ray
 from ray.util.state import list_actors
 
+from longspan.history.check import check
+from longspan.history.starts import read_history
 from longspan.ingest.manifest import SourceManifest
 from longspan.storage import Store
-from tests.jobs.project import ROOT, Project, write_corpora, write_recipe
+from tests.jobs.project import ROOT, Project, said, write_corpora, write_recipe
+from tests.s3 import S3Server, credentials
 from tests.tiny import make_tiny_tokenizer
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -26,13 +31,14 @@ SOURCES = ("long", "short", "code")
 class Ingest:
     """`python jobs/ingest.py`, typed on a node of the cluster, for a store of its own."""
 
-    def __init__(self, folder: Path, dashboard: str) -> None:
-        self.store, self.recipe = Store(str(folder / "store")), folder / "recipe.yaml"
+    def __init__(self, folder: Path, store: Store, dashboard: str) -> None:
+        self.store, self.recipe = store, folder / "recipe.yaml"
         self._dashboard = dashboard
         # No model: its tokenizer is enough.
         make_tiny_tokenizer().save_pretrained(folder / "base")
-        write_corpora(folder / "store")
-        write_recipe(self.recipe, folder / "store", folder / "base")
+        write_corpora(folder / "local")
+        store.upload(folder / "local" / "corpora", "corpora")
+        write_recipe(self.recipe, store, folder / "base")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-u", "jobs/ingest.py", str(self.recipe), *arguments]
@@ -78,14 +84,27 @@ class Ingest:
 
 @pytest.fixture
 def job(tmp_path: Path, job_server: str) -> Ingest:
-    return Ingest(tmp_path, job_server)
+    return Ingest(tmp_path, Store(str(tmp_path / "store")), job_server)
 
 
+@pytest.fixture
+def job_on_s3(tmp_path: Path, job_server: str, s3_server: S3Server) -> Iterator[Ingest]:
+    root = f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
+    with credentials(s3_server.owner):
+        yield Ingest(tmp_path, Store(root, endpoint=s3_server.endpoint), job_server)
+
+
+@pytest.mark.parametrize(("where", "moments"), [("job", (0, 12)), ("job_on_s3", (1, 30))])
 def test_an_ingest_that_is_killed_again_and_again_gives_what_an_undisturbed_one_gives(
-    job: Ingest, project: Project, first_run: subprocess.CompletedProcess[str]
+    where: str,
+    moments: tuple[int, ...],
+    request: pytest.FixtureRequest,
+    project: Project,
+    first_run: subprocess.CompletedProcess[str],
 ) -> None:
+    job: Ingest = request.getfixturevalue(where)
     kept: dict[str, str] = {}
-    for done in (0, 1, 12, 30):
+    for done in moments:
         job.killed(done)
         assert job.done().items() >= kept.items(), "what was done is not done again"
         kept = job.done()
@@ -100,6 +119,29 @@ def test_an_ingest_that_is_killed_again_and_again_gives_what_an_undisturbed_one_
     for name in SOURCES:
         undisturbed = SourceManifest.load(project.store, name)
         assert SourceManifest.load(job.store, name).fingerprint == undisturbed.fingerprint
+
+
+def test_a_run_starts_on_what_is_ready_while_the_ingest_goes_on(
+    job: Ingest, project: Project
+) -> None:
+    job.killed(20)
+    early = {path.split("/")[1] for path in job.done()}
+    assert early == set(SOURCES), "each source has something ready"
+    model = f"base_model={project.model}"
+    ingest = job.start(model)
+    run = project.submit("name=early", "start_on=ready", model, recipe=job.recipe)
+    output, errors = ingest.communicate(timeout=200)
+    assert ingest.returncode == 0, output[-4000:] + errors[-4000:]
+    assert run.returncode == 0, said(run)[-4000:]
+
+    ready = re.search(r"data: long: (\d+) of 40 objects are ready", run.stdout)
+    assert ready and int(ready[1]) < 40, said(run)[-4000:]
+    finding = check(read_history(Store(f"{job.store.root}/runs/early")))
+    assert not finding.faults
+    assert finding.updates == 12
+    again = project.submit("name=early", "start_on=ready", model, recipe=job.recipe)
+    since = 40 - int(ready[1])
+    assert f"; {since} objects since then ({since} new, 0 changed) are not in it" in again.stdout
 
 
 def test_it_says_what_every_source_became_and_needs_no_model(job: Ingest) -> None:
