@@ -1,7 +1,7 @@
 """A real S3 server for tests: SeaweedFS on free ports of the loopback interface.
 
 `tests/conftest.py` imports the fixture `s3_server`, before it starts Ray. The server knows two users: one that may do
-everything, and one that may only read and list.
+everything, one that may only read and list, and some with few rights in a bucket of their own.
 """
 
 import json
@@ -38,8 +38,21 @@ class User:
 
 OWNER = User("OWNERKEY", "owner-secret-0123456789")
 READER = User("READERKEY", "reader-secret-0123456789")
+LIMITED_BUCKET = "longspan-limited"
+LIMITED = {
+    "enough": ["Read:{0}", "List:{0}", "Write:{0}/p/shards/*", "Write:{0}/p/runs/*"],
+    "no-list": ["Read:{0}", "Write:{0}"],
+    "no-read": ["List:{0}", "Write:{0}"],
+    "only-runs": ["Read:{0}", "List:{0}", "Write:{0}/p/runs/*"],
+}
+"""Rights of users in the limited bucket, as the server writes them."""
 # From the start, because Ray's processes have the environment of the moment in which Ray started.
 os.environ |= OWNER.environment | {"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1"}
+
+
+def limited(name: str) -> User:
+    """One of the limited users."""
+    return User(name.upper(), f"{name}-secret-0123456789")
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,8 @@ def _identities(server: S3Server) -> list[dict[str, Any]]:
         server.owner: ["Admin", "Read", "List", "Tagging", "Write"],
         server.reader: [f"Read:{server.bucket}", f"List:{server.bucket}"],
     }
+    for name, actions in LIMITED.items():
+        rights[limited(name)] = [action.format(LIMITED_BUCKET) for action in actions]
     return [
         {
             "name": user.key.lower(),

@@ -19,8 +19,9 @@ from longspan.history.starts import read_history
 from longspan.ingest.shards import read_index
 from longspan.order.packed_order import packed_order
 from longspan.storage import Store
-from longspan.stream.batch import Batch, Row
+from longspan.stream.batch import Batch
 from longspan.stream.plan import StreamPlan, local_batches
+from longspan.stream.row import Row
 from tests.sources import make_source, order_of
 
 Start = tuple[int, int, int]

@@ -16,7 +16,7 @@ from longspan.order.order import Order, Stage
 from longspan.order.packed_order import packed_order, stored_packed_order
 from longspan.order.packs import Lengths
 from longspan.storage import Store
-from longspan.stream.batch import PADDING, Row
+from longspan.stream.row import PADDING, Row
 from longspan.stream.rows import RowReader
 from tests.sources import make_source
 

@@ -1,12 +1,17 @@
 """What a run may not do is said before it starts: all of it, by action and key."""
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+from pyarrow import fs
 
 from longspan.errors import UserError
 from longspan.recipe.load import parse_recipe
 from longspan.recipe.sources import run_needs
-from longspan.storage import Store
-from tests.s3 import S3Server, credentials
+from longspan.storage import Need, Store
+from tests.s3 import LIMITED_BUCKET, S3Server, credentials, limited
 
 pytestmark = pytest.mark.real
 
@@ -56,3 +61,117 @@ def test_a_corpus_in_a_bucket_that_may_not_be_read(s3_server: S3Server) -> None:
     with credentials(s3_server.reader), pytest.raises(UserError) as raised:
         store.preflight(needs)
     assert "corpora.books.path: s3:ListBucket on s3://closed-to-readers/web" in str(raised.value)
+
+
+AT = f"s3://{LIMITED_BUCKET}"
+NEEDS = run_needs(RECIPE, "/models/base")
+PROBES = [f"{AT}/p/{folder}/.longspan-probe" for folder in ("shards", "runs/mine")]
+
+
+@pytest.fixture
+def root(s3_server: S3Server) -> Iterator[str]:
+    """A store with a corpus in a bucket that lasts for one test."""
+    client = s3_server.client()
+    client.create_bucket(Bucket=LIMITED_BUCKET)
+    Store(f"{AT}/p", endpoint=s3_server.endpoint).write_bytes("corpora/books/a.jsonl", b"{}")
+    yield f"{AT}/p"
+    Store(AT, endpoint=s3_server.endpoint).delete("p")
+    client.delete_bucket(Bucket=LIMITED_BUCKET)
+
+
+def missing(s3_server: S3Server, root: str, user: str) -> list[str]:
+    """The permissions that a preflight says a user lacks."""
+    with credentials(limited(user)), pytest.raises(UserError) as raised:
+        Store(root, endpoint=s3_server.endpoint).preflight(NEEDS)
+    head, *lines, _advice = str(raised.value).split("\n")
+    assert head == "this run may not do all that it needs to:"
+    assert "secret-" not in str(raised.value)
+    return [line.strip() for line in lines]
+
+
+def test_rights_on_the_runs_and_shards_alone_are_enough(s3_server: S3Server, root: str) -> None:
+    with credentials(limited("enough")):
+        store = Store(root, endpoint=s3_server.endpoint)
+        store.preflight(NEEDS)
+        assert [item.path for item in store.list("")] == ["corpora/books/a.jsonl"]
+
+
+def test_rights_that_are_missing(s3_server: S3Server, root: str) -> None:
+    assert missing(s3_server, root, "no-list") == [
+        f"storage.root: s3:ListBucket on {AT}/p/",
+        f"corpora.books.path: s3:ListBucket on {AT}/p/corpora/books/",
+    ]
+    assert missing(s3_server, root, "no-read") == [
+        f"corpora.books.path: s3:GetObject on {AT}/p/corpora/books/a.jsonl",
+        f"storage.root: s3:GetObject on {PROBES[0]}",
+        f"storage.root: s3:ListBucket on {AT}/",  # This server takes it for a kind of reading.
+        f"storage.root: s3:GetObject on {PROBES[1]}",
+    ]
+    assert missing(s3_server, root, "only-runs") == [
+        f"storage.root: s3:{action} on {PROBES[0]}"
+        for action in ("PutObject", "AbortMultipartUpload")
+    ]
+
+
+@pytest.mark.parametrize("action", ["DeleteObject", "AbortMultipartUpload", "GetObject"])
+def test_a_policy_that_denies_one_action(s3_server: S3Server, root: str, action: str) -> None:
+    deny = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Sid": "deny",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": f"s3:{action}",
+            "Resource": f"arn:aws:s3:::{LIMITED_BUCKET}/p/runs/*",
+        },
+    }
+    s3_server.client().put_bucket_policy(Bucket=LIMITED_BUCKET, Policy=json.dumps(deny))
+    for _ in range(2):
+        assert missing(s3_server, root, "enough") == [f"storage.root: s3:{action} on {PROBES[1]}"]
+    s3_server.client().delete_bucket_policy(Bucket=LIMITED_BUCKET)
+
+    # What can't be deleted is one object, however often it was tried.
+    left = Store(root, endpoint=s3_server.endpoint).list("runs")
+    assert [item.path for item in left] == ["runs/mine/.longspan-probe"] * (
+        action == "DeleteObject"
+    )
+
+
+def test_what_may_not_be_deleted_below_shards_is_no_hindrance(
+    s3_server: S3Server, root: str
+) -> None:
+    deny = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Sid": "deny",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:DeleteObject",
+            "Resource": f"arn:aws:s3:::{LIMITED_BUCKET}/p/shards/*",
+        },
+    }
+    s3_server.client().put_bucket_policy(Bucket=LIMITED_BUCKET, Policy=json.dumps(deny))
+    with credentials(limited("enough")):
+        Store(root, endpoint=s3_server.endpoint).preflight(NEEDS)
+    s3_server.client().delete_bucket_policy(Bucket=LIMITED_BUCKET)
+
+
+def test_arrow_writes_checkpoints_with_no_right_above_the_runs(
+    s3_server: S3Server, root: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "state").write_bytes(b"1")
+    with credentials(limited("only-runs")):
+        store = Store(root, endpoint=s3_server.endpoint)
+        store.write_bytes("runs/mine/data/data.json", b"{}")  # As every run does first.
+        filesystem, path = store.filesystem_and_path("runs/mine/1")
+        filesystem.create_dir(path)
+        fs.copy_files(str(tmp_path), path, destination_filesystem=filesystem)
+        filesystem.delete_dir(path)
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "shards").write_text("no folder")
+    with pytest.raises(UserError, match=r"storage\.root: .*/shards must be a folder") as raised:
+        Store(str(tmp_path)).preflight([Need("add", "shards", "storage.root")])
+    assert "AWS" not in str(raised.value)

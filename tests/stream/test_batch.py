@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longspan.stream.batch import PADDING, Row, collate, rank_share
+from longspan.stream.batch import collate, rank_share
+from longspan.stream.row import PADDING, Row
 
 
 def make_row(pieces: list[int], index: int = 7, update: int = 3) -> Row:

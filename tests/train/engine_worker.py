@@ -16,7 +16,8 @@ import torch.distributed as dist
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
-from longspan.stream.batch import Batch, Row, collate, rank_share
+from longspan.stream.batch import Batch, collate, rank_share
+from longspan.stream.row import Row
 from longspan.train.engine import Engine, EngineConfig, loading
 from longspan.train.schedule import CosineSchedule
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from longspan.errors import UserError
 from longspan.history.records import Facts, to_bytes
 from longspan.storage import Store
-from longspan.stream.batch import Batch, Row
+from longspan.stream.batch import Batch
+from longspan.stream.row import Row
 
 ROWS_PER_FILE = 4096
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from longspan.errors import UserError
 from longspan.storage import Store
-from longspan.stream.batch import PADDING, Row
+from longspan.stream.row import PADDING, Row
 
 FORMAT = 1
 FACTS = b"longspan"

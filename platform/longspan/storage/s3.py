@@ -62,6 +62,8 @@ class ArrowS3(fs.S3FileSystem):
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
             connect_timeout=CONNECT_SECONDS,
             request_timeout=REQUEST_SECONDS,
+            # Else it writes marks for all folders above, where a run may have no permission to.
+            check_directory_existence_before_creation=True,
         )
         self._at = endpoint, region
 
@@ -220,6 +222,9 @@ class Bucket:
             read_one = partial(client.get_object, Bucket=bucket, Key=key, Range="bytes=0-0")
             yield "GetObject", "read", key, read_one
             return
+        if access == "write":
+            # Arrow asks whether there is a bucket before Ray Train writes a checkpoint.
+            yield "ListBucket", "list", "", partial(client.head_bucket, Bucket=bucket)
         # One key only, so that at most one object is left where deleting is denied.
         probe = f"{key}/{PROBE}" if key else PROBE
         at = {"Bucket": bucket, "Key": probe}

@@ -9,8 +9,6 @@ import numpy as np
 
 from longspan.stream.row import PADDING, Row, Rows
 
-__all__ = ["NOT_COUNTED", "PADDING", "Batch", "Row", "collate", "rank_share"]
-
 NOT_COUNTED = -100
 
 

@@ -29,9 +29,10 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.train import DataConfig
 
 from longspan.errors import UserError
-from longspan.stream.batch import Batch, Row
+from longspan.stream.batch import Batch
 from longspan.stream.items import pack, unpack
 from longspan.stream.plan import StreamPlan, local_batches
+from longspan.stream.row import Row
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 
 from longspan.ingest.manifest import SourceManifest
-from longspan.stream.batch import Batch, Row, collate
+from longspan.stream.batch import Batch, collate
+from longspan.stream.row import Row
 from longspan.stream.rows import heldout_rows
 from longspan.train.engine import Engine
 from longspan.train.job import Job
