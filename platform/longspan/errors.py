@@ -7,3 +7,21 @@ class UserError(Exception):
     The message names the key, the value found and what would be right. Drivers print it without a
     traceback and exit with status 2.
     """
+
+
+def user_error_in(error: BaseException) -> UserError | None:
+    """The :class:`UserError` that ``error`` is, wraps or was caused by; Ray wraps what its workers raise."""
+    seen: set[int] = set()
+    queue: list[BaseException] = [error]
+    while queue:
+        current = queue.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, UserError):
+            return current
+        linked = [current.__cause__, current.__context__]
+        linked += [getattr(current, name, None) for name in ("cause", "controller_failure")]
+        linked += list(getattr(current, "worker_failures", {}).values())
+        queue += [link for link in linked if isinstance(link, BaseException)]
+    return None

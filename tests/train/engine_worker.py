@@ -16,9 +16,13 @@ import torch.distributed as dist
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
+from longspan.storage import Store
 from longspan.stream.batch import Batch, collate, rank_share
 from longspan.stream.row import Row
+from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.parts import read_parts
+from longspan.train.saver import Saver
 from longspan.train.schedule import CosineSchedule
 
 ROWS, LENGTH, UPDATES = 5, 64, 6
@@ -79,6 +83,22 @@ def build(
     return engine
 
 
+def save(engine: Engine, store: Store) -> None:
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    saver = Saver(Checkpoints(store, "runs/x"), rank, world_size, "attempt", 1, None)
+    saver.start(engine.fragments(), CheckpointFacts(engine.update_count, engine.steps, "order"))
+    saved = saver.wait()
+    assert saved is not None
+    assert saved.failure is None, saved
+
+
+def load(engine: Engine, store: Store) -> None:
+    found = Checkpoints(store, "runs/x").latest()
+    assert found is not None
+    read_parts(store, found.parts, engine.fragments())
+    engine.continue_from(found.facts.update, found.facts.steps)
+
+
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
@@ -87,11 +107,12 @@ def main(options: argparse.Namespace) -> None:
     engine = build(*what)
     stats = []
     for update in range(UPDATES):
-        if options.checkpoint and update == 3:
-            engine.save(options.checkpoint)
-            dist.barrier()
-            engine = build(*what)
-            engine.load(options.checkpoint)
+        if options.save and update == 3:
+            save(engine, Store(options.save))
+        if options.load and update == 0:
+            load(engine, Store(options.load))
+        if update < engine.update_count:
+            continue
         stats.append(engine.update(batch_of(update, rank, world_size)))
     heldout = engine.token_losses(batch_of(UPDATES - 1, rank, world_size)).sum(dtype=torch.float64)
     dist.all_reduce(heldout)
@@ -115,12 +136,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("micro_batch", type=int)
     parser.add_argument("out", type=Path)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FOLDER",
-        help="save here after three updates, and go on in a new engine that loads what was saved",
-    )
+    parser.add_argument("--save", metavar="FOLDER", help="a checkpoint after three updates")
+    parser.add_argument("--load", metavar="FOLDER", help="begin from that checkpoint")
     return parser.parse_args()
 
 

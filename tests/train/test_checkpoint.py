@@ -1,95 +1,222 @@
-"""A checkpoint is opened only when it is whole, undamaged, and of this run."""
+"""Checkpoints in a store: any ranks read what any ranks wrote; what is damaged or half there is never used."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from longspan.errors import UserError
-from longspan.train.checkpoint import CheckpointFacts, checkpoint_name, open_sealed, seal, update_of
+from longspan.storage import Store
+from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.fragments import KINDS, Fragment
+from longspan.train.parts import DamagedPart, read_parts, write_part
+from longspan.train.saver import Saver
 
-FACTS = CheckpointFacts(
-    update=7,
-    world_size=2,
-    zero_stage=2,
-    order="abc",
-    settings={"positions": "abf with RoPE base 500,000"},
+FACTS = CheckpointFacts(7, 6, "abc", {"positions": "abf with RoPE base 500,000"})
+SIZES = {"embed": 50, "norm": 3, "head": 21}
+
+
+def state(sizes: dict[str, int], offset: float = 0.0) -> dict[str, dict[str, torch.Tensor]]:
+    """Whole parameters; every number is another one."""
+    return {
+        name: {
+            kind: torch.arange(size, dtype=torch.float32) + 1000 * number + 100 * place + offset
+            for place, kind in enumerate(KINDS)
+        }
+        for number, (name, size) in enumerate(sizes.items())
+    }
+
+
+def dealt(whole: dict[str, dict[str, torch.Tensor]], cuts: list[int]) -> list[list[Fragment]]:
+    """Every rank's views of the parameters laid end to end and cut at some places."""
+    ranks, first = [], 0
+    total = sum(len(tensors[KINDS[0]]) for tensors in whole.values())
+    for last in [*sorted(cut % (total + 1) for cut in cuts), total]:
+        fragments, at = [], 0
+        for name, tensors in whole.items():
+            size = len(tensors[KINDS[0]])
+            start, stop = max(first - at, 0), min(last - at, size)
+            if start < stop:
+                views = {kind: tensor[start:stop] for kind, tensor in tensors.items()}
+                fragments.append(Fragment(name, start, views))
+            at += size
+        ranks.append(fragments)
+        first = last
+    return ranks
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    written=st.lists(st.integers(0, 200), max_size=5),
+    read=st.lists(st.integers(0, 200), max_size=5),
 )
+def test_any_ranks_read_what_any_ranks_wrote(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], written: list[int], read: list[int]
+) -> None:
+    named = {f"p{number}": size for number, size in enumerate(sizes)}
+    folder = tmp_path_factory.mktemp("parts")
+    store = Store(str(folder))
+    parts = [
+        write_part(fragments, folder / f"{rank}.safetensors", f"{rank}.safetensors")
+        for rank, fragments in enumerate(dealt(state(named), written))
+    ]
+    found = state(named, offset=0.5)
+    for fragments in dealt(found, read):
+        read_parts(store, parts, fragments)
+    for name, tensors in state(named).items():
+        for kind, expected in tensors.items():
+            assert torch.equal(found[name][kind], expected)
 
 
 @pytest.fixture
-def sealed(tmp_path: Path) -> Path:
-    """As Ray merges two ranks' folders."""
-    for rank in range(2):
-        part = tmp_path / f"part{rank}"
-        (part / "state").mkdir(parents=True)
-        (part / "state" / f"rank{rank}.pt").write_bytes(bytes([rank]) * 100)
-        seal(part, rank, FACTS)
-        for path in part.rglob("*"):
-            if path.is_file():
-                target = tmp_path / "whole" / path.relative_to(part)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(target)
-    return tmp_path / "whole"
+def lines() -> list[str]:
+    return []
 
 
-def test_a_whole_one_opens(sealed: Path) -> None:
-    assert open_sealed(sealed, replace(FACTS, update=0)) == FACTS
+@pytest.fixture
+def checkpoints(tmp_path: Path, lines: list[str]) -> Checkpoints:
+    return Checkpoints(Store(str(tmp_path / "store")), "runs/x", lines.append)
 
 
-def test_a_flipped_bit_is_found(sealed: Path) -> None:
-    path = sealed / "state" / "rank1.pt"
+def save(
+    checkpoints: Checkpoints, update: int, ranks: int = 2, keep: int = 9, every: int | None = None
+) -> None:
+    savers = [
+        Saver(checkpoints, rank, ranks, f"attempt-{update}", keep, every) for rank in range(ranks)
+    ]
+    parts = dealt(state(SIZES, offset=update), [20] * (ranks - 1))
+    for saver, fragments in zip(savers, parts, strict=True):
+        saver.start(fragments, replace(FACTS, update=update))
+    found = [saver.wait() for saver in savers]
+    assert [saved and saved.failure for saved in found] == [None] * ranks
+
+
+def updates(checkpoints: Checkpoints) -> list[int]:
+    return sorted({int(i.path.split("/")[3][7:]) for i in checkpoints.store.list("runs/x")})
+
+
+def test_the_newest_is_the_latest(checkpoints: Checkpoints) -> None:
+    assert checkpoints.latest() is None
+    assert checkpoints.latest_update() == 0
+    for update in (5, 10, 100):
+        save(checkpoints, update)
+    found = checkpoints.latest()
+    assert found is not None
+    assert found.facts == replace(FACTS, update=100)
+    whole = state(SIZES)
+    read_parts(checkpoints.store, found.parts, dealt(whole, [])[0])
+    assert whole["head"]["master"][0] == state(SIZES, offset=100)["head"]["master"][0]
+
+
+def test_the_copy_counts_not_what_comes_later(checkpoints: Checkpoints) -> None:
+    whole, go = state(SIZES), threading.Event()
+    saver = Saver(checkpoints, 0, 1, "attempt", 1, None)
+
+    def hold() -> None:
+        assert go.wait(30)
+
+    saver.start(dealt(whole, [])[0], FACTS, hold)
+    assert saver.finished() is None
+    for tensors in whole.values():
+        for tensor in tensors.values():
+            tensor.zero_()
+    go.set()
+    saver.wait()
+    found = checkpoints.latest()
+    assert found is not None
+    read_parts(checkpoints.store, found.parts, dealt(whole, [])[0])
+    assert torch.equal(whole["embed"]["exp_avg"], state(SIZES)["embed"]["exp_avg"])
+
+
+def test_retention(checkpoints: Checkpoints) -> None:
+    checkpoints.store.write_bytes("runs/x/checkpoints/update-0000003/broken/part-00000.json", b"")
+    for update in range(5, 45, 5):
+        save(checkpoints, update, keep=2, every=20)
+    assert updates(checkpoints) == [20, 35, 40]
+
+
+@pytest.mark.parametrize("what", ["missing", "short", "record"])
+def test_half_a_checkpoint_is_passed_over(
+    checkpoints: Checkpoints, lines: list[str], what: str
+) -> None:
+    save(checkpoints, 5)
+    save(checkpoints, 10)
+    folder = Path(checkpoints.store.root) / "runs/x/checkpoints/update-0000010"
+    part, record = folder / "attempt-10" / "part-00001.safetensors", folder / "checkpoint.json"
+    if what == "missing":
+        part.unlink()
+    elif what == "short":
+        part.write_bytes(part.read_bytes()[:-1])
+    else:
+        record.write_bytes(record.read_bytes().replace(b"10", b"11", 1))
+    assert checkpoints.latest_update() == 5
+    assert "update-0000010" in lines[0]
+    assert lines[0].endswith("the one before is used")
+
+
+def test_without_a_record_there_is_no_checkpoint(checkpoints: Checkpoints) -> None:
+    save(checkpoints, 5)
+    (Path(checkpoints.store.root) / "runs/x/checkpoints/update-0000005/checkpoint.json").unlink()
+    assert checkpoints.latest() is None
+
+
+def test_a_flipped_bit_is_found_when_it_is_read_and_the_one_before_is_used(
+    checkpoints: Checkpoints, lines: list[str]
+) -> None:
+    save(checkpoints, 5)
+    save(checkpoints, 10)
+    found = checkpoints.latest()
+    assert found is not None
+    path = Path(checkpoints.store.root) / found.parts[1].path
     data = bytearray(path.read_bytes())
-    data[50] ^= 1
+    data[-5] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"rank1\.pt is damaged"):
-        open_sealed(sealed, FACTS)
+    with pytest.raises(DamagedPart, match=r"part-00001\.safetensors is not what was written"):
+        read_parts(checkpoints.store, found.parts, dealt(state(SIZES), [])[0])
+    checkpoints.give_up(found, "it is damaged")
+    assert checkpoints.latest_update() == 5
+    # A later attempt may be whole.
+    save(checkpoints, 10)
+    assert checkpoints.latest_update() == 10
 
 
-def test_a_flipped_bit_in_a_seal_is_found(sealed: Path) -> None:
-    path = sealed / "seal-00001.json"
-    path.write_bytes(path.read_bytes().replace(b'"update": 7', b'"update": 6'))
-    with pytest.raises(UserError, match=r"seal-00001\.json is damaged"):
-        open_sealed(sealed, FACTS)
+def test_a_rank_that_cannot_write_fails_the_checkpoint(
+    checkpoints: Checkpoints,
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
 
-
-def test_a_missing_file_and_a_missing_rank_are_found(sealed: Path) -> None:
-    (sealed / "state" / "rank0.pt").unlink()
-    with pytest.raises(UserError, match=r"rank0\.pt is missing"):
-        open_sealed(sealed, FACTS)
-    (sealed / "seal-00001.json").unlink()
-    with pytest.raises(UserError, match="1 of 2 workers"):
-        open_sealed(sealed, FACTS)
-
-
-def test_an_unsealed_one_is_not_opened(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="never finished"):
-        open_sealed(tmp_path, FACTS)
+    save(checkpoints, 5)
+    first, second = (Saver(checkpoints, rank, 2, "attempt", 1, None) for rank in (0, 1))
+    parts = dealt(state(SIZES), [20])
+    second.start(parts[1], FACTS, full)
+    first.start(parts[0], FACTS)
+    failed = first.wait()
+    assert failed is not None
+    assert failed.failure == "worker 1: [Errno 28] No space left on device"
+    assert checkpoints.latest_update() == 5
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
+        ({"order": "xyz"}, "name: the run to continue has another order"),
         (
-            {"world_size": 4},
-            "workers: the checkpoint to continue from has 2, this run 4; undo the change, or choose",
+            {"settings": {"positions": "abf with RoPE base 7"}},
+            "positions: the checkpoint to continue from has abf with RoPE base 500,000, this run",
         ),
-        ({"zero_stage": 3}, r"training\.zero_stage: .* has 2, this run 3"),
         (
-            {"settings": {"positions": "abf with RoPE base 8,000,000"}},
-            "positions: the checkpoint to continue from has abf with RoPE base 500,000, this run abf",
+            {"settings": {"optimizer.eps": "1"}},
+            "optimizer.eps: the checkpoint to continue from has",
         ),
-        ({"order": "xyz"}, "name: the run to continue has another order of data"),
     ],
 )
-def test_another_run_s_is_refused_with_the_key_to_change(
-    sealed: Path, change: dict, said: str
-) -> None:
-    with pytest.raises(UserError, match=said):
-        open_sealed(sealed, replace(FACTS, **change))
-
-
-def test_names_sort_as_numbers() -> None:
-    names = [checkpoint_name(update) for update in (2, 10, 100_000)]
-    assert names == sorted(names)
-    assert [update_of(name) for name in names] == [2, 10, 100_000]
+def test_another_run_is_told_what_differs(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        FACTS.require(replace(FACTS, **change))
+    FACTS.require(replace(FACTS, update=0, steps=0))

@@ -110,17 +110,39 @@ def test_bf16_follows_the_fp32_curve(
     assert losses(result) != pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
 
 
-@pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 2), (3, 2)])
-def test_a_checkpoint_continues_the_same_curve(
+@pytest.mark.parametrize(
+    ("saved", "loaded"),
+    [
+        ((1, 2), (1, 1)),
+        ((1, 1), (1, 2)),
+        ((2, 2), (1, 4)),
+        ((3, 4), (2, 3)),
+        ((1, 1), (3, 2)),
+        ((3, 2), (3, 3)),
+    ],
+)
+def test_a_checkpoint_continues_at_any_stage_with_any_number_of_workers(
     tiny_model: Path,
     tmp_path: Path,
     reference: list[tuple[float, float]],
-    zero_stage: int,
-    workers: int,
+    saved: tuple[int, int],
+    loaded: tuple[int, int],
 ) -> None:
-    checkpoint = ("--checkpoint", str(tmp_path / "checkpoint"))
-    result = train(tiny_model, tmp_path, zero_stage, workers, 1, *checkpoint)
-    assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
+    store = str(tmp_path / "store")
+    train(tiny_model, tmp_path, *saved, 1, "--save", store)
+    result = train(tiny_model, tmp_path, *loaded, 1, "--load", store)
+    assert losses(result) == pytest.approx([loss for loss, _ in reference[3:]], rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("zero_stage", "precision"), [(2, "fp32"), (1, "bf16"), (3, "bf16")])
+def test_as_many_workers_continue_to_the_bit(
+    tiny_model: Path, tmp_path: Path, zero_stage: int, precision: str
+) -> None:
+    store, options = str(tmp_path / "store"), ("--precision", precision)
+    undisturbed = train(tiny_model, tmp_path, zero_stage, 2, 1, "--save", store, *options)
+    result = train(tiny_model, tmp_path, zero_stage, 2, 1, "--load", store, *options)
+    assert losses(result) == losses(undisturbed)[3:]
+    assert result["norm"] == undisturbed["norm"]
 
 
 def machine() -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from longspan.errors import UserError
 from longspan.history.records import Facts, to_bytes
@@ -12,6 +13,14 @@ from longspan.stream.batch import Batch
 from longspan.stream.row import Row
 
 ROWS_PER_FILE = 4096
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in what a rank has done: so many rows, and all updates before this one."""
+
+    rows: int
+    through: int
 
 
 class HistoryLog:
@@ -32,12 +41,14 @@ class HistoryLog:
         self._stem = f"{path}/{facts.start}/rank-{facts.rank:05d}"
         self._rows: list[tuple[int, Row]] = []
         self._through = facts.first_update
-        self._files = 0
+        self._added = self._stored = self._files = 0
         self._due = ROWS_PER_FILE
+        self._lock = threading.Lock()
 
     def add(self, batch: Batch) -> None:
         """An update was done with these rows."""
         self._rows += [(batch.update, row) for row in batch.rows]
+        self._added += len(batch.rows)
         self._through = batch.update + 1
         if len(self._rows) < self._due:
             return
@@ -47,14 +58,23 @@ class HistoryLog:
             self._warn(f"the history is kept in memory until the store takes it: {error}")
             self._due = len(self._rows) + ROWS_PER_FILE
 
-    def flush(self) -> None:
-        """Store what is not stored yet.
+    def mark(self) -> Mark:
+        """How far it is; another thread may store it so far while more is added."""
+        return Mark(self._added, self._through)
+
+    def flush(self, mark: Mark | None = None) -> None:
+        """Store what is not stored yet, up to a mark or all of it.
 
         Raises:
             UserError: the store does not take it.
         """
-        facts = replace(self._facts, through=self._through)
-        name = f"{self._stem}-{self._files:06d}.parquet"
-        self._store.write_bytes(name, to_bytes(self._rows, facts))
-        self._rows, self._due = [], ROWS_PER_FILE
-        self._files += 1
+        with self._lock:
+            upto = mark or self.mark()
+            number = max(0, upto.rows - self._stored)
+            facts = replace(self._facts, through=upto.through)
+            name = f"{self._stem}-{self._files:06d}.parquet"
+            self._store.write_bytes(name, to_bytes(self._rows[:number], facts))
+            del self._rows[:number]
+            self._stored += number
+            self._files += 1
+            self._due = ROWS_PER_FILE

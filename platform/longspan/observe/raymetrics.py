@@ -22,6 +22,10 @@ _GAUGES = {
     "data_wait_seconds": "Seconds of the last update spent waiting for rows.",
     "length": "Tokens per row.",
 }
+_WASTED = {
+    "wasted_updates": "Updates that were done and not kept.",
+    "wasted_worker_seconds": "Seconds of workers that those took.",
+}
 _SOURCE_TOKENS = "source_tokens."
 
 
@@ -49,6 +53,8 @@ class RayMetrics:
             self._log_update(record)
         elif record["kind"] == "heldout" and record.get("phase") != "original":
             self._log_heldout(record)
+        elif record["kind"] == "event":
+            self._log_event(record)
 
     def close(self) -> None:
         """Nothing is pending: Ray collects the values by itself."""
@@ -61,7 +67,7 @@ class RayMetrics:
         for key, value in record.items():
             if key.startswith(_SOURCE_TOKENS):
                 source = key.removeprefix(_SOURCE_TOKENS)
-                self._count("source_tokens", "Tokens by source.", float(value), source)
+                self._count("source_tokens", "Tokens by source.", float(value), source=source)
 
     def _log_heldout(self, record: Record) -> None:
         for key, value in record.items():
@@ -72,6 +78,11 @@ class RayMetrics:
                 source = key.removeprefix("loss.")
                 self._set("heldout_source_loss", description, float(value), source)
 
+    def _log_event(self, record: Record) -> None:
+        self._count("events", "What happened to the run.", 1.0, event=str(record["event"]))
+        for key, description in _WASTED.items():
+            self._count(key, description, float(record.get(key, 0)))
+
     def _set(self, name: str, description: str, value: float, source: str | None = None) -> None:
         from ray.util.metrics import Gauge
 
@@ -79,14 +90,14 @@ class RayMetrics:
             self._gauges[name] = Gauge(_PREFIX + name, description, _tag_keys(source))
         self._gauges[name].set(value, self._tags(source))
 
-    def _count(self, name: str, description: str, value: float, source: str | None = None) -> None:
+    def _count(self, name: str, description: str, value: float, **more: str) -> None:
         from ray.util.metrics import Counter
 
         if value <= 0:
             return  # a counter takes no zero
         if name not in self._counters:
-            self._counters[name] = Counter(_PREFIX + name, description, _tag_keys(source))
-        self._counters[name].inc(value, self._tags(source))
+            self._counters[name] = Counter(_PREFIX + name, description, ("run", *more))
+        self._counters[name].inc(value, {"run": self._run, **more})
 
     def _tags(self, source: str | None) -> dict[str, str]:
         return {"run": self._run} if source is None else {"run": self._run, "source": source}

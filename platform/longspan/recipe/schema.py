@@ -245,10 +245,16 @@ class Optimizer(Section):
 
 
 class Workers(Section):
-    """The training workers on the Ray cluster."""
+    """The training workers on the Ray cluster: one number, or as many as there is room for."""
 
     min: int = Field(1, ge=1)
     max: int = Field(1, ge=1)
+    grow_after: float = Field(60.0, ge=0)
+    """Seconds for which a group is left alone before more workers are taken in."""
+    hang_after: float = Field(60.0, ge=5)
+    """Seconds after which a worker that does not answer is given up."""
+    max_failures: int = Field(5, ge=0)
+    """Failures in a row without a new checkpoint; one more ends the run."""
     gpus_per_worker: float | None = Field(None, ge=0)
     cpus_per_worker: float | None = Field(None, gt=0)
     sequence_parallel: int = Field(1, ge=1)
@@ -277,6 +283,9 @@ class Training(Section):
     checkpoint_every: int | None = Field(None, ge=1)
     """Updates between checkpoints."""
     keep_checkpoints: int = Field(2, ge=1)
+    """How many of the newest stay."""
+    keep_every: int | None = Field(None, ge=1)
+    """Those after a multiple of so many updates stay as well."""
     seed: int = Field(0, ge=0)
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from longspan.errors import UserError
+from longspan.errors import user_error_in
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
@@ -28,23 +28,6 @@ def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
             raise
         print(f"error: {mistake}", file=sys.stderr)
         return 2
-
-
-def user_error_in(error: BaseException) -> UserError | None:
-    """The :class:`UserError` that ``error`` is, wraps or was caused by; Ray wraps what its workers raise."""
-    seen: set[int] = set()
-    queue: list[BaseException] = [error]
-    while queue:
-        current = queue.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        if isinstance(current, UserError):
-            return current
-        linked = [current.__cause__, current.__context__, getattr(current, "cause", None)]
-        linked += list(getattr(current, "worker_failures", {}).values())
-        queue += [link for link in linked if isinstance(link, BaseException)]
-    return None
 
 
 def print_validation(recipe: Recipe) -> int:

@@ -18,15 +18,13 @@ SERVED_CONTEXT = 8192
 
 def print_summary(job: Job) -> None:
     """Draw the plots and say what came out, where it is, and what to type next."""
-    from longspan.train.ray_host import saved_checkpoint
-
     records = read_metrics(job.store, job.metrics_path)
     uri = job.store.uri
     window = f"window {job.plan.window:,}, RoPE base {job.plan.positions.base:,.0f}"
     print()
     for line in heldout_lines(records):
         print(line)
-    print(f"Checkpoint:      {uri(saved_checkpoint(job) or job.run_path)}")
+    print(f"Checkpoint:      {uri(job.checkpoints.folder(job.checkpoints.latest_update()))}")
     print(f"Exported model:  {uri(job.model_path)}   ({window})")
     print(
         f"Metrics:         {uri(job.metrics_path)}   (TensorBoard: {uri(job.run_path + '/tensorboard')})"

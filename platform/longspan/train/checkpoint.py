@@ -1,20 +1,26 @@
-"""Sealed checkpoints: each rank lists its files with size and SHA-256, and nothing unlisted is loaded.
+"""A run's checkpoints in the store: parts that the ranks write, and a record, written last, that commits them.
 
-DeepSpeed's state files are pickles, so a file is opened only when it is the one that was written.
+    runs/<name>/checkpoints/update-0000012/20261125T101500.../part-00000.safetensors   one per rank
+                                                              part-00000.json          what it holds
+                                           checkpoint.json                             the record
+
+An attempt to write a checkpoint has a folder of its own, so that one which is broken off is never
+mixed with another. Only what the record lists, with its SHA-256, is read.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from longspan.errors import UserError
-from longspan.storage import sealed
+from longspan.storage import Store, sealed
+from longspan.train.parts import Part
 
-FINISHED = "finished"
-"""The mark, written last, of a whole checkpoint made under torchrun; Ray Train keeps a list of its own."""
+FOLDER = "checkpoints"
+RECORD = "checkpoint.json"
+DAMAGED = "damaged.json"
 
 
 @dataclass(frozen=True)
@@ -23,93 +29,137 @@ class CheckpointFacts:
 
     update: int
     """Updates done; the next one has this number."""
-    world_size: int
-    zero_stage: int
+    steps: int
+    """Steps of the optimizer: updates that were not skipped."""
     order: str
     """Fingerprint of the data and its global order."""
     settings: dict[str, str] = field(default_factory=dict)
     """What else makes it this run, in words, by recipe key."""
 
+    def require(self, expected: CheckpointFacts) -> None:
+        """The run may continue from here; updates and steps are not compared.
 
-def checkpoint_name(update: int) -> str:
-    """Folder name of the checkpoint taken after ``update`` updates."""
-    return f"update-{update:07d}"
-
-
-def update_of(name: str) -> int:
-    """The number in a :func:`checkpoint_name`."""
-    return int(name.removeprefix("update-"))
-
-
-def seal(folder: Path, rank: int, facts: CheckpointFacts) -> None:
-    """Write the list of this rank's files, last, beside them."""
-    files = {
-        str(path.relative_to(folder)): _digest(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    content = {"facts": asdict(facts), "files": files}
-    (folder / _seal_name(rank)).write_bytes(sealed.dumps(content))
-
-
-def open_sealed(folder: Path, expected: CheckpointFacts) -> CheckpointFacts:
-    """Verify every file and that the run may continue from here; ``expected.update`` is not compared.
-
-    Raises:
-        UserError: a seal or a file is missing or damaged, or the checkpoint is of another run, number of
-            workers or ZeRO stage (the key that differs is named, with both values).
-    """
-    seals = [_opened(folder, path) for path in sorted(folder.glob(_seal_name("*")))]
-    if not seals:
-        raise UserError(
-            f"checkpoint {folder.name}: no seal in it, so it was never finished; delete it to go on"
-        )
-    facts = CheckpointFacts(**seals[0]["facts"])
-    if len(seals) != facts.world_size:
-        raise UserError(
-            f"checkpoint {folder.name}: {len(seals)} of {facts.world_size} workers' parts are there"
-        )
-    for content in seals:
-        for name, digest in content["files"].items():
-            path = folder / name
-            if not path.is_file() or _digest(path) != digest:
+        Raises:
+            UserError: it is of another run (the key that differs is named, with both values).
+        """
+        for key, wanted in expected.settings.items():
+            saved = self.settings.get(key, "nothing of it")
+            if saved != wanted:
                 raise UserError(
-                    f"checkpoint {folder.name}: {name} is {'damaged' if path.is_file() else 'missing'}"
+                    f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; "
+                    "undo the change, or choose another name"
                 )
-    _must_agree("workers", facts.world_size, expected.world_size)
-    _must_agree("training.zero_stage", facts.zero_stage, expected.zero_stage)
-    for key, wanted in expected.settings.items():
-        _must_agree(key, facts.settings.get(key, "nothing of it"), wanted)
-    if facts.order != expected.order:
-        raise UserError(
-            "name: the run to continue has another order of data (corpora, weights or seed changed); "
-            "choose another name, or undo the change"
-        )
-    return facts
+        if self.order != expected.order:
+            raise UserError(
+                "name: the run to continue has another order of data (corpora, weights or seed "
+                "changed); choose another name, or undo the change"
+            )
 
 
-def _must_agree(key: str, saved: int | str, wanted: int | str) -> None:
-    if saved != wanted:
-        raise UserError(
-            f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; "
-            "undo the change, or choose another name"
-        )
+@dataclass(frozen=True)
+class Checkpoint:
+    """A committed checkpoint."""
+
+    facts: CheckpointFacts
+    parts: tuple[Part, ...]
+    """Of every rank that wrote it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value that `from_json` reads."""
+        return {"facts": asdict(self.facts), "parts": [part.to_json() for part in self.parts]}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Checkpoint:
+        """The inverse of `to_json`."""
+        parts = tuple(Part.from_json(part) for part in value["parts"])
+        return cls(CheckpointFacts(**value["facts"]), parts)
 
 
-def _opened(folder: Path, path: Path) -> dict[str, Any]:
-    try:
-        return sealed.loads(path.read_bytes())
-    except sealed.Damaged as error:
-        raise UserError(f"checkpoint {folder.name}: {path.name} is damaged: {error}") from None
+class Checkpoints:
+    """A run's checkpoints."""
 
+    def __init__(
+        self, store: Store, run_path: str, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """Nothing is contacted yet; ``say`` is told what is damaged."""
+        self.store = store
+        self.path = f"{run_path}/{FOLDER}"
+        self._say = say
 
-def _seal_name(rank: int | str) -> str:
-    return f"seal-{rank:05d}.json" if isinstance(rank, int) else f"seal-{rank}.json"
+    def folder(self, update: int) -> str:
+        """Folder of the checkpoint after so many updates."""
+        return f"{self.path}/update-{update:07d}"
 
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole, as far as can be told without reading it."""
+        return next(self._whole(), None)
 
-def _digest(path: Path) -> dict[str, int | str]:
-    with path.open("rb") as file:
-        return {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+    def latest_update(self) -> int:
+        """Updates done at the latest checkpoint; 0 in a new run."""
+        found = self.latest()
+        return found.facts.update if found else 0
+
+    def commit(self, checkpoint: Checkpoint) -> None:
+        """From now on the checkpoint exists."""
+        folder = self.folder(checkpoint.facts.update)
+        self.store.write_bytes(f"{folder}/{RECORD}", sealed.dumps(checkpoint.to_json()))
+        # It may be another attempt at one that was damaged.
+        self.store.delete(f"{folder}/{DAMAGED}")
+
+    def give_up(self, checkpoint: Checkpoint, reason: str) -> None:
+        """A checkpoint turned out to be damaged: the one before is the latest."""
+        path = f"{self.folder(checkpoint.facts.update)}/{DAMAGED}"
+        self.store.write_bytes(path, sealed.dumps({"reason": reason}))
+
+    def prune(self, keep: int, every: int | None) -> None:
+        """Keep the newest ones, and all after a multiple of ``every`` updates; delete the others.
+
+        What was broken off before the newest is deleted as well.
+        """
+        committed = [checkpoint.facts.update for checkpoint in self._whole()]
+        if not committed:
+            return
+        kept = set(committed[:keep])
+        kept |= {update for update in committed if every and update % every == 0}
+        for update in self._updates():
+            if update < committed[0] and update not in kept:
+                self.delete(update)
+
+    def delete(self, update: int) -> None:
+        """Delete a checkpoint, its record first."""
+        self.store.delete(f"{self.folder(update)}/{RECORD}")
+        self.store.delete(self.folder(update))
+
+    def _updates(self) -> list[int]:
+        """Of all that there is something of, the newest first."""
+        prefix = f"{self.path}/update-"
+        below = [item.path.removeprefix(prefix) for item in self.store.list(self.path)]
+        return sorted({int(path.split("/")[0]) for path in below}, reverse=True)
+
+    def _whole(self) -> Iterator[Checkpoint]:
+        """Checkpoints that are whole, the newest first."""
+        files = {item.path: item.size for item in self.store.list(self.path)}
+        records = sorted((path for path in files if path.endswith(f"/{RECORD}")), reverse=True)
+        for path in records:
+            folder = path.removesuffix(f"/{RECORD}")
+            name = folder.rsplit("/", 1)[-1]
+            if f"{folder}/{DAMAGED}" in files:
+                self._say(f"checkpoint {name} is damaged: the one before is used")
+                continue
+            try:
+                checkpoint = Checkpoint.from_json(sealed.read(self.store, path))
+            except FileNotFoundError:  # Deleted since.
+                continue
+            except (sealed.Damaged, LookupError, TypeError) as error:
+                self._say(
+                    f"checkpoint {name}: its record is damaged ({error}): the one before is used"
+                )
+                continue
+            bad = [part.path for part in checkpoint.parts if files.get(part.path) != part.bytes]
+            if bad:
+                self._say(
+                    f"checkpoint {name}: {self.store.uri(bad[0])} is missing or of another size: "
+                    "the one before is used"
+                )
+                continue
+            yield checkpoint

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from longspan.errors import UserError
+from longspan.train.fragments import Fragment, fragments_of, take_over
 from longspan.train.schedule import CosineSchedule
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Engine:
         """Shard ``model`` over the ranks of the default process group, which must exist already."""
         assert dist.is_initialized(), "start a process group first (Ray Train and torchrun both do)"
         self.config = config
-        self.update_count = 0
+        self.update_count = self.steps = 0
         self._deepspeed = _initialize(model, config)
         self.device = self._deepspeed.device
         world = dist.get_world_size()
@@ -116,6 +116,7 @@ class Engine:
                 f"update {batch.update}: the gradient's norm is {grad_norm} at a loss of {loss:.3f}"
             )
         self.update_count += 1
+        self.steps += 1
         return UpdateStats(
             update=batch.update,
             loss=loss,
@@ -141,17 +142,17 @@ class Engine:
             self.model.train(was_training)
         return torch.cat(rows)
 
-    def save(self, folder: Path) -> None:
-        """Write this rank's part of the state below ``folder`` (all ranks call it)."""
-        self._deepspeed.save_checkpoint(
-            str(folder), tag=_TAG, client_state={"update": self.update_count}
-        )
+    def fragments(self) -> list[Fragment]:
+        """This rank's part of the state: views, to be copied before the next update or written to."""
+        return fragments_of(self._deepspeed)
 
-    def load(self, folder: Path) -> None:
-        """Continue from a state that :meth:`save` wrote with as many ranks and the same ZeRO stage."""
-        path, state = self._deepspeed.load_checkpoint(str(folder), tag=_TAG)
-        assert path is not None, f"DeepSpeed loaded nothing from {folder}"
-        self.update_count = int(state["update"])
+    def continue_from(self, update: int, steps: int) -> None:
+        """Go on after ``update`` updates, from the state that was written to the fragments.
+
+        All ranks call it; ``steps`` is how many of the updates were not skipped.
+        """
+        take_over(self._deepspeed, steps)
+        self.update_count, self.steps = update, steps
 
     def state_dict(self) -> dict[str, torch.Tensor] | None:
         """Full weights of the inner Hugging Face model on rank 0 (CPU), None elsewhere; all ranks call it."""
@@ -228,9 +229,6 @@ def loading(config: EngineConfig) -> Iterator[None]:
     finally:
         del told
         integration.unset_hf_deepspeed_config()
-
-
-_TAG = "state"
 
 
 def _use_deepspeed() -> Any:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from longspan.observe.tracker import Tracker
     from longspan.stream.batch import Batch
+
+
+class Restart(Exception):
+    """The workers have to start again, and go on from the latest checkpoint; says why."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A reason to have a checkpoint now.
+
+    Attributes:
+        reason: in words.
+        leave: whether the group is to start again, with other workers.
+    """
+
+    reason: str
+    leave: bool
 
 
 class Host(Protocol):
@@ -29,12 +45,8 @@ class Host(Protocol):
         """This rank's rows of every update from ``first_update`` on."""
         ...
 
-    def checkpoint(self) -> AbstractContextManager[Path | None]:
-        """The latest checkpoint as a local folder with all ranks' files, None in a new run."""
-        ...
-
-    def save_checkpoint(self, folder: Path, update: int, metrics: dict[str, Any]) -> None:
-        """Keep this rank's files in ``folder`` as its part of a checkpoint; all ranks call it."""
+    def notice(self) -> Notice | None:
+        """A reason to have a checkpoint now, the same on all ranks, which all call it."""
         ...
 
     def say(self, line: str) -> None:

@@ -17,6 +17,7 @@ from longspan.order.packs import PackTable
 from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
+from longspan.train.checkpoint import Checkpoints
 from longspan.train.sources import Source
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ class Job:
         return StreamPlan(
             self.store, self.manifests, self.order, first_update, self.recipe.packing.document_mask
         )
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(self.store, self.run_path)
 
     @property
     def fingerprint(self) -> str:

@@ -22,38 +22,41 @@ from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
 from longspan.model.source import local_model_dir
 from longspan.stream.batch import Batch
-from longspan.train.checkpoint import CheckpointFacts, open_sealed, seal
+from longspan.train.agree import from_first_rank
 from longspan.train.engine import Engine, EngineConfig, loading
 from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
 from longspan.train.job import Job
+from longspan.train.keeping import Keeping, restore
 from longspan.train.readahead import ReadAhead
 from longspan.train.recorder import Recorder
 from longspan.train.schedule import CosineSchedule
 
 
 def train(job: Job, host: Host) -> None:
-    """Train ``job`` to its end, from its latest checkpoint if it has one, and export the model."""
+    """Train ``job`` to its end, from its latest checkpoint if it has one, and export the model.
+
+    Raises:
+        Restart: the workers have to start again.
+    """
     torch.manual_seed(job.recipe.training.seed)
     model_dir = local_model_dir(job.recipe.base_model, job.store, job.cache_folder())
     attention = choose(job.plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
     engine = build_engine(job, model_dir, attention.implementation)
     resumed = restore(engine, job, host)
+    facts = history_facts(engine, job, host)
     recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
-    history = HistoryLog(
-        job.store, job.history_path, history_facts(engine, job, host), recorder.note
-    )
+    history = HistoryLog(job.store, job.history_path, facts, recorder.note)
+    keeping = Keeping(engine, job, host, recorder, history, facts.start)
     try:
         recorder.note(f"attention: {attention.implementation} ({attention.reason})")
-        recorder.event(
-            "resumed" if resumed else "started", engine.update_count, workers=host.world_size
-        )
+        recorder.begins(engine.update_count, resumed)
         # The stream starts up while held-out losses are measured.
         with closing(ReadAhead(batches_left(engine, job, host))) as batches:
             heldout = HeldOut(job, host.rank, host.world_size)
             if not resumed:
                 measure_before(engine, job, heldout, recorder)
-            run_updates(engine, job, host, batches, heldout, recorder, history)
+            run_updates(engine, job, host, batches, heldout, recorder, keeping)
         export(engine, job, recorder)
     finally:
         recorder.close()
@@ -95,16 +98,6 @@ def engine_config(job: Job) -> EngineConfig:
     )
 
 
-def restore(engine: Engine, job: Job, host: Host) -> bool:
-    """Continue from the run's latest checkpoint; False in a new run."""
-    with host.checkpoint() as folder:
-        if folder is None:
-            return False
-        open_sealed(folder, checkpoint_facts(engine, job, host))
-        engine.load(folder)
-    return True
-
-
 def measure_before(engine: Engine, job: Job, heldout: HeldOut, recorder: Recorder) -> None:
     """Held-out loss of the model as it came, and after its positions were changed."""
     if job.recipe.heldout.original_model and job.plan.positions.encoding != "none":
@@ -127,56 +120,40 @@ def run_updates(
     batches: Iterator[Batch],
     heldout: HeldOut,
     recorder: Recorder,
-    history: HistoryLog,
+    keeping: Keeping,
 ) -> None:
-    """Every update that is left, with held-out losses and checkpoints when they are due."""
+    """Every update that is left, with held-out losses and checkpoints when they are due.
+
+    Raises:
+        Restart: the group is to start again, with other workers.
+    """
     began = time.perf_counter()
     for batch in batches:
         waited = time.perf_counter() - began
         stats = engine.update(batch)
-        history.add(batch)
+        keeping.did(batch)
         recorder.update(stats, batch.length, seconds=time.perf_counter() - began, waited=waited)
         done = engine.update_count
         last = done == job.plan.updates
         if last or done % job.plan.heldout_every == 0:
             recorder.heldout(heldout.measure(engine), "end" if last else "during", done)
         if last or done % job.plan.checkpoint_every == 0:
-            history.flush()  # Before the checkpoint: what it covers is on record.
-            save(engine, job, host, recorder)
+            keeping.save()
+        if not last and (notice := host.notice()):
+            keeping.save_now(notice)
         began = time.perf_counter()
     assert engine.update_count == job.plan.updates, (
         f"the rows ended after update {engine.update_count} of {job.plan.updates}"
     )
-
-
-def save(engine: Engine, job: Job, host: Host, recorder: Recorder) -> None:
-    """Checkpoint: each rank writes and seals its part; the host keeps them together."""
-    with tempfile.TemporaryDirectory(prefix="longspan-checkpoint-") as temporary:
-        folder = Path(temporary)
-        engine.save(folder)
-        seal(folder, host.rank, checkpoint_facts(engine, job, host))
-        host.save_checkpoint(folder, engine.update_count, {"update": engine.update_count})
-    recorder.event("checkpoint", engine.update_count)
-
-
-def checkpoint_facts(engine: Engine, job: Job, host: Host) -> CheckpointFacts:
-    """What a checkpoint of this run says of itself."""
-    return CheckpointFacts(
-        engine.update_count,
-        host.world_size,
-        engine.config.zero_stage,
-        job.fingerprint,
-        job.settings,
-    )
+    keeping.finish()
 
 
 def history_facts(engine: Engine, job: Job, host: Host) -> Facts:
     """What this rank's record of rows says of itself; all ranks call it."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    start = [f"{now}-update-{engine.update_count:07d}"]
-    dist.broadcast_object_list(start, src=0, device=engine.device)
+    start = from_first_rank(lambda: f"{now}-update-{engine.update_count:07d}", engine.device)
     return Facts(
-        start[0],
+        start,
         engine.update_count,
         host.rank,
         host.world_size,

@@ -105,7 +105,7 @@ class Pin:
 
     def has_checkpoint(self) -> bool:
         """Whether something is there to continue from."""
-        return bool(self.store.list(f"runs/{self.run}/update-*/*", limit=1))
+        return bool(self.store.list(f"runs/{self.run}/checkpoints/*/*", limit=1))
 
     @property
     def _path(self) -> str:

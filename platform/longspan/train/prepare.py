@@ -52,11 +52,6 @@ def require_runnable(recipe: Recipe) -> None:
         raise UserError(
             "workers.sequence_parallel: the engine runs degree 1 only so far; higher degrees can be planned"
         )
-    if recipe.workers.min != recipe.workers.max:
-        raise UserError(
-            "workers: groups that change size are not supported yet; "
-            f"set one number, {recipe.workers.min} or {recipe.workers.max}"
-        )
 
 
 def require_room(facts: ModelFacts, plan: RunPlan, device: Device) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from longspan.model.facts import ModelFacts
-from longspan.observe.metrics import MetricsLog
+from longspan.observe.metrics import MetricsLog, read_metrics
 from longspan.observe.progress import Progress, StageTotal, Totals
 from longspan.observe.tensorboard import TensorBoard
 from longspan.observe.tracker import Composite
@@ -16,6 +16,8 @@ from longspan.train.engine import UpdateStats
 from longspan.train.heldout import HeldOutLoss
 from longspan.train.host import Host
 from longspan.train.job import Job
+from longspan.train.saver import Saved
+from longspan.train.waste import waste
 
 
 class Recorder:
@@ -31,6 +33,17 @@ class Recorder:
         """A line for the person watching, and nobody else."""
         if self._speaks:
             self._host.say(line)
+
+    def begins(self, update: int, resumed: bool) -> None:
+        """The workers begin, or go on; what was done and is not kept is counted."""
+        if not self._speaks:
+            return
+        details: dict[str, Any] = {"workers": self._host.world_size}
+        if resumed:
+            lost = waste(read_metrics(self._job.store, self._job.metrics_path), update)
+            details["wasted_updates"] = lost.updates
+            details["wasted_worker_seconds"] = round(lost.worker_seconds, 1)
+        self.event("resumed" if resumed else "started", update, **details)
 
     def event(self, event: str, update: int, **details: Any) -> None:
         """Something happened."""
@@ -64,6 +77,15 @@ class Recorder:
         """Held-out loss was measured."""
         names = [corpus.name for corpus in self._job.corpora]
         self._log(loss.record(phase, update, names))
+
+    def saved(self, saved: Saved | None) -> None:
+        """It is known what became of a checkpoint."""
+        if saved is None:
+            return
+        if saved.failure is None:
+            self.event("checkpoint", saved.update, seconds=round(saved.seconds, 2))
+        else:
+            self.event("checkpoint failed", saved.update, reason=saved.failure)
 
     def close(self) -> None:
         """Nothing follows."""

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,7 +17,8 @@ from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
-from longspan.train.checkpoint import FINISHED, checkpoint_name
+from longspan.train.agree import from_first_rank
+from longspan.train.host import Restart
 from longspan.train.job import Job
 from longspan.train.loop import train
 
@@ -37,28 +35,8 @@ class LocalHost:
         """This rank's rows, read in its own process."""
         return local_batches(self._job.stream(first_update), self.rank, self.world_size)
 
-    @contextmanager
-    def checkpoint(self) -> Iterator[Path | None]:
-        """The newest finished checkpoint of this run, downloaded while in use."""
-        finished = self._finished()
-        if not finished:
-            self._refuse_rays_run()
-            yield None
-            return
-        with tempfile.TemporaryDirectory(prefix="longspan-checkpoint-") as folder:
-            self._job.store.download(finished[-1], folder)
-            yield Path(folder)
-
-    def save_checkpoint(self, folder: Path, update: int, metrics: dict[str, Any]) -> None:
-        """Put all ranks' files into the run's folder of the store; a mark, last, says that they are whole."""
-        store, path = self._job.store, f"{self._job.run_path}/{checkpoint_name(update)}"
-        store.upload(folder, path)
-        dist.barrier()
-        if self.rank == 0:
-            store.write_bytes(f"{path}/{FINISHED}", b"")
-            for old in self._finished()[: -self._job.recipe.training.keep_checkpoints]:
-                store.delete(old)
-        dist.barrier()
+    def notice(self) -> None:
+        """Nobody tells it anything."""
 
     def say(self, line: str) -> None:
         """To standard output."""
@@ -68,17 +46,16 @@ class LocalHost:
         """None beyond the common ones."""
         return []
 
-    def _refuse_rays_run(self) -> None:
-        if self._job.store.exists(f"{self._job.run_path}/checkpoint_manager_snapshot.json"):
-            raise UserError(
-                "name: this run was begun under Ray, whose checkpoints torchrun does not continue; "
-                "choose another name"
-            )
 
-    def _finished(self) -> list[str]:
-        """Finished checkpoints' folders in the store, the oldest first."""
-        marks = self._job.store.list(f"{self._job.run_path}/update-*/{FINISHED}")
-        return [mark.path.removesuffix(f"/{FINISHED}") for mark in marks]
+def run(job: Job) -> None:
+    """Train, from the beginning or the latest checkpoint, as often as it takes."""
+    host = LocalHost(job)
+    while True:
+        try:
+            return train(job, host)
+        except Restart as reason:
+            if host.rank == 0:
+                host.say(str(reason))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -97,12 +74,17 @@ def main(arguments: Sequence[str]) -> int:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        job = _from_first_rank(lambda: prepare_without_ray(Path(arguments[0]), arguments[1:]))
-        if job.plan.workers[0] != dist.get_world_size():
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        job = from_first_rank(
+            lambda: prepare_without_ray(Path(arguments[0]), arguments[1:]), device
+        )
+        least, most = job.plan.workers
+        if not least <= dist.get_world_size() <= most:
+            asked = f"{least}" if least == most else f"{least} to {most}"
             raise UserError(
-                f"workers: the recipe says {job.plan.workers[0]}, torchrun started {dist.get_world_size()}"
+                f"workers: the recipe says {asked}, torchrun started {dist.get_world_size()}"
             )
-        train(job, LocalHost(job))
+        run(job)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -110,26 +92,6 @@ def main(arguments: Sequence[str]) -> int:
         if dist.is_initialized():
             dist.destroy_process_group()
     return 0
-
-
-def _from_first_rank(prepare: Callable[[], Job]) -> Job:
-    """One rank's job on all of them: what is ready to train on may change from one look to the next.
-
-    Raises:
-        UserError: the first rank's, on every rank.
-    """
-    found: list[Job | UserError | None] = [None]
-    if dist.get_rank() == 0:
-        try:
-            found[0] = prepare()
-        except UserError as error:
-            found[0] = error
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dist.broadcast_object_list(found, src=0, device=device)
-    if isinstance(found[0], UserError):
-        raise found[0]
-    assert found[0] is not None, "rank 0 gave no job"
-    return found[0]
 
 
 if __name__ == "__main__":

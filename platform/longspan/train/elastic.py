@@ -1,0 +1,136 @@
+"""How a group of workers changes its size, and what of its failures ends a run.
+
+Ray Train restarts the group; when, and with how many workers, is decided here. Its own policy gives
+what has been done since the last checkpoint away when it grows, counts nodes that are about to go
+and what other jobs have taken as room, and makes no difference between failures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.train import FailureConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    NoopDecision,
+    ScalingDecision,
+)
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+
+from longspan.errors import UserError, user_error_in
+from longspan.train.host import Restart
+from longspan.train.room import room
+
+SETTLING_SECONDS = 10.0
+"""How long the room of workers that have ended may take to be free."""
+
+
+class ElasticTrainer(TorchTrainer):
+    """Ray Train's trainer under our policies."""
+
+    def __init__(self, *args: Any, failures: FailurePolicy, **options: Any) -> None:
+        """``failures`` decides what ends the run; the rest as Ray Train's."""
+        super().__init__(*args, **options)
+        self._failures = failures
+
+    def _initialize_and_run_controller(self, **options: Any) -> Any:
+        options["failure_policy"] = self._failures
+        if self.scaling_config.elasticity_enabled:
+            options["scaling_policy"] = RoomPolicy(self.scaling_config)
+        return super()._initialize_and_run_controller(**options)
+
+
+class RoomPolicy(ElasticScalingPolicy):
+    """Starts as many workers as there is room for; a group that runs is left alone.
+
+    It ends itself, after a checkpoint, when there is room for more or a node is about to go (see
+    `surroundings`).
+    """
+
+    def __init__(self, scaling_config: ScalingConfig) -> None:
+        """Nothing is asked yet."""
+        super().__init__(scaling_config)
+        self._since: float | None = None
+
+    def make_decision_for_running_worker_group(self, *_: Any, **__: Any) -> ScalingDecision:
+        """Keep asking for room, and leave the group alone."""
+        self._since = None
+        self._maybe_send_resource_request()
+        return NoopDecision()
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        """Start with what there is room for, once that has settled."""
+        self._maybe_send_resource_request()
+        config = self.scaling_config
+        each = config._resources_per_worker_not_none
+        now = time.monotonic()
+        self._since = self._since or now
+        free, all_of_it = (
+            min(room(each, total=total), config.max_workers) for total in (False, True)
+        )
+        settled = free >= all_of_it or now - self._since > SETTLING_SECONDS
+        if not settled or free < config.min_workers:
+            return NoopDecision()
+        return self._get_resize_decision(free)
+
+
+class ProgressPolicy(FailurePolicy):
+    """A failure is tried again, unless it is the user's to mend or comes back without any progress."""
+
+    def __init__(
+        self, latest_update: Callable[[], int], most: int, say: Callable[[str], None]
+    ) -> None:
+        """Nothing has failed yet.
+
+        Args:
+            latest_update: updates done at the run's latest checkpoint.
+            most: failures in a row without a new checkpoint between them.
+            say: takes lines for a person to read.
+        """
+        super().__init__(FailureConfig())
+        self._latest_update, self._most, self._say = latest_update, most, say
+        self._failures, self._update = 0, -1
+
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        """See `FailurePolicy`."""
+        error = training_failed_error
+        if user_error_in(error):
+            return FailureDecision.RAISE
+        planned = isinstance(error, WorkerGroupError) and any(
+            isinstance(failure, Restart) for failure in error.worker_failures.values()
+        )
+        if planned:
+            return FailureDecision.RETRY
+        try:
+            update = self._latest_update()
+        except (UserError, OSError):  # The store is gone as well: no progress that is known of.
+            update = self._update
+        self._failures = self._failures + 1 if update <= self._update else 1
+        self._update = max(update, self._update)
+        what = _in_words(error)
+        if self._failures > self._most:
+            self._say(f"failed {self._failures} times without getting on: {what}")
+            return FailureDecision.RAISE
+        self._say(f"failed: {what}; starting again from the checkpoint at update {update}")
+        return FailureDecision.RETRY
+
+
+def _in_words(error: TrainingFailedError) -> str:
+    if isinstance(error, WorkerGroupError):
+        found = [
+            f"worker {rank}: {type(failure).__name__}: {_first_line(failure)}"
+            for rank, failure in sorted(error.worker_failures.items())
+        ]
+        return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+    if isinstance(error, ControllerError):
+        return _first_line(error.controller_failure)
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,129 @@
+"""What is kept of a run as it goes on, and how it goes on from there."""
+
+from __future__ import annotations
+
+import torch.distributed as dist
+
+from longspan.errors import UserError
+from longspan.history.log import HistoryLog
+from longspan.stream.batch import Batch
+from longspan.train.agree import from_all_ranks, from_first_rank
+from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.engine import Engine
+from longspan.train.host import Host, Notice, Restart
+from longspan.train.job import Job
+from longspan.train.parts import DamagedPart, read_parts
+from longspan.train.recorder import Recorder
+from longspan.train.saver import Saved, Saver
+
+MOST_FAILURES = 3
+"""Checkpoints in a row that may fail: what is done meanwhile would be lost."""
+
+
+def restore(engine: Engine, job: Job, host: Host) -> bool:
+    """Continue from the run's latest checkpoint; False in a new run.
+
+    Raises:
+        Restart: the checkpoint turned out to be damaged; the one before is now the latest.
+    """
+    checkpoints = Checkpoints(job.store, job.run_path, host.say)
+    found = from_first_rank(checkpoints.latest, engine.device)
+    if found is None:
+        return False
+    found.facts.require(checkpoint_facts(engine, job))
+    damage = None
+    try:
+        read_parts(job.store, found.parts, engine.fragments())
+    except DamagedPart as error:
+        damage = str(error)
+    if reasons := [reason for reason in from_all_ranks(damage) if reason]:
+        if host.rank == 0:
+            checkpoints.give_up(found, reasons[0])
+        dist.barrier()
+        raise Restart(f"{reasons[0]}: going on from the checkpoint before")
+    engine.continue_from(found.facts.update, found.facts.steps)
+    return True
+
+
+class Keeping:
+    """What is kept of a run as it goes on: this rank's record of rows, and checkpoints."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        job: Job,
+        host: Host,
+        recorder: Recorder,
+        history: HistoryLog,
+        attempt: str,
+    ) -> None:
+        """``attempt`` is another one at every start, and the same on all ranks."""
+        training = job.recipe.training
+        checkpoints = job.checkpoints
+        self._saver = Saver(
+            checkpoints,
+            host.rank,
+            host.world_size,
+            attempt,
+            training.keep_checkpoints,
+            training.keep_every,
+        )
+        self._engine, self._job, self._recorder, self._history = engine, job, recorder, history
+        self._failures = 0
+
+    def did(self, batch: Batch) -> None:
+        """An update is done."""
+        self._history.add(batch)
+        self._note(self._saver.finished())
+
+    def save(self) -> None:
+        """Begin a checkpoint; it is written while training goes on.
+
+        Raises:
+            UserError: checkpoints have failed several times in a row.
+        """
+        mark = self._history.mark()
+        facts = checkpoint_facts(self._engine, self._job)
+        # Rows first: what a checkpoint covers is on record.
+        before = self._saver.start(
+            self._engine.fragments(), facts, lambda: self._history.flush(mark)
+        )
+        self._note(before)
+
+    def save_now(self, notice: Notice) -> None:
+        """A checkpoint that is waited for; all ranks call it.
+
+        Raises:
+            Restart: the group is to start again.
+        """
+        update = self._engine.update_count
+        self._recorder.event("noticed", update, reason=notice.reason)
+        self.save()
+        self._note(self._saver.wait())
+        dist.barrier()
+        if notice.leave:
+            raise Restart(notice.reason)
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that was begun.
+
+        Raises:
+            UserError: it failed.
+        """
+        saved = self._saver.wait()
+        self._note(saved)
+        if saved and saved.failure:
+            raise UserError(f"the last checkpoint could not be written: {saved.failure}")
+
+    def _note(self, saved: Saved | None) -> None:
+        if saved is None:
+            return
+        self._recorder.saved(saved)
+        self._failures = self._failures + 1 if saved.failure else 0
+        if self._failures >= MOST_FAILURES:
+            raise UserError(f"{MOST_FAILURES} checkpoints in a row failed: {saved.failure}")
+
+
+def checkpoint_facts(engine: Engine, job: Job) -> CheckpointFacts:
+    """What a checkpoint of this run says of itself."""
+    return CheckpointFacts(engine.update_count, engine.steps, job.fingerprint, job.settings)

@@ -1,0 +1,138 @@
+"""Checkpoints are written while training goes on: only the copy of the state in memory is waited for."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from longspan.errors import UserError
+from longspan.storage import sealed
+from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
+from longspan.train.fragments import Fragment
+from longspan.train.parts import SUFFIX, Part, write_part
+
+COMMIT_SECONDS = 600.0
+"""How long the first rank waits for the others' parts."""
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What became of a checkpoint, as this rank knows it; only the first rank knows of all parts."""
+
+    update: int
+    seconds: float
+    """From the state's copy to the record."""
+    failure: str | None = None
+
+
+class Saver:
+    """Writes this rank's parts, one checkpoint at a time, in a thread."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        rank: int,
+        world_size: int,
+        attempt: str,
+        keep: int,
+        keep_every: int | None,
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            checkpoints: where to.
+            rank: this worker's number.
+            world_size: how many write.
+            attempt: the same on all ranks, and another one at every start.
+            keep: how many of the newest checkpoints stay.
+            keep_every: those after a multiple of so many updates stay as well.
+        """
+        self._checkpoints = checkpoints
+        self._rank, self._world_size, self._attempt = rank, world_size, attempt
+        self._keep, self._keep_every = keep, keep_every
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._running: Future[Saved] | None = None
+
+    def start(
+        self,
+        fragments: Sequence[Fragment],
+        facts: CheckpointFacts,
+        first: Callable[[], None] = lambda: None,
+    ) -> Saved | None:
+        """Copy the state and begin to write it; ``first`` is done before, in the thread.
+
+        Returns:
+            What became of the one before, which is waited for, if it was not known yet.
+        """
+        before = self.wait()
+        copies = [fragment.copied() for fragment in fragments]
+        self._running = self._thread.submit(self._save, copies, facts, first)
+        return before
+
+    def finished(self) -> Saved | None:
+        """What became of the checkpoint that was begun, once, when it is known."""
+        return self.wait() if self._running and self._running.done() else None
+
+    def wait(self) -> Saved | None:
+        """The same, waited for."""
+        running, self._running = self._running, None
+        return running.result() if running else None
+
+    def _save(
+        self, fragments: Sequence[Fragment], facts: CheckpointFacts, first: Callable[[], None]
+    ) -> Saved:
+        began = time.monotonic()
+        failure = None
+        try:
+            first()
+            part = self._write(fragments, facts.update)
+            if self._rank == 0:
+                self._commit(facts, part)
+        except (UserError, OSError) as error:
+            failure = str(error)
+            with suppress(UserError, OSError):  # The first rank need not wait for it.
+                self._tell(facts.update, {"failure": failure})
+        return Saved(facts.update, time.monotonic() - began, failure)
+
+    def _write(self, fragments: Sequence[Fragment], update: int) -> Part:
+        folder, name = self._folder(update), f"part-{self._rank:05d}"
+        with tempfile.TemporaryDirectory(prefix="longspan-checkpoint-") as staging:
+            local = Path(staging) / f"{name}{SUFFIX}"
+            part = write_part(fragments, local, f"{folder}/{local.name}")
+            self._checkpoints.store.upload(staging, folder)
+        self._tell(update, {"part": part.to_json()})
+        return part
+
+    def _tell(self, update: int, value: dict) -> None:
+        path = f"{self._folder(update)}/part-{self._rank:05d}.json"
+        self._checkpoints.store.write_bytes(path, sealed.dumps(value))
+
+    def _commit(self, facts: CheckpointFacts, mine: Part) -> None:
+        parts = [mine]
+        deadline = time.monotonic() + COMMIT_SECONDS
+        for rank in range(1, self._world_size):
+            parts.append(self._part_of(facts.update, rank, deadline))
+        self._checkpoints.commit(Checkpoint(facts, tuple(parts)))
+        self._checkpoints.prune(self._keep, self._keep_every)
+
+    def _part_of(self, update: int, rank: int, deadline: float) -> Part:
+        """Another rank's part, once it is there."""
+        path = f"{self._folder(update)}/part-{rank:05d}.json"
+        store = self._checkpoints.store
+        while not store.exists(path):
+            if time.monotonic() > deadline:
+                raise UserError(f"worker {rank} has not written its part in {COMMIT_SECONDS:g} s")
+            time.sleep(LOOK_SECONDS)
+        value = sealed.read(store, path)
+        if "failure" in value:
+            raise UserError(f"worker {rank}: {value['failure']}")
+        return Part.from_json(value["part"])
+
+    def _folder(self, update: int) -> str:
+        return f"{self._checkpoints.folder(update)}/{self._attempt}"

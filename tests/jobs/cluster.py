@@ -1,0 +1,113 @@
+"""A Ray cluster of several nodes on one machine, which a test may take apart."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ray.util.state import list_nodes
+
+from tests.conftest import _free_ports as free_ports
+
+START_SECONDS = 120
+
+
+@dataclass
+class Node:
+    """A node and the process that holds it."""
+
+    name: str
+    id: str
+    process: subprocess.Popen[bytes]
+
+    def workers(self) -> list[psutil.Process]:
+        """Ray Train's workers on it."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
+
+    def kill(self) -> None:
+        """End it and all that runs on it, as when the machine is gone."""
+        tree = psutil.Process(self.process.pid)
+        gone = [*tree.children(recursive=True), tree]
+        for process in gone:
+            process.kill()
+        psutil.wait_procs(gone, timeout=30)
+        self.process.wait()
+
+
+class Cluster:
+    """A head without CPUs, and nodes of one CPU each."""
+
+    def __init__(self) -> None:
+        # Short, for Ray's Unix sockets.
+        self._folder = tempfile.mkdtemp(prefix="lc-", dir="/tmp")
+        gcs, dashboard = free_ports(2)
+        self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
+        options = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
+        options += [f"--temp-dir={self._folder}"]
+        self.nodes: list[Node] = []
+        self.head = self._start("head", options)
+
+    def add(self, name: str) -> Node:
+        """One more node."""
+        node = self._start(name, [f"--address={self.address}", "--num-cpus=1"])
+        self.nodes.append(node)
+        return node
+
+    def drain(self, node: Node, seconds: int) -> None:
+        """Tell Ray that a node will be taken away."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
+        command += [f"--address={self.address}", f"--node-id={node.id}"]
+        command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"]
+        command += [f"--deadline-remaining-seconds={seconds}"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+    def close(self) -> None:
+        """End all of it."""
+        for node in [*self.nodes, self.head]:
+            if node.process.poll() is None:
+                node.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, name: str, options: list[str]) -> Node:
+        (agent,) = free_ports(1)
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+        command += ["--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent}"]
+        command += [f'--resources={{"{name}": 1}}', "--disable-usage-stats"]
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+        return Node(name, until(lambda: self._id_of(name)), process)
+
+    def _id_of(self, name: str) -> str | None:
+        try:
+            nodes: list[Any] = list_nodes(self.dashboard, detail=True)
+        except Exception:  # The dashboard is not up yet.
+            return None
+        for node in nodes:
+            if node.state == "ALIVE" and name in (node.resources_total or {}):
+                return node.node_id
+        return None
+
+
+def until(look: Callable[[], Any], seconds: float = START_SECONDS) -> Any:
+    """What `look` gives as soon as it gives something."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it has not come"
+        time.sleep(0.1)
+    return found
+
+
+def environment(cluster: Cluster) -> dict[str, str]:
+    """Of a driver on the cluster."""
+    return os.environ | {"RAY_ADDRESS": cluster.address}
+
+
+ROOT = Path(__file__).parents[2]
