@@ -40,7 +40,7 @@ def test_a_run_on_s3_is_the_run_in_a_folder(
         in_a_folder = project.records("tiny", "update")
         assert [r["loss"] for r in curve] == [r["loss"] for r in in_a_folder]
         assert f"Exported model:  {root}/runs/s3/model" in done.stdout
-        assert store.exists("runs/s3/update-0000012/seal-00000.json")
+        assert store.exists("runs/s3/checkpoints/update-0000012/checkpoint.json")
         assert store.exists("runs/s3/plots/loss-by-position.png")
         store.download("runs/s3/model", tmp_path / "model")
         here = project.folder / "store" / "runs" / "tiny" / "model" / "model.safetensors"

@@ -75,7 +75,7 @@ def never(*_: object, **__: object) -> Manifests:
 
 
 def checkpointed(store: Store) -> None:
-    store.write_bytes("runs/run/update-0000005/seal-00000.json", b"{}")
+    store.write_bytes("runs/run/checkpoints/update-0000005/checkpoint.json", b"{}")
 
 
 def test_a_run_goes_on_with_what_it_began_with(
