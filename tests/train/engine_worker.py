@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -92,6 +92,13 @@ def save(engine: Engine, store: Store) -> None:
     assert saved.failure is None, saved
 
 
+def too_much(engine: Engine) -> Any:
+    """From now on a gradient is infinite; what this returns can be removed."""
+    (name, norm), *_ = [item for item in engine.model.named_parameters() if "norm" in item[0]]
+    assert norm.requires_grad, name
+    return norm.register_hook(lambda gradient: gradient * float("inf"))
+
+
 def load(engine: Engine, store: Store) -> None:
     found = Checkpoints(store, "runs/x").latest()
     assert found is not None
@@ -113,7 +120,10 @@ def main(options: argparse.Namespace) -> None:
             load(engine, Store(options.load))
         if update < engine.update_count:
             continue
+        hook = too_much(engine) if options.overflow == update and rank == 0 else None
         stats.append(engine.update(batch_of(update, rank, world_size)))
+        if hook:
+            hook.remove()
     heldout = engine.token_losses(batch_of(UPDATES - 1, rank, world_size)).sum(dtype=torch.float64)
     dist.all_reduce(heldout)
     weights = engine.state_dict()
@@ -136,6 +146,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("micro_batch", type=int)
     parser.add_argument("out", type=Path)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--overflow", type=int, help="an update of which a gradient is infinite")
     parser.add_argument("--save", metavar="FOLDER", help="a checkpoint after three updates")
     parser.add_argument("--load", metavar="FOLDER", help="begin from that checkpoint")
     return parser.parse_args()

@@ -51,6 +51,11 @@ def losses(result: dict[str, Any]) -> list[float]:
 @pytest.fixture(scope="session")
 def reference(tiny_model: Path) -> list[tuple[float, float]]:
     """(loss, gradient norm) of each update, by a plain PyTorch loop over the whole global batch."""
+    return plain_loop(tiny_model)
+
+
+def plain_loop(tiny_model: Path, skipped: int | None = None) -> list[tuple[float, float]]:
+    """As above; without a step at one of the updates."""
     torch.set_num_threads(1)
     model = load_model(
         tiny_model, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False
@@ -69,7 +74,8 @@ def reference(tiny_model: Path) -> list[tuple[float, float]]:
         norm = torch.nn.utils.clip_grad_norm_(wrapped.parameters(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = SCHEDULE.learning_rate(update)
-        optimizer.step()
+        if update != skipped:
+            optimizer.step()
         optimizer.zero_grad()
         curve.append((loss.item(), norm.item()))
     return curve
@@ -143,6 +149,18 @@ def test_as_many_workers_continue_to_the_bit(
     result = train(tiny_model, tmp_path, zero_stage, 2, 1, "--load", store, *options)
     assert losses(result) == losses(undisturbed)[3:]
     assert result["norm"] == undisturbed["norm"]
+
+
+@pytest.mark.parametrize(("zero_stage", "precision"), [(1, "fp32"), (2, "bf16"), (3, "fp32")])
+def test_an_update_without_a_finite_gradient_leaves_the_model_as_it_was(
+    tiny_model: Path, tmp_path: Path, zero_stage: int, precision: str
+) -> None:
+    options = ("--overflow", "2", "--precision", precision)
+    result = train(tiny_model, tmp_path, zero_stage, 2, 1, *options)
+    assert [stats["skipped"] for stats in result["stats"]] == [n == 2 for n in range(UPDATES)]
+    expected = [loss for loss, _ in plain_loop(tiny_model, skipped=2)]
+    tolerance = TOLERANCE if precision == "fp32" else BF16_TOLERANCE
+    assert losses(result) == pytest.approx(expected, rel=tolerance)
 
 
 def machine() -> str:

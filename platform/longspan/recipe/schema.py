@@ -284,6 +284,8 @@ class Training(Section):
     """Updates between checkpoints."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the newest stay."""
+    max_skipped: int = Field(3, ge=1)
+    """Updates in a row without a finite gradient, which are skipped; then the run goes back."""
     keep_every: int | None = Field(None, ge=1)
     """Those after a multiple of so many updates stay as well."""
     seed: int = Field(0, ge=0)

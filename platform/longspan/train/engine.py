@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from longspan.errors import UserError
 from longspan.train.fragments import Fragment, fragments_of, take_over
 from longspan.train.schedule import CosineSchedule
 
@@ -63,6 +62,8 @@ class UpdateStats:
     squared_lengths: int
     """Sum of the squared lengths of the documents' pieces: what attention costs."""
     source_tokens: tuple[int, ...]
+    skipped: bool = False
+    """Whether the model was left as it was, since the gradient is not finite."""
 
 
 class Engine:
@@ -89,9 +90,7 @@ class Engine:
     def update(self, batch: Batch) -> UpdateStats:
         """One optimizer step on this rank's rows of the global batch.
 
-        Raises:
-            UserError: the loss is not finite (the model is left as it was before), or the gradient is not
-                (the model is spoilt: continue from a checkpoint).
+        With a gradient that is not finite there is no step: the model is left as it was before.
         """
         assert batch.update == self.update_count, (
             f"batch of update {batch.update} at update {self.update_count}"
@@ -105,18 +104,13 @@ class Engine:
         loss_sum = self._accumulate_gradients(batch, counted)
         dist.all_reduce(loss_sum)
         loss = loss_sum.item() / counted
-        if not math.isfinite(loss):
-            raise UserError(
-                f"update {batch.update}: the loss is {loss}; lower optimizer.learning_rate or look at the rows"
-            )
         self._deepspeed.step()
         grad_norm = float(self._deepspeed.get_global_grad_norm() or 0.0)
-        if not math.isfinite(grad_norm):
-            raise UserError(
-                f"update {batch.update}: the gradient's norm is {grad_norm} at a loss of {loss:.3f}"
-            )
+        skipped = bool(self._deepspeed.optimizer.overflow)
+        finite = math.isfinite(loss) and math.isfinite(grad_norm)
+        assert skipped or finite, f"a step at a loss of {loss} and a gradient norm of {grad_norm}"
         self.update_count += 1
-        self.steps += 1
+        self.steps += not skipped
         return UpdateStats(
             update=batch.update,
             loss=loss,
@@ -126,7 +120,13 @@ class Engine:
             counted_tokens=counted,
             squared_lengths=int(totals[2]),
             source_tokens=tuple(int(n) for n in totals[3:]),
+            skipped=skipped,
         )
+
+    def pass_over(self, batch: Batch) -> None:
+        """Count an update as done without looking at its rows."""
+        assert batch.update == self.update_count, f"{batch.update} at {self.update_count}"
+        self.update_count += 1
 
     def token_losses(self, batch: Batch) -> torch.Tensor:
         """Loss of every position, float32 [rows, S] on the engine's device, 0 where not counted; no gradients.

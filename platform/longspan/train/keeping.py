@@ -6,10 +6,11 @@ import torch.distributed as dist
 
 from longspan.errors import UserError
 from longspan.history.log import HistoryLog
+from longspan.storage import sealed
 from longspan.stream.batch import Batch
 from longspan.train.agree import from_all_ranks, from_first_rank
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
-from longspan.train.engine import Engine
+from longspan.train.engine import Engine, UpdateStats
 from longspan.train.host import Host, Notice, Restart
 from longspan.train.job import Job
 from longspan.train.parts import DamagedPart, read_parts
@@ -69,7 +70,55 @@ class Keeping:
             training.keep_every,
         )
         self._engine, self._job, self._recorder, self._history = engine, job, recorder, history
-        self._failures = 0
+        self._rank = host.rank
+        self._failures = self._skipped = 0
+
+    def passed_over(self) -> frozenset[int]:
+        """Updates whose rows are not trained on, since the run had to go back because of them."""
+        return frozenset(update for updates in self._went_back() for update in updates)
+
+    def mind(self, stats: UpdateStats) -> None:
+        """See whether the gradient was finite; all ranks see the same.
+
+        Raises:
+            Restart: too many in a row were not: the run goes back, and passes over their rows.
+            UserError: it has been back already.
+        """
+        self._skipped = self._skipped + 1 if stats.skipped else 0
+        if stats.skipped:
+            self._recorder.event("skipped", stats.update + 1, loss=stats.loss)
+        if self._skipped < self._job.recipe.training.max_skipped:
+            return
+        updates = list(range(stats.update + 1 - self._skipped, stats.update + 1))
+        which = f"updates {updates[0] + 1} to {updates[-1] + 1}"
+        before = self._went_back()
+        if before:
+            raise UserError(
+                f"{which}: their gradients are not finite, {len(updates)} in a row, and the run has "
+                "gone back for that once: lower optimizer.learning_rate, or look at their rows"
+            )
+        if self._rank == 0:
+            value = {"updates": [*before, updates]}
+            self._job.store.write_bytes(self._passed_over_path, sealed.dumps(value))
+        dist.barrier()
+        raise Restart(
+            f"{which}: their gradients are not finite; going back to the latest checkpoint, and "
+            "passing over their rows"
+        )
+
+    def _went_back(self) -> list[list[int]]:
+        """The updates that the run has gone back for, each time."""
+
+        def find() -> list[list[int]]:
+            if not self._job.store.exists(self._passed_over_path):
+                return []
+            return sealed.read(self._job.store, self._passed_over_path)["updates"]
+
+        return from_first_rank(find, self._engine.device)
+
+    @property
+    def _passed_over_path(self) -> str:
+        return f"{self._job.run_path}/passed-over.json"
 
     def did(self, batch: Batch) -> None:
         """An update is done."""

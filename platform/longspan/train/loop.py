@@ -125,14 +125,21 @@ def run_updates(
     """Every update that is left, with held-out losses and checkpoints when they are due.
 
     Raises:
-        Restart: the group is to start again, with other workers.
+        Restart: the group is to start again, with other workers or at an earlier checkpoint.
     """
+    passed_over = keeping.passed_over()
     began = time.perf_counter()
     for batch in batches:
         waited = time.perf_counter() - began
-        stats = engine.update(batch)
+        if batch.update in passed_over:
+            engine.pass_over(batch)
+            recorder.event("passed over", engine.update_count)
+        else:
+            stats = engine.update(batch)
+            seconds = time.perf_counter() - began
+            recorder.update(stats, batch.length, seconds=seconds, waited=waited)
+            keeping.mind(stats)
         keeping.did(batch)
-        recorder.update(stats, batch.length, seconds=time.perf_counter() - began, waited=waited)
         done = engine.update_count
         last = done == job.plan.updates
         if last or done % job.plan.heldout_every == 0:
