@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 class Lines:
@@ -56,7 +57,9 @@ class Say:
 @contextmanager
 def printed_lines() -> Iterator[Say]:
     """Print, as they come, the lines that workers give to what this yields."""
-    actor = ray.remote(num_cpus=0)(Lines).remote()
+    # Beside this process: any other node may go while the job goes on.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Lines).remote()
     printer = threading.Thread(target=_print, args=(actor,), daemon=True)
     printer.start()
     try:

@@ -13,34 +13,50 @@ from typing import Any
 
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.controller.state import (
+    ReschedulingState,
+    RunningState,
+    TrainControllerState,
+)
 from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
     NoopDecision,
     ScalingDecision,
 )
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus, WorkerGroupState
+from ray.train.v2.api.exceptions import (
+    ControllerError,
+    PreemptionError,
+    TrainingFailedError,
+    WorkerGroupError,
+)
+from ray.util.placement_group import PlacementGroup
 
 from longspan.errors import UserError, user_error_in
 from longspan.train.host import Restart
-from longspan.train.room import room
+from longspan.train.room import room, whole_room
 
 SETTLING_SECONDS = 10.0
-"""How long the room of workers that have ended may take to be free."""
+"""How long what has ended may take to leave its place."""
+SAY_SECONDS = 30.0
 
 
 class ElasticTrainer(TorchTrainer):
     """Ray Train's trainer under our policies."""
 
-    def __init__(self, *args: Any, failures: FailurePolicy, **options: Any) -> None:
-        """``failures`` decides what ends the run; the rest as Ray Train's."""
+    def __init__(
+        self, *args: Any, failures: FailurePolicy, say: Callable[[str], None], **options: Any
+    ) -> None:
+        """``failures`` decides what ends the run; ``say`` takes lines to read; the rest as Ray Train's."""
         super().__init__(*args, **options)
-        self._failures = failures
+        self._failures, self._say = failures, say
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
         options["failure_policy"] = self._failures
         if self.scaling_config.elasticity_enabled:
-            options["scaling_policy"] = RoomPolicy(self.scaling_config)
+            options["scaling_policy"] = RoomPolicy(self.scaling_config, self._say)
         return super()._initialize_and_run_controller(**options)
 
 
@@ -51,14 +67,31 @@ class RoomPolicy(ElasticScalingPolicy):
     `surroundings`).
     """
 
-    def __init__(self, scaling_config: ScalingConfig) -> None:
+    def __init__(self, scaling_config: ScalingConfig, say: Callable[[str], None]) -> None:
         """Nothing is asked yet."""
         super().__init__(scaling_config)
-        self._since: float | None = None
+        self._say = say
+        self._group: PlacementGroup | None = None
+        self._unseen = False
+        self._asked: float | None = None
+        self._said = -SAY_SECONDS
 
-    def make_decision_for_running_worker_group(self, *_: Any, **__: Any) -> ScalingDecision:
+    def after_controller_state_update(
+        self, previous_state: TrainControllerState, current_state: TrainControllerState
+    ) -> None:
+        """A group has started, or could not."""
+        if isinstance(current_state, RunningState | ReschedulingState) and not isinstance(
+            previous_state, RunningState
+        ):
+            self._group, self._unseen = None, isinstance(current_state, RunningState)
+
+    def make_decision_for_running_worker_group(
+        self, worker_group_state: WorkerGroupState, worker_group_status: WorkerGroupPollStatus
+    ) -> ScalingDecision:
         """Keep asking for room, and leave the group alone."""
-        self._since = None
+        # Ray Train asks what to do next before it takes a group down that has ended.
+        self._group = worker_group_state.placement_group_handle.placement_group
+        self._unseen, self._asked = False, None
         self._maybe_send_resource_request()
         return NoopDecision()
 
@@ -68,12 +101,19 @@ class RoomPolicy(ElasticScalingPolicy):
         config = self.scaling_config
         each = config._resources_per_worker_not_none
         now = time.monotonic()
-        self._since = self._since or now
-        free, all_of_it = (
-            min(room(each, total=total), config.max_workers) for total in (False, True)
-        )
-        settled = free >= all_of_it or now - self._since > SETTLING_SECONDS
-        if not settled or free < config.min_workers:
+        self._asked = self._asked or now
+        free = min(room(each, self._group), config.max_workers)
+        possible = min(whole_room(each), config.max_workers)
+        waited = now - self._asked
+        if free < possible and waited < SETTLING_SECONDS:
+            return NoopDecision()
+        if free < config.min_workers and self._unseen:
+            # It failed before it was ever looked at, and still holds its place.
+            return self._get_resize_decision(config.min_workers)
+        if free < config.min_workers:
+            if now - self._said >= SAY_SECONDS:
+                self._said = now
+                self._say(f"waiting for nodes: room for {free} of {config.min_workers} workers")
             return NoopDecision()
         return self._get_resize_decision(free)
 
@@ -100,10 +140,7 @@ class ProgressPolicy(FailurePolicy):
         error = training_failed_error
         if user_error_in(error):
             return FailureDecision.RAISE
-        planned = isinstance(error, WorkerGroupError) and any(
-            isinstance(failure, Restart) for failure in error.worker_failures.values()
-        )
-        if planned:
+        if _is_planned(error):
             return FailureDecision.RETRY
         try:
             update = self._latest_update()
@@ -117,6 +154,15 @@ class ProgressPolicy(FailurePolicy):
             return FailureDecision.RAISE
         self._say(f"failed: {what}; starting again from the checkpoint at update {update}")
         return FailureDecision.RETRY
+
+
+def _is_planned(error: TrainingFailedError) -> bool:
+    """Whether nothing is wrong: the workers left, their nodes were taken, or there was no room yet."""
+    if isinstance(error, WorkerGroupError):
+        return any(isinstance(failure, Restart) for failure in error.worker_failures.values())
+    if isinstance(error, ControllerError):
+        return isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)
+    return isinstance(error, PreemptionError)
 
 
 def _in_words(error: TrainingFailedError) -> str:

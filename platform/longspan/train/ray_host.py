@@ -65,6 +65,7 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
         datasets={"train": ray.data.range(1)},
         dataset_config=OrderedDataConfig(lambda: job.stream(job.checkpoints.latest_update())),
         failures=ProgressPolicy(job.checkpoints.latest_update, workers.max_failures, say),
+        say=say,
     )
     try:
         trainer.fit()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import ray
 
 from longspan.train.host import Notice
-from longspan.train.room import Resources, draining_nodes, room
+from longspan.train.room import Resources, draining_nodes, room, whole_room
 
 LOOK_SECONDS = 2.0
 
@@ -74,7 +74,7 @@ class Surroundings:
             deadlines = [at / 1000 - time.time() for at in going.values() if at]
             when = f" in {min(deadlines):.0f} s" if deadlines else ""
             # With too few left, who is going to go works on for as long as it can.
-            enough = room(group.each, total=True) >= group.least
+            enough = whole_room(group.each) >= group.least
             return Notice(f"{len(going)} of its nodes will be taken away{when}", leave=enough)
         possible = min(group.workers + free, group.most)
         settled = time.monotonic() - self._began > group.grow_after
