@@ -7,13 +7,16 @@ and what other jobs have taken as room, and makes no difference between failures
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ray.train import FailureConfig, ScalingConfig
+from ray.train.constants import TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.context import TrainRunContext
 from ray.train.v2._internal.execution.controller.state import (
     ReschedulingState,
     RunningState,
@@ -36,7 +39,7 @@ from ray.util.placement_group import PlacementGroup
 
 from longspan.errors import UserError, user_error_in
 from longspan.train.host import Restart
-from longspan.train.room import room, whole_room
+from longspan.train.room import answering_nodes, room, whole_room
 
 SETTLING_SECONDS = 10.0
 """How long what has ended may take to leave its place."""
@@ -55,8 +58,7 @@ class ElasticTrainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
         options["failure_policy"] = self._failures
-        if self.scaling_config.elasticity_enabled:
-            options["scaling_policy"] = RoomPolicy(self.scaling_config, self._say)
+        options["scaling_policy"] = RoomPolicy(self.scaling_config, self._say)
         return super()._initialize_and_run_controller(**options)
 
 
@@ -75,6 +77,12 @@ class RoomPolicy(ElasticScalingPolicy):
         self._unseen = False
         self._asked: float | None = None
         self._said = -SAY_SECONDS
+
+    def after_controller_start(self, train_run_context: TrainRunContext) -> None:
+        """See `ScalingPolicy`; this is the controller's process."""
+        super().after_controller_start(train_run_context)
+        # A group that is taken down has failed, or has nothing left to do.
+        os.environ[TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S] = "2"
 
     def after_controller_state_update(
         self, previous_state: TrainControllerState, current_state: TrainControllerState
@@ -102,8 +110,9 @@ class RoomPolicy(ElasticScalingPolicy):
         each = config._resources_per_worker_not_none
         now = time.monotonic()
         self._asked = self._asked or now
-        free = min(room(each, self._group), config.max_workers)
-        possible = min(whole_room(each), config.max_workers)
+        nodes = answering_nodes()
+        free = min(room(each, nodes, self._group), config.max_workers)
+        possible = min(whole_room(each, nodes), config.max_workers)
         waited = now - self._asked
         if free < possible and waited < SETTLING_SECONDS:
             return NoopDecision()

@@ -33,6 +33,12 @@ KEEP_FREED_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
 }
 
+TIMES = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    # A group asks for room that is there: if it does not get it soon, that is gone.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
+}
+
 
 def fit(job: Job, say: Callable[[str], None]) -> None:
     """Run ``job`` on the connected Ray cluster until it ends; ``say``, on any node, takes its progress.
@@ -44,8 +50,8 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
     """
     filesystem, path = job.store.filesystem_and_path("runs")
     plan, workers = job.plan, job.recipe.workers
-    # Ray reads it here and passes it on.
-    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(workers.hang_after)
+    # Ray reads them here and passes them on.
+    os.environ.update(TIMES | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(workers.hang_after)})
     trainer = ElasticTrainer(
         _train_worker,
         train_loop_config={"job": job, "say": say},

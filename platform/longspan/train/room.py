@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import ray
 from ray.util import placement_group_table
@@ -10,31 +12,57 @@ from ray.util.placement_group import PlacementGroup
 
 Resources = Mapping[str, float]
 
+ANSWER_SECONDS = 2.0
+
 
 def draining_nodes() -> dict[str, int]:
     """Nodes that are about to go: when, in milliseconds since 1970, or 0 where that is not known."""
     return ray._private.state.state.get_draining_nodes()
 
 
-def room(each: Resources, ended: PlacementGroup | None = None) -> int:
-    """How many workers fit on the nodes that stay, beside all that runs there.
+def nodes() -> dict[str, Resources]:
+    """All resources of each node that is not about to go."""
+    going = draining_nodes()
+    return {
+        node["NodeID"]: node["Resources"]
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] not in going
+    }
+
+
+def answering_nodes() -> dict[str, Resources]:
+    """The same, without nodes that do not answer: Ray takes a while to find out that one is gone."""
+    ports = {
+        node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"])
+        for node in ray.nodes()
+    }
+    found = nodes()
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(lambda node: _answers(*ports[node]), found))
+    return {node: found[node] for node, answer in zip(found, answers, strict=True) if answer}
+
+
+def room(
+    each: Resources, nodes: Mapping[str, Resources], ended: PlacementGroup | None = None
+) -> int:
+    """How many workers fit on nodes beside all that runs there.
 
     Args:
         each: what a worker takes.
+        nodes: where.
         ended: what a group of workers holds that has ended; its places count as free.
     """
-    staying = _staying()
     free = ray._private.state.available_resources_per_node()
     places = placement_group_table(ended) if ended else {}
     held = [] if places.get("state") == "REMOVED" else places.get("bundles_to_node_id", {}).values()
-    return sum(fitting(free.get(node, {}), each) for node in staying) + sum(
-        node in staying for node in held
+    return sum(fitting(free.get(node, {}), each) for node in nodes) + sum(
+        node in nodes for node in held
     )
 
 
-def whole_room(each: Resources) -> int:
-    """How many workers fit on the nodes that stay, were nothing else there."""
-    return sum(fitting(resources, each) for resources in _staying().values())
+def whole_room(each: Resources, nodes: Mapping[str, Resources]) -> int:
+    """How many workers fit on nodes, were nothing else there."""
+    return sum(fitting(resources, each) for resources in nodes.values())
 
 
 def fitting(resources: Resources, each: Resources) -> int:
@@ -44,11 +72,9 @@ def fitting(resources: Resources, each: Resources) -> int:
     return min(counts, default=0)
 
 
-def _staying() -> dict[str, Resources]:
-    """All resources of each node that is not about to go."""
-    going = draining_nodes()
-    return {
-        node["NodeID"]: node["Resources"]
-        for node in ray.nodes()
-        if node["Alive"] and node["NodeID"] not in going
-    }
+def _answers(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False

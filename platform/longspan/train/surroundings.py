@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import ray
 
 from longspan.train.host import Notice
-from longspan.train.room import Resources, draining_nodes, room, whole_room
+from longspan.train.room import Resources, draining_nodes, nodes, room, whole_room
 
 LOOK_SECONDS = 2.0
 
@@ -68,13 +68,13 @@ class Surroundings:
         group = self._group
         going = {node: at for node, at in draining_nodes().items() if node in group.nodes}
         new = set(going) - self._noticed
-        free = room(group.each)
+        free = room(group.each, nodes())
         if new:
             self._noticed |= new
             deadlines = [at / 1000 - time.time() for at in going.values() if at]
             when = f" in {min(deadlines):.0f} s" if deadlines else ""
             # With too few left, who is going to go works on for as long as it can.
-            enough = whole_room(group.each) >= group.least
+            enough = whole_room(group.each, nodes()) >= group.least
             return Notice(f"{len(going)} of its nodes will be taken away{when}", leave=enough)
         possible = min(group.workers + free, group.most)
         settled = time.monotonic() - self._began > group.grow_after
