@@ -1,7 +1,7 @@
 # Type `make` to see what there is. The work is done by the scripts in tools/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample head quickstart test test-unit lint format s3 stop clean
+.PHONY: help setup sample head quickstart test test-chaos test-unit lint format s3 stop clean
 export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL
 
 help: ## show this
@@ -37,6 +37,9 @@ quickstart: setup ## everything, from nothing to a trained and exported model
 
 test: setup ## run the whole test suite
 	@tools/check.sh test
+
+test-chaos: setup ## run the tests that kill, stop and starve a job's parts (`test` runs them as well)
+	@tools/check.sh test-chaos
 
 test-unit: setup ## run the fast tests: no Ray, no processes
 	@tools/check.sh test-unit

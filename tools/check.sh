@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# check.sh lint|format|test|test-unit. ARGS goes to pytest.
+# check.sh lint|format|test|test-chaos|test-unit. ARGS goes to pytest.
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 # The tests start what they need themselves: never on the head of the person who runs them.
 unset RAY_ADDRESS RAY_API_SERVER_ADDRESS
@@ -16,9 +16,10 @@ case "${1:-}" in
         ruff format
         ;;
     test) eval "exec python -m pytest ${ARGS:-}" ;;
+    test-chaos) eval "exec python -m pytest tests/chaos ${ARGS:-}" ;;
     test-unit) eval "exec python -m pytest -m 'not real' ${ARGS:-}" ;;
     *)
-        say "check.sh lint|format|test|test-unit" >&2
+        say "check.sh lint|format|test|test-chaos|test-unit" >&2
         exit 2
         ;;
 esac

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -108,6 +107,3 @@ def until(look: Callable[[], Any], seconds: float = START_SECONDS) -> Any:
 def environment(cluster: Cluster) -> dict[str, str]:
     """Of a driver on the cluster."""
     return os.environ | {"RAY_ADDRESS": cluster.address}
-
-
-ROOT = Path(__file__).parents[2]

@@ -1,0 +1,79 @@
+"""A job on a cluster that things happen to, and what it must come to."""
+
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from longspan.history.check import Finding, compare
+from tests.chaos.cluster import Cluster, environment, until
+from tests.jobs.project import ROOT, Project
+
+UPDATES = 300
+LONG = (f"training.tokens={512 * UPDATES}", "training.checkpoint_every=20", "heldout.every=300")
+TOLERANCE = 1e-5
+"""Relative, of losses: sums over other numbers of workers are in another order."""
+
+
+class Run:
+    """`python jobs/pretrain.py` on a cluster, its lines as they come."""
+
+    def __init__(self, project: Project, cluster: Cluster, name: str, *overrides: str) -> None:
+        self.name, self._project = name, project
+        command = [sys.executable, "-u", "jobs/pretrain.py", str(project.recipe), f"name={name}"]
+        self._process = subprocess.Popen(
+            [*command, *LONG, *overrides],
+            cwd=ROOT,
+            env=environment(cluster),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def said(self, pattern: str, seconds: float = 120) -> re.Match[str]:
+        """The first line of that pattern, once it is there."""
+
+        def look() -> re.Match[str] | None:
+            assert self._process.poll() is None or self._found(pattern), "".join(self.lines)[-4000:]
+            return self._found(pattern)
+
+        return until(look, seconds)
+
+    def ended(self) -> str:
+        """All that it said, once it has ended well."""
+        code = self._process.wait(timeout=300)
+        self._reader.join(timeout=10)
+        text = "".join(self.lines)
+        assert code == 0, text[-6000:]
+        return text
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def _found(self, pattern: str) -> re.Match[str] | None:
+        return next((m for line in list(self.lines) if (m := re.search(pattern, line))), None)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line)
+
+
+def is_the_same(project: Project, name: str, undisturbed: Finding) -> Finding:
+    """The run is one undisturbed run, and ends with the other's losses."""
+    finding = project.history(name)
+    assert finding.faults == ()
+    assert finding.updates == UPDATES
+    assert compare(finding, undisturbed) == []
+    mine, other = (project.records(run, "update") for run in (name, "undisturbed"))
+    losses = [record["loss"] for record in other]
+    assert [record["loss"] for record in mine] == pytest.approx(losses, rel=TOLERANCE)
+    mine, other = (project.records(run, "heldout")[-1] for run in (name, "undisturbed"))
+    assert mine["loss"] == pytest.approx(other["loss"], rel=TOLERANCE)
+    return finding
