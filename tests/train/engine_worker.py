@@ -5,6 +5,7 @@ Run it under torchrun; --help says what it takes.
 
 import argparse
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -61,6 +62,7 @@ def build(
     zero_stage: Literal[1, 2, 3],
     micro_batch: int,
     precision: Literal["bf16", "fp32"],
+    dropout: float,
 ) -> Engine:
     config = EngineConfig(
         schedule=SCHEDULE,
@@ -77,6 +79,9 @@ def build(
         model = load_model(
             model_dir, POSITIONS, 512, config.dtype, "sdpa", activation_checkpointing=False
         )
+    for module in model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = dropout
     model.train()
     engine = Engine(CausalLMLoss(model, 100), config)
     verify(engine.model, POSITIONS)
@@ -99,6 +104,10 @@ def too_much(engine: Engine) -> Any:
     return norm.register_hook(lambda gradient: gradient * float("inf"))
 
 
+def never(_: float) -> bool:
+    return False
+
+
 def load(engine: Engine, store: Store) -> None:
     found = Checkpoints(store, "runs/x").latest()
     assert found is not None
@@ -110,7 +119,13 @@ def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    what = (options.model, options.zero_stage, options.micro_batch, options.precision)
+    what = (
+        options.model,
+        options.zero_stage,
+        options.micro_batch,
+        options.precision,
+        options.dropout,
+    )
     engine = build(*what)
     stats = []
     for update in range(UPDATES):
@@ -121,7 +136,8 @@ def main(options: argparse.Namespace) -> None:
         if update < engine.update_count:
             continue
         hook = too_much(engine) if options.overflow == update and rank == 0 else None
-        stats.append(engine.update(batch_of(update, rank, world_size)))
+        accepts = math.isfinite if options.refuse != update else never
+        stats.append(engine.update(batch_of(update, rank, world_size), accepts))
         if hook:
             hook.remove()
     heldout = engine.token_losses(batch_of(UPDATES - 1, rank, world_size)).sum(dtype=torch.float64)
@@ -147,6 +163,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--overflow", type=int, help="an update of which a gradient is infinite")
+    parser.add_argument("--refuse", type=int, help="an update of which the loss is not accepted")
+    parser.add_argument("--dropout", type=float, default=0.0, help="in attention")
     parser.add_argument("--save", metavar="FOLDER", help="a checkpoint after three updates")
     parser.add_argument("--load", metavar="FOLDER", help="begin from that checkpoint")
     return parser.parse_args()
@@ -155,3 +173,4 @@ def parse() -> argparse.Namespace:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     main(parse())
+    os._exit(0)  # See `longspan.train.standalone`.

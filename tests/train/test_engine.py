@@ -140,22 +140,32 @@ def test_a_checkpoint_continues_at_any_stage_with_any_number_of_workers(
     assert losses(result) == pytest.approx([loss for loss, _ in reference[3:]], rel=TOLERANCE)
 
 
-@pytest.mark.parametrize(("zero_stage", "precision"), [(2, "fp32"), (1, "bf16"), (3, "bf16")])
+@pytest.mark.parametrize(
+    ("zero_stage", "precision", "dropout"), [(2, "fp32", 0.0), (1, "bf16", 0.1), (3, "bf16", 0.0)]
+)
 def test_as_many_workers_continue_to_the_bit(
-    tiny_model: Path, tmp_path: Path, zero_stage: int, precision: str
+    tiny_model: Path, tmp_path: Path, zero_stage: int, precision: str, dropout: float
 ) -> None:
-    store, options = str(tmp_path / "store"), ("--precision", precision)
+    store, options = str(tmp_path / "store"), ("--precision", precision, f"--dropout={dropout}")
     undisturbed = train(tiny_model, tmp_path, zero_stage, 2, 1, "--save", store, *options)
     result = train(tiny_model, tmp_path, zero_stage, 2, 1, "--load", store, *options)
     assert losses(result) == losses(undisturbed)[3:]
     assert result["norm"] == undisturbed["norm"]
 
 
-@pytest.mark.parametrize(("zero_stage", "precision"), [(1, "fp32"), (2, "bf16"), (3, "fp32")])
-def test_an_update_without_a_finite_gradient_leaves_the_model_as_it_was(
-    tiny_model: Path, tmp_path: Path, zero_stage: int, precision: str
+@pytest.mark.parametrize(
+    ("zero_stage", "precision", "why"),
+    [
+        (1, "fp32", "--overflow"),
+        (2, "bf16", "--overflow"),
+        (3, "fp32", "--refuse"),
+        (1, "bf16", "--refuse"),
+    ],
+)
+def test_an_update_with_a_bad_gradient_or_loss_leaves_the_model_as_it_was(
+    tiny_model: Path, tmp_path: Path, zero_stage: int, precision: str, why: str
 ) -> None:
-    options = ("--overflow", "2", "--precision", precision)
+    options = (why, "2", "--precision", precision)
     result = train(tiny_model, tmp_path, zero_stage, 2, 1, *options)
     assert [stats["skipped"] for stats in result["stats"]] == [n == 2 for n in range(UPDATES)]
     expected = [loss for loss, _ in plain_loop(tiny_model, skipped=2)]

@@ -285,7 +285,9 @@ class Training(Section):
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the newest stay."""
     max_skipped: int = Field(3, ge=1)
-    """Updates in a row without a finite gradient, which are skipped; then the run goes back."""
+    """Updates in a row that are skipped, for want of a finite gradient say; then the run goes back."""
+    max_loss_rise: float | None = Field(None, gt=0)
+    """Nats per token above the median of the last 32 updates; one with a higher loss is skipped."""
     keep_every: int | None = Field(None, ge=1)
     """Those after a multiple of so many updates stay as well."""
     seed: int = Field(0, ge=0)

@@ -35,9 +35,11 @@ class CheckpointFacts:
     """Fingerprint of the data and its global order."""
     settings: dict[str, str] = field(default_factory=dict)
     """What else makes it this run, in words, by recipe key."""
+    losses: tuple[float, ...] = ()
+    """Of the last updates that were made, which the next ones are compared with."""
 
     def require(self, expected: CheckpointFacts) -> None:
-        """The run may continue from here; updates and steps are not compared.
+        """The run may continue from here; how far it is is not compared.
 
         Raises:
             UserError: it is of another run (the key that differs is named, with both values).
@@ -72,7 +74,8 @@ class Checkpoint:
     def from_json(cls, value: dict[str, Any]) -> Checkpoint:
         """The inverse of `to_json`."""
         parts = tuple(Part.from_json(part) for part in value["parts"])
-        return cls(CheckpointFacts(**value["facts"]), parts)
+        facts = value["facts"]
+        return cls(CheckpointFacts(**facts | {"losses": tuple(facts["losses"])}), parts)
 
 
 class Checkpoints:

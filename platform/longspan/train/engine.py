@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +39,7 @@ class EngineConfig:
     num_sources: int
     micro_batch: dict[int, int] = field(default_factory=dict)
     """Rows per forward pass, by row length; 1 where not given."""
+    seed: int = 0
 
     @property
     def dtype(self) -> torch.dtype:
@@ -87,10 +88,11 @@ class Engine:
         """The wrapped model; under ZeRO-3 its parameters exist only while its modules run."""
         return self._deepspeed.module
 
-    def update(self, batch: Batch) -> UpdateStats:
+    def update(self, batch: Batch, accepts: Callable[[float], bool] = math.isfinite) -> UpdateStats:
         """One optimizer step on this rank's rows of the global batch.
 
-        With a gradient that is not finite there is no step: the model is left as it was before.
+        There is none, and the model is left as it was before, with a gradient that is not finite or
+        a loss (nats per token, of the global batch) that ``accepts``, on all ranks, says no to.
         """
         assert batch.update == self.update_count, (
             f"batch of update {batch.update} at update {self.update_count}"
@@ -98,12 +100,14 @@ class Engine:
         totals = self._global_totals(batch)
         counted = int(totals[1])
         assert counted > 0, f"update {batch.update}: no token of the global batch is counted"
+        # Random numbers (dropout, in models that have it) are those of the update, however often the
+        # process has been started: there is no state of them to keep.
+        update = np.random.SeedSequence([self.config.seed, batch.update, dist.get_rank()])
+        torch.manual_seed(int(update.generate_state(1, np.uint64)[0]) >> 1)
         learning_rate = self.config.schedule.learning_rate(batch.update)
         for group in self._deepspeed.optimizer.param_groups:
             group["lr"] = learning_rate
-        loss_sum = self._accumulate_gradients(batch, counted)
-        dist.all_reduce(loss_sum)
-        loss = loss_sum.item() / counted
+        loss = self._accumulate_gradients(batch, counted, accepts)
         self._deepspeed.step()
         grad_norm = float(self._deepspeed.get_global_grad_norm() or 0.0)
         skipped = bool(self._deepspeed.optimizer.overflow)
@@ -170,20 +174,27 @@ class Engine:
             if name.startswith(prefix)
         }
 
-    def _accumulate_gradients(self, batch: Batch, counted: int) -> torch.Tensor:
-        """Forward and backward over the micro-batches; returns this rank's loss sum, float64 scalar."""
+    def _accumulate_gradients(
+        self, batch: Batch, counted: int, accepts: Callable[[float], bool]
+    ) -> float:
+        """Forward and backward over the micro-batches; returns the global batch's loss per token."""
         # DeepSpeed averages gradients over the ranks; the sum over all tokens wants the ranks' sum.
         scale = dist.get_world_size() / counted
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         micro_batches = list(self._micro_batches(batch))
         for number, tensors in enumerate(micro_batches, start=1):
-            self._deepspeed.set_gradient_accumulation_boundary(number == len(micro_batches))
+            last = number == len(micro_batches)
+            self._deepspeed.set_gradient_accumulation_boundary(last)
             loss_sum = self._deepspeed(*tensors)
-            self._deepspeed.backward(loss_sum * scale, scale_wrt_gas=False)
             total += loss_sum.detach().double()
-            if number < len(micro_batches):
+            if last:
+                dist.all_reduce(total)
+                if not accepts(total.item() / counted):
+                    scale = math.inf  # DeepSpeed makes no step of a gradient that is not finite.
+            self._deepspeed.backward(loss_sum * scale, scale_wrt_gas=False)
+            if not last:
                 self._deepspeed.step()
-        return total
+        return total.item() / counted
 
     def _micro_batches(
         self, batch: Batch

@@ -6,11 +6,11 @@ import torch.distributed as dist
 
 from longspan.errors import UserError
 from longspan.history.log import HistoryLog
-from longspan.storage import sealed
 from longspan.stream.batch import Batch
 from longspan.train.agree import from_all_ranks, from_first_rank
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
-from longspan.train.engine import Engine, UpdateStats
+from longspan.train.engine import Engine
+from longspan.train.guard import Guard
 from longspan.train.host import Host, Notice, Restart
 from longspan.train.job import Job
 from longspan.train.parts import DamagedPart, read_parts
@@ -21,8 +21,8 @@ MOST_FAILURES = 3
 """Checkpoints in a row that may fail: what is done meanwhile would be lost."""
 
 
-def restore(engine: Engine, job: Job, host: Host) -> bool:
-    """Continue from the run's latest checkpoint; False in a new run.
+def restore(engine: Engine, job: Job, host: Host) -> CheckpointFacts | None:
+    """Continue from the run's latest checkpoint, and say what it is; None in a new run.
 
     Raises:
         Restart: the checkpoint turned out to be damaged; the one before is now the latest.
@@ -30,7 +30,7 @@ def restore(engine: Engine, job: Job, host: Host) -> bool:
     checkpoints = Checkpoints(job.store, job.run_path, host.say)
     found = from_first_rank(checkpoints.latest, engine.device)
     if found is None:
-        return False
+        return None
     found.facts.require(checkpoint_facts(engine, job))
     damage = None
     try:
@@ -43,7 +43,7 @@ def restore(engine: Engine, job: Job, host: Host) -> bool:
         dist.barrier()
         raise Restart(f"{reasons[0]}: going on from the checkpoint before")
     engine.continue_from(found.facts.update, found.facts.steps)
-    return True
+    return found.facts
 
 
 class Keeping:
@@ -57,6 +57,7 @@ class Keeping:
         recorder: Recorder,
         history: HistoryLog,
         attempt: str,
+        guard: Guard,
     ) -> None:
         """``attempt`` is another one at every start, and the same on all ranks."""
         training = job.recipe.training
@@ -70,55 +71,8 @@ class Keeping:
             training.keep_every,
         )
         self._engine, self._job, self._recorder, self._history = engine, job, recorder, history
-        self._rank = host.rank
-        self._failures = self._skipped = 0
-
-    def passed_over(self) -> frozenset[int]:
-        """Updates whose rows are not trained on, since the run had to go back because of them."""
-        return frozenset(update for updates in self._went_back() for update in updates)
-
-    def mind(self, stats: UpdateStats) -> None:
-        """See whether the gradient was finite; all ranks see the same.
-
-        Raises:
-            Restart: too many in a row were not: the run goes back, and passes over their rows.
-            UserError: it has been back already.
-        """
-        self._skipped = self._skipped + 1 if stats.skipped else 0
-        if stats.skipped:
-            self._recorder.event("skipped", stats.update + 1, loss=stats.loss)
-        if self._skipped < self._job.recipe.training.max_skipped:
-            return
-        updates = list(range(stats.update + 1 - self._skipped, stats.update + 1))
-        which = f"updates {updates[0] + 1} to {updates[-1] + 1}"
-        before = self._went_back()
-        if before:
-            raise UserError(
-                f"{which}: their gradients are not finite, {len(updates)} in a row, and the run has "
-                "gone back for that once: lower optimizer.learning_rate, or look at their rows"
-            )
-        if self._rank == 0:
-            value = {"updates": [*before, updates]}
-            self._job.store.write_bytes(self._passed_over_path, sealed.dumps(value))
-        dist.barrier()
-        raise Restart(
-            f"{which}: their gradients are not finite; going back to the latest checkpoint, and "
-            "passing over their rows"
-        )
-
-    def _went_back(self) -> list[list[int]]:
-        """The updates that the run has gone back for, each time."""
-
-        def find() -> list[list[int]]:
-            if not self._job.store.exists(self._passed_over_path):
-                return []
-            return sealed.read(self._job.store, self._passed_over_path)["updates"]
-
-        return from_first_rank(find, self._engine.device)
-
-    @property
-    def _passed_over_path(self) -> str:
-        return f"{self._job.run_path}/passed-over.json"
+        self._guard = guard
+        self._failures = 0
 
     def did(self, batch: Batch) -> None:
         """An update is done."""
@@ -132,7 +86,7 @@ class Keeping:
             UserError: checkpoints have failed several times in a row.
         """
         mark = self._history.mark()
-        facts = checkpoint_facts(self._engine, self._job)
+        facts = checkpoint_facts(self._engine, self._job, self._guard.losses)
         # Rows first: what a checkpoint covers is on record.
         before = self._saver.start(
             self._engine.fragments(), facts, lambda: self._history.flush(mark)
@@ -173,6 +127,6 @@ class Keeping:
             raise UserError(f"{MOST_FAILURES} checkpoints in a row failed: {saved.failure}")
 
 
-def checkpoint_facts(engine: Engine, job: Job) -> CheckpointFacts:
+def checkpoint_facts(engine: Engine, job: Job, losses: tuple[float, ...] = ()) -> CheckpointFacts:
     """What a checkpoint of this run says of itself."""
-    return CheckpointFacts(engine.update_count, engine.steps, job.fingerprint, job.settings)
+    return CheckpointFacts(engine.update_count, engine.steps, job.fingerprint, job.settings, losses)

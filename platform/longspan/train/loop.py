@@ -24,6 +24,7 @@ from longspan.model.source import local_model_dir
 from longspan.stream.batch import Batch
 from longspan.train.agree import from_first_rank
 from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.guard import Guard
 from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
 from longspan.train.job import Job
@@ -39,24 +40,24 @@ def train(job: Job, host: Host) -> None:
     Raises:
         Restart: the workers have to start again.
     """
-    torch.manual_seed(job.recipe.training.seed)
     model_dir = local_model_dir(job.recipe.base_model, job.store, job.cache_folder())
     attention = choose(job.plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
     engine = build_engine(job, model_dir, attention.implementation)
     resumed = restore(engine, job, host)
     facts = history_facts(engine, job, host)
     recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
+    guard = Guard(job, recorder, engine.device, resumed.losses if resumed else ())
     history = HistoryLog(job.store, job.history_path, facts, recorder.note)
-    keeping = Keeping(engine, job, host, recorder, history, facts.start)
+    keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
     try:
         recorder.note(f"attention: {attention.implementation} ({attention.reason})")
-        recorder.begins(engine.update_count, resumed)
+        recorder.begins(engine.update_count, resumed is not None)
         # The stream starts up while held-out losses are measured.
         with closing(ReadAhead(batches_left(engine, job, host))) as batches:
             heldout = HeldOut(job, host.rank, host.world_size)
             if not resumed:
                 measure_before(engine, job, heldout, recorder)
-            run_updates(engine, job, host, batches, heldout, recorder, keeping)
+            run_updates(engine, job, host, batches, heldout, recorder, guard, keeping)
         export(engine, job, recorder)
     finally:
         recorder.close()
@@ -95,6 +96,7 @@ def engine_config(job: Job) -> EngineConfig:
         gradient_clipping=optimizer.gradient_clipping,
         num_sources=len(job.manifests),
         micro_batch=plan.micro_batch,
+        seed=job.recipe.training.seed,
     )
 
 
@@ -120,6 +122,7 @@ def run_updates(
     batches: Iterator[Batch],
     heldout: HeldOut,
     recorder: Recorder,
+    guard: Guard,
     keeping: Keeping,
 ) -> None:
     """Every update that is left, with held-out losses and checkpoints when they are due.
@@ -127,7 +130,7 @@ def run_updates(
     Raises:
         Restart: the group is to start again, with other workers or at an earlier checkpoint.
     """
-    passed_over = keeping.passed_over()
+    passed_over = guard.passed_over()
     began = time.perf_counter()
     for batch in batches:
         waited = time.perf_counter() - began
@@ -135,16 +138,17 @@ def run_updates(
             engine.pass_over(batch)
             recorder.event("passed over", engine.update_count)
         else:
-            stats = engine.update(batch)
+            stats = engine.update(batch, guard.accepts)
             seconds = time.perf_counter() - began
             recorder.update(stats, batch.length, seconds=seconds, waited=waited)
-            keeping.mind(stats)
+            guard.mind(stats)
         keeping.did(batch)
         done = engine.update_count
         last = done == job.plan.updates
         if last or done % job.plan.heldout_every == 0:
             recorder.heldout(heldout.measure(engine), "end" if last else "during", done)
-        if last or done % job.plan.checkpoint_every == 0:
+        due = done % job.plan.checkpoint_every == 0 and not guard.in_trouble
+        if last or due:
             keeping.save()
         if not last and (notice := host.notice()):
             keeping.save_now(notice)

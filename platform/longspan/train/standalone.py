@@ -95,4 +95,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Gloo's threads may still hold tensors, and abort a process whose interpreter is being taken down.
+    os._exit(status)

@@ -1,0 +1,133 @@
+"""Updates that are not made: those without a finite gradient, or with a loss far above what it has been.
+
+One is skipped and counted. After several in a row the run goes back to its latest checkpoint and passes
+over their rows; if that happens again before there is a newer checkpoint, it ends.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterable
+
+import torch
+
+from longspan.errors import UserError
+from longspan.storage import sealed
+from longspan.train.agree import from_first_rank
+from longspan.train.engine import UpdateStats
+from longspan.train.host import Restart
+from longspan.train.job import Job
+from longspan.train.recorder import Recorder
+
+WINDOW = 32
+"""Updates that a loss is compared with."""
+ENOUGH = 8
+"""With fewer there is nothing to compare with."""
+
+
+class Usual:
+    """What the loss has been in the last updates that were made."""
+
+    def __init__(self, most: float | None, losses: Iterable[float] = ()) -> None:
+        """A loss may be ``most`` nats per token above the median of the last ones; None: any finite one."""
+        self._most = most
+        self._losses = deque(losses, WINDOW)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The last ones, for whoever goes on from here."""
+        return tuple(self._losses)
+
+    def too_high(self, loss: float) -> bool:
+        """Whether a loss is a spike."""
+        if self._most is None or len(self._losses) < ENOUGH:
+            return False
+        return loss - statistics.median(self._losses) > self._most
+
+    def add(self, loss: float) -> None:
+        """An update was made."""
+        self._losses.append(loss)
+
+
+class Guard:
+    """Decides which updates are made; all ranks see the same losses and decide alike."""
+
+    def __init__(
+        self, job: Job, recorder: Recorder, device: torch.device, losses: Iterable[float]
+    ) -> None:
+        """``losses``: of the last updates before, from the checkpoint."""
+        training = job.recipe.training
+        self._job, self._recorder, self._device = job, recorder, device
+        self._usual = Usual(training.max_loss_rise, losses)
+        self._skipped: list[tuple[int, str]] = []
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """See `Usual`."""
+        return self._usual.losses
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether the last update was skipped: no time for a checkpoint to go back to."""
+        return bool(self._skipped)
+
+    def accepts(self, loss: float) -> bool:
+        """Whether a step may be made at this loss."""
+        return math.isfinite(loss) and not self._usual.too_high(loss)
+
+    def passed_over(self) -> frozenset[int]:
+        """Updates whose rows are not trained on; all ranks call it."""
+        return frozenset(update for updates in self._agreed() for update in updates)
+
+    def mind(self, stats: UpdateStats) -> None:
+        """An update was made, or skipped; all ranks call it.
+
+        Raises:
+            Restart: too many in a row were skipped: the run goes back, and passes over their rows.
+            UserError: that has not helped.
+        """
+        if not stats.skipped:
+            self._usual.add(stats.loss)
+            self._skipped.clear()
+            return
+        reason = (
+            "gradient is not finite" if self.accepts(stats.loss) else f"loss of {stats.loss:.4g}"
+        )
+        self._skipped.append((stats.update, reason))
+        self._recorder.event("skipped", stats.update + 1, reason=reason)
+        if len(self._skipped) >= self._job.recipe.training.max_skipped:
+            self._go_back()
+
+    def _go_back(self) -> None:
+        updates = [update for update, _ in self._skipped]
+        what = (
+            f"updates {updates[0] + 1} to {updates[-1] + 1} were skipped ({self._skipped[-1][1]})"
+        )
+
+        def pass_over() -> None:
+            before = self._read()
+            if before and before[-1][-1] >= self._job.checkpoints.latest_update():
+                raise UserError(
+                    f"{what}, and the run has gone back since its latest checkpoint: lower "
+                    "optimizer.learning_rate, raise training.max_loss_rise if it is set, or look at "
+                    "their rows (jobs/check_history.py)"
+                )
+            self._job.store.write_bytes(self._path, sealed.dumps({"updates": [*before, updates]}))
+
+        from_first_rank(pass_over, self._device)
+        raise Restart(f"{what}: going back to the latest checkpoint, and passing over their rows")
+
+    def _agreed(self) -> list[list[int]]:
+        return from_first_rank(self._read, self._device)
+
+    def _read(self) -> list[list[int]]:
+        """The updates that the run has gone back for, each time."""
+        if not self._job.store.exists(self._path):
+            return []
+        return sealed.read(self._job.store, self._path)["updates"]
+
+    @property
+    def _path(self) -> str:
+        return f"{self._job.run_path}/passed-over.json"
