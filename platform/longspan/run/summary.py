@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from longspan.observe.figures import PlotTitle
 from longspan.observe.metrics import read_metrics
 from longspan.observe.plots import write_plots
+from longspan.train.waste import starts_line
 
 if TYPE_CHECKING:
     from longspan.train.job import Job
@@ -24,6 +25,8 @@ def print_summary(job: Job) -> None:
     print()
     for line in heldout_lines(records):
         print(line)
+    if starts := starts_line(records):
+        print(f"Starts:          {starts}")
     print(f"Checkpoint:      {uri(job.checkpoints.folder(job.checkpoints.latest_update()))}")
     print(f"Exported model:  {uri(job.model_path)}   ({window})")
     print(

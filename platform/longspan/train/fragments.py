@@ -7,7 +7,7 @@ read by any number of ranks at any stage, without a conversion in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +38,37 @@ class Fragment:
         """How many elements it has."""
         return len(self.tensors[MASTER])
 
-    def copied(self) -> Fragment:
-        """The same in memory of its own, on the CPU."""
-        copies = {kind: _copied(tensor) for kind, tensor in self.tensors.items()}
-        return Fragment(self.name, self.start, copies)
+
+class Copies:
+    """A copy of the state in the CPU's memory, taken again and again in one place.
+
+    New memory would cost several times as much as the copying: the kernel clears each page of it.
+    """
+
+    def __init__(self) -> None:
+        """No memory is taken yet."""
+        self._places: dict[tuple[str, int, int], Fragment] = {}
+
+    def take(self, fragments: Sequence[Fragment]) -> list[Fragment]:
+        """The same as fragments are now; overwrites what the last call gave."""
+        copies = [self._place(fragment) for fragment in fragments]
+        for copy, fragment in zip(copies, fragments, strict=True):
+            for kind, tensor in fragment.tensors.items():
+                copy.tensors[kind].copy_(tensor.detach(), non_blocking=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return copies
+
+    def _place(self, fragment: Fragment) -> Fragment:
+        key = (fragment.name, fragment.start, fragment.elements)
+        if key not in self._places:
+            pinned = torch.cuda.is_available()
+            tensors = {
+                kind: torch.empty(fragment.elements, dtype=tensor.dtype, pin_memory=pinned)
+                for kind, tensor in fragment.tensors.items()
+            }
+            self._places[key] = Fragment(fragment.name, fragment.start, tensors)
+        return self._places[key]
 
 
 def fragments_of(deepspeed: Any) -> list[Fragment]:
@@ -112,7 +139,3 @@ def _make_moments(optimizer: Any) -> None:
             state["step"] = torch.zeros((), dtype=torch.float32, device=master.device)
             for kind in MOMENTS:
                 state[kind] = torch.zeros_like(master.data)
-
-
-def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().to("cpu", copy=True)

@@ -17,7 +17,7 @@ from longspan.train.heldout import HeldOutLoss
 from longspan.train.host import Host
 from longspan.train.job import Job
 from longspan.train.saver import Saved
-from longspan.train.waste import waste
+from longspan.train.waste import latest_start, waste
 
 
 class Recorder:
@@ -38,9 +38,13 @@ class Recorder:
         """The workers begin, or go on; what was done and is not kept is counted."""
         if not self._speaks:
             return
-        details: dict[str, Any] = {"workers": self._host.world_size}
-        if resumed:
-            lost = waste(read_metrics(self._job.store, self._job.metrics_path), update)
+        workers = self._host.world_size
+        details: dict[str, Any] = {"workers": workers}
+        records = read_metrics(self._job.store, self._job.metrics_path)
+        if before := latest_start(records):
+            if before["workers"] != workers:
+                self.event("resized", update, before=before["workers"], now=workers)
+            lost = waste(records, update)
             details["wasted_updates"] = lost.updates
             details["wasted_worker_seconds"] = round(lost.worker_seconds, 1)
         self.event("resumed" if resumed else "started", update, **details)

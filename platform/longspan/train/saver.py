@@ -13,7 +13,7 @@ from pathlib import Path
 from longspan.errors import UserError
 from longspan.storage import sealed
 from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
-from longspan.train.fragments import Fragment
+from longspan.train.fragments import Copies, Fragment
 from longspan.train.parts import SUFFIX, Part, write_part
 
 COMMIT_SECONDS = 600.0
@@ -57,6 +57,7 @@ class Saver:
         self._rank, self._world_size, self._attempt = rank, world_size, attempt
         self._keep, self._keep_every = keep, keep_every
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._copies = Copies()
         self._running: Future[Saved] | None = None
 
     def start(
@@ -71,7 +72,8 @@ class Saver:
             What became of the one before, which is waited for, if it was not known yet.
         """
         before = self.wait()
-        copies = [fragment.copied() for fragment in fragments]
+        # Nobody reads the last copies any more.
+        copies = self._copies.take(fragments)
         self._running = self._thread.submit(self._save, copies, facts, first)
         return before
 

@@ -22,6 +22,12 @@ class Waste:
     worker_seconds: float
 
 
+def latest_start(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The record of when the workers last began; None in a new run."""
+    starts = [record for record in records if record.get("event") in STARTS]
+    return max(starts, key=lambda record: record["time"], default=None)
+
+
 def waste(records: Sequence[dict[str, Any]], update: int) -> Waste:
     """What the latest start on record did after ``update``, where the next one goes on.
 
@@ -31,10 +37,9 @@ def waste(records: Sequence[dict[str, Any]], update: int) -> Waste:
         records: of the run, as `read_metrics` gives them.
         update: updates that are kept.
     """
-    starts = [record for record in records if record.get("event") in STARTS]
-    if not starts:
+    latest = latest_start(records)
+    if latest is None:
         return Waste(0, 0.0)
-    latest = max(starts, key=lambda record: record["time"])
     lost = [
         record["step_seconds"]
         for record in records
@@ -42,4 +47,18 @@ def waste(records: Sequence[dict[str, Any]], update: int) -> Waste:
         and record["update"] > update
         and record["time"] >= latest["time"]
     ]
-    return Waste(len(lost), sum(lost) * latest.get("workers", 1))
+    return Waste(len(lost), sum(lost) * latest["workers"])
+
+
+def starts_line(records: Sequence[dict[str, Any]]) -> str | None:
+    """How often a run was started and what that cost, in words; None for one that went straight through."""
+    starts = [record for record in records if record.get("event") in STARTS]
+    if len(starts) < 2:
+        return None
+    workers = ", ".join(str(r["workers"]) for r in sorted(starts, key=lambda r: r["time"]))
+    updates = sum(record.get("wasted_updates", 0) for record in starts)
+    seconds = sum(record.get("wasted_worker_seconds", 0.0) for record in starts)
+    return (
+        f"{len(starts)} starts, with {workers} workers; "
+        f"{updates} updates done again ({seconds:.1f} worker-seconds)"
+    )
