@@ -9,7 +9,7 @@ from longspan.history.log import HistoryLog
 from longspan.storage import sealed
 from longspan.stream.batch import Batch
 from longspan.train.agree import from_all_ranks, from_first_rank
-from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.checkpoint import Checkpoints
 from longspan.train.engine import Engine, UpdateStats
 from longspan.train.host import Host, Notice, Restart
 from longspan.train.job import Job
@@ -31,17 +31,19 @@ def restore(engine: Engine, job: Job, host: Host) -> bool:
     found = from_first_rank(checkpoints.latest, engine.device)
     if found is None:
         return False
-    found.facts.require(checkpoint_facts(engine, job))
+    found.facts.require(job.checkpoint_facts())
     damage = None
     try:
         read_parts(job.store, found.parts, engine.fragments())
     except DamagedPart as error:
         damage = str(error)
     if reasons := [reason for reason in from_all_ranks(damage) if reason]:
+        what = f"{reasons[0]}: going on from the checkpoint before"
         if host.rank == 0:
             checkpoints.give_up(found, reasons[0])
+            host.say(what)
         dist.barrier()
-        raise Restart(f"{reasons[0]}: going on from the checkpoint before")
+        raise Restart(what)
     engine.continue_from(found.facts.update, found.facts.steps)
     return True
 
@@ -132,7 +134,7 @@ class Keeping:
             UserError: checkpoints have failed several times in a row.
         """
         mark = self._history.mark()
-        facts = checkpoint_facts(self._engine, self._job)
+        facts = self._job.checkpoint_facts(self._engine.update_count, self._engine.steps)
         # Rows first: what a checkpoint covers is on record.
         before = self._saver.start(
             self._engine.fragments(), facts, lambda: self._history.flush(mark)
@@ -171,8 +173,3 @@ class Keeping:
         self._failures = self._failures + 1 if saved.failure else 0
         if self._failures >= MOST_FAILURES:
             raise UserError(f"{MOST_FAILURES} checkpoints in a row failed: {saved.failure}")
-
-
-def checkpoint_facts(engine: Engine, job: Job) -> CheckpointFacts:
-    """What a checkpoint of this run says of itself."""
-    return CheckpointFacts(engine.update_count, engine.steps, job.fingerprint, job.settings)
