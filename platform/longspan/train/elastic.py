@@ -37,7 +37,7 @@ from ray.train.v2.api.exceptions import (
 )
 from ray.util.placement_group import PlacementGroup
 
-from longspan.errors import UserError, user_error_in
+from longspan.errors import Unreachable, UserError, user_error_in
 from longspan.train.host import Restart
 from longspan.train.room import answering_nodes, room, whole_room
 
@@ -147,7 +147,8 @@ class ProgressPolicy(FailurePolicy):
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         """See `FailurePolicy`."""
         error = training_failed_error
-        if user_error_in(error):
+        mistake = user_error_in(error)
+        if mistake and not isinstance(mistake, Unreachable):
             return FailureDecision.RAISE
         if _is_planned(error):
             return FailureDecision.RETRY
