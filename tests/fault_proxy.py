@@ -17,7 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -45,6 +45,7 @@ class Faults:
         damaged: part of the names of objects every reply of which has such a byte.
         opaque: no fault, but a server like those that encrypt with KMS: nothing that it says of an
             object can be compared with its content.
+        gone: no request gets anywhere: each is reset.
     """
 
     slow_down: float = 0.0
@@ -54,6 +55,14 @@ class Faults:
     flip: bool = False
     damaged: str = ""
     opaque: bool = False
+    gone: bool = False
+
+
+@dataclass(frozen=True)
+class _Hold:
+    pattern: re.Pattern[str]
+    reached: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 class FaultProxy:
@@ -63,11 +72,14 @@ class FaultProxy:
         endpoint: its URL.
         faults: what goes wrong from now on.
         injected: how often each did.
+        refused: paths of the requests that came while the server was gone.
     """
 
     def __init__(self, endpoint: str, faults: Faults, seed: int) -> None:
         self.faults = faults
         self.injected: Counter[str] = Counter()
+        self.refused: list[str] = []
+        self._holds: list[_Hold] = []
         self._seen: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._upstream = urlsplit(endpoint).netloc
@@ -93,8 +105,38 @@ class FaultProxy:
             self._server.server_close()
             thread.join()
 
+    @contextmanager
+    def holding(self, pattern: str) -> Iterator[threading.Event]:
+        """Keep what is to be written under such a path waiting, as long as the context lasts.
+
+        Yields an event: something waits. What has waited is never carried out.
+        """
+        hold = _Hold(re.compile(pattern))
+        self._holds.append(hold)
+        try:
+            yield hold.reached
+        finally:
+            self._holds.remove(hold)
+            hold.over.set()
+
+    def _kept(self, request: _Handler) -> bool:
+        """Whether a request came at a moment in which nothing is carried out."""
+        if self.faults.gone:
+            with self._lock:
+                self.refused.append(request.path)
+            return True
+        writes = request.command in ("PUT", "POST")
+        found = [hold for hold in self._holds if writes and hold.pattern.search(request.path)]
+        for hold in found:
+            hold.reached.set()
+            hold.over.wait()
+        return bool(found)
+
     def _serve(self, request: _Handler) -> None:
         body = request.content()
+        if self._kept(request):
+            request.reset()
+            return
         path = re.sub("uploadId=[^&]*", "", request.path)  # The only part that is a chance's.
         lot = self._draw(f"{request.command} {path} {request.headers.get('Range')}")
         faults = self.faults

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and its kind that may pass by itself."""
 
 
 class UserError(Exception):
@@ -7,6 +7,10 @@ class UserError(Exception):
     The message names the key, the value found and what would be right. Drivers print it without a
     traceback and exit with status 2.
     """
+
+
+class Unreachable(UserError):
+    """The store did not answer, however often it was asked: a mistake in its address, or an outage."""
 
 
 def user_error_in(error: BaseException) -> UserError | None:

@@ -84,18 +84,6 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -
     assert (history.starts, history.updates, history.faults) == ((1, 1), 30, ())
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root can make a file system of its own")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(
     project: Project, first_run: subprocess.CompletedProcess[str], small_disk: Path
 ) -> None:

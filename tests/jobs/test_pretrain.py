@@ -81,7 +81,7 @@ def test_two_workers_under_zero_3_give_the_same_curve(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("training.seed=7", "name: the run to continue has another order of data"),
+        ("training.seed=7", "training.seed: the checkpoint to continue from has 0, this run 7"),
         (
             "positions.base=7e6",
             "positions: the checkpoint to continue from has abf with RoPE base 500,000",

@@ -1,4 +1,6 @@
 import math
+import os
+import tempfile
 from itertools import count
 
 import pytest
@@ -82,3 +84,24 @@ def test_a_store_that_fails_is_told_of_and_does_not_stop_the_run(store, make_run
 
 def test_events_have_no_scalars():
     assert scalars({"kind": "event", "update": 1, "event": "checkpoint"}) == {}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_full_local_disk_is_a_gap_in_the_curves(store, make_run, small_disk, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    said = []
+    board = TensorBoard(store, "tb", seconds=10, clock=count().__next__, warn=said.append)
+    update = dict(make_run(3, {1: 1024})[2])
+    for number in range(1, 301):
+        if number == 100:
+            room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+            (small_disk / "filler").write_bytes(bytes(room))
+        if number == 200:
+            (small_disk / "filler").unlink()
+        board.log(update | {"update": number})
+    board.close()
+    assert len(said) >= 1
+    assert "No space left" in said[0]
+    shown = {number for number, _ in read_back(store)["train/loss"]}
+    assert shown >= {*range(1, 50), *range(250, 301)}
+    assert 150 not in shown

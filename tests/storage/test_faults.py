@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from longspan.errors import UserError
+from longspan.errors import Unreachable, UserError
 from longspan.storage import Store, sealed
 from tests.fault_proxy import TRANSIENT, Faults, faulty
 from tests.s3 import S3Server
@@ -37,6 +37,29 @@ def content(store: Store, path: str, version: str | None = None) -> bytes:
     with store.local(path, version) as copy:
         assert copy.verified
         return Path(copy.path).read_bytes()
+
+
+@pytest.mark.parametrize("faults", [Faults(gone=True), Faults(slow_down=1.0)], ids=["gone", "busy"])
+def test_a_server_that_does_not_answer_is_told_from_a_mistake(
+    stored: Store, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longspan.storage.s3.ATTEMPTS", 2)
+    (tmp_path / "x").write_bytes(b"1")
+    with faulty(stored.endpoint or "", faults) as proxy:
+        store = Store(stored.root, endpoint=proxy.endpoint)
+        for action in (
+            lambda: store.list("in"),
+            lambda: store.exists("in/1"),
+            lambda: store.read_bytes("in/1"),
+            lambda: store.read_bytes("in/1", 5, 10),
+            lambda: store.write_bytes("out/x", b"1"),
+            lambda: store.upload(tmp_path, "out"),
+            lambda: store.delete("in/1"),
+        ):
+            with pytest.raises(Unreachable):
+                action()
+        proxy.faults = Faults()
+        assert store.read_bytes("in/1") == LARGE[:100_000]
 
 
 @pytest.mark.parametrize("kind", TRANSIENT)
@@ -138,7 +161,7 @@ def test_parts_of_any_sizes_are_compared(s3_server: S3Server) -> None:
 
 COPY_WITH_LITTLE_ROOM = """
 import resource, sys
-from longspan.errors import UserError
+from longspan.errors import Unreachable, UserError
 from longspan.storage import Store
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

@@ -1,5 +1,7 @@
 """Checkpoints in a store: any ranks read what any ranks wrote; what is damaged or half there is never used."""
 
+import re
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from longspan.errors import UserError
 from longspan.storage import Store
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.fragments import KINDS, Fragment
-from longspan.train.parts import DamagedPart, read_parts, write_part
+from longspan.train.parts import SUFFIX, DamagedPart, read_parts, write_part
 from longspan.train.saver import Saver
 
 FACTS = CheckpointFacts(7, 6, "abc", {"positions": "abf with RoPE base 500,000"})
@@ -138,6 +140,30 @@ def test_retention(checkpoints: Checkpoints) -> None:
     for update in range(5, 45, 5):
         save(checkpoints, update, keep=2, every=20)
     assert updates(checkpoints) == [20, 35, 40]
+
+
+def test_an_attempt_that_was_broken_off_goes_when_another_is_whole(
+    checkpoints: Checkpoints,
+) -> None:
+    folder = "runs/x/checkpoints/update-0000010"
+    for name in ("broken/part-00000.safetensors", "broken/part-00000.json", "damaged.json"):
+        checkpoints.store.write_bytes(f"{folder}/{name}", b"{}")
+    save(checkpoints, 10)
+    left = {item.path.removeprefix(f"{folder}/") for item in checkpoints.store.list(folder)}
+    parts = {f"attempt-10/part-0000{rank}{end}" for rank in (0, 1) for end in (SUFFIX, ".json")}
+    assert left == {"checkpoint.json", *parts}
+
+
+def test_a_full_disk_is_a_failure_that_is_told(
+    checkpoints: Checkpoints, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    saver = Saver(checkpoints, 0, 1, "attempt", 1, None)
+    saver.start(dealt(state({"embed": 2**23}), [])[0], FACTS)
+    saved = saver.wait()
+    assert saved is not None
+    assert re.search("cannot write a part in .*No space left on device", saved.failure or "")
+    assert checkpoints.latest() is None
 
 
 @pytest.mark.parametrize("what", ["missing", "short", "record"])

@@ -14,7 +14,7 @@ from boto3.exceptions import Boto3Error
 from botocore import exceptions as botocore
 from s3transfer.exceptions import RetriesExceededError
 
-from longspan.errors import UserError
+from longspan.errors import Unreachable, UserError
 
 ERRORS = (botocore.ClientError, botocore.BotoCoreError, Boto3Error, RetriesExceededError)
 
@@ -29,6 +29,7 @@ REFUSED = {
     "UnrecognizedClientException",
 }
 DENIED = {"AccessDenied", "Forbidden", "403", "AllAccessDisabled", "AccountProblem"}
+BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503"}
 OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "IllegalLocation"}
 
 
@@ -52,6 +53,8 @@ class Where:
 def explain(error: Exception, where: Where, buckets: Callable[[], list[str]]) -> Exception:
     """A UserError that says what to do, or FileNotFoundError for an object that is not there.
 
+    It is Unreachable where nothing answers, or says only that it can't now.
+
     Args:
         error: what a client raised.
         where: what was being done.
@@ -62,7 +65,17 @@ def explain(error: Exception, where: Where, buckets: Callable[[], list[str]]) ->
         return UserError(_no_bucket(where, buckets()))
     if isinstance(error, FileNotFoundError) or code in {"NoSuchKey", "404"}:
         return FileNotFoundError(f"{where.uri} does not exist")
-    return UserError(f"cannot {where.doing} {where.uri}{where.place}: {_reason(error, code)}")
+    kind = Unreachable if code in BUSY or _is_silence(error) else UserError
+    return kind(f"cannot {where.doing} {where.uri}{where.place}: {_reason(error, code)}")
+
+
+def _is_silence(error: Exception) -> bool:
+    if isinstance(
+        error, botocore.ConnectionError | botocore.HTTPClientError | RetriesExceededError
+    ):
+        return True
+    # Arrow's words.
+    return bool(re.search(r"AWS Error (NETWORK_CONNECTION|.*HTTP status 5\d\d)", str(error)))
 
 
 def _reason(error: Exception, code: str) -> str:
@@ -74,9 +87,7 @@ def _reason(error: Exception, code: str) -> str:
         return f"the credentials found do not allow it ({code}): check {KEYS}, and the policy"
     if code in OTHER_REGION:
         return f"the bucket is in another region ({code}): set storage.region"
-    if isinstance(
-        error, botocore.ConnectionError | botocore.HTTPClientError | RetriesExceededError
-    ):
+    if _is_silence(error):
         return f"no answer ({code}): check storage.endpoint or AWS_ENDPOINT_URL, and the network"
     return code
 

@@ -103,11 +103,14 @@ class Checkpoints:
         return found.facts.update if found else 0
 
     def commit(self, checkpoint: Checkpoint) -> None:
-        """From now on the checkpoint exists."""
+        """From now on the checkpoint exists, and nothing is left of earlier attempts at it."""
         folder = self.folder(checkpoint.facts.update)
         self.store.write_bytes(f"{folder}/{RECORD}", sealed.dumps(checkpoint.to_json()))
-        # It may be another attempt at one that was damaged.
-        self.store.delete(f"{folder}/{DAMAGED}")
+        # What was broken off, or was damaged.
+        mine = {part.path.rsplit("/", 1)[0] for part in checkpoint.parts}
+        for item in self.store.list(folder):
+            if item.path != f"{folder}/{RECORD}" and item.path.rsplit("/", 1)[0] not in mine:
+                self.store.delete(item.path)
 
     def give_up(self, checkpoint: Checkpoint, reason: str) -> None:
         """A checkpoint turned out to be damaged: the one before is the latest."""

@@ -37,7 +37,7 @@ from ray.train.v2.api.exceptions import (
 )
 from ray.util.placement_group import PlacementGroup
 
-from longspan.errors import UserError, user_error_in
+from longspan.errors import Unreachable, UserError, user_error_in
 from longspan.train.host import Restart
 from longspan.train.room import answering_nodes, room, whole_room
 
@@ -147,9 +147,12 @@ class ProgressPolicy(FailurePolicy):
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         """See `FailurePolicy`."""
         error = training_failed_error
-        if user_error_in(error):
+        mistake = user_error_in(error)
+        if mistake and not isinstance(mistake, Unreachable):
             return FailureDecision.RAISE
         if _is_planned(error):
+            if reason := _reason(error):
+                self._say(f"starting again: {reason}")
             return FailureDecision.RETRY
         try:
             update = self._latest_update()
@@ -167,11 +170,15 @@ class ProgressPolicy(FailurePolicy):
 
 def _is_planned(error: TrainingFailedError) -> bool:
     """Whether nothing is wrong: the workers left, their nodes were taken, or there was no room yet."""
-    if isinstance(error, WorkerGroupError):
-        return any(isinstance(failure, Restart) for failure in error.worker_failures.values())
     if isinstance(error, ControllerError):
         return isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)
-    return isinstance(error, PreemptionError)
+    return isinstance(error, PreemptionError) or _reason(error) is not None
+
+
+def _reason(error: TrainingFailedError) -> str | None:
+    """Why the workers left, if they have."""
+    failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
+    return next((str(failure) for failure in failures if isinstance(failure, Restart)), None)
 
 
 def _in_words(error: TrainingFailedError) -> str:

@@ -17,7 +17,7 @@ from longspan.order.packs import PackTable
 from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
-from longspan.train.checkpoint import Checkpoints
+from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.sources import Source
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class Job:
             "base_model": self.recipe.base_model,
             "target_context": f"{plan.window:,}",
             "positions": f"{plan.positions.encoding} with RoPE base {plan.positions.base:,.0f}",
+            "weights of corpora": ", ".join(f"{s.name} {s.weight:g}" for s in self.sources),
+            "training.seed": str(self.recipe.training.seed),
             "packing.method": self.recipe.packing.method,
             "packing.document_mask": "on" if self.recipe.packing.document_mask else "off",
             "training.precision": plan.precision,
@@ -111,6 +113,22 @@ class Job:
                 f"weight decay {optimizer.weight_decay:g}, clipping at {optimizer.gradient_clipping:g}"
             ),
         }
+
+    def checkpoint_facts(
+        self, update: int = 0, steps: int = 0, losses: tuple[float, ...] = ()
+    ) -> CheckpointFacts:
+        """What a checkpoint of this run says of itself after so many updates."""
+        return CheckpointFacts(update, steps, self.fingerprint, self.settings, losses)
+
+    def require_continuable(self) -> None:
+        """The run's latest checkpoint, if it has one, is of the same recipe and data.
+
+        Raises:
+            UserError: it is not (the key that differs is named, with both values).
+        """
+        found = self.checkpoints.latest()
+        if found is not None:
+            found.facts.require(self.checkpoint_facts())
 
     @staticmethod
     def cache_folder() -> Path:

@@ -31,7 +31,7 @@ def restore(engine: Engine, job: Job, host: Host) -> CheckpointFacts | None:
     found = from_first_rank(checkpoints.latest, engine.device)
     if found is None:
         return None
-    found.facts.require(checkpoint_facts(engine, job))
+    found.facts.require(job.checkpoint_facts())
     damage = None
     try:
         read_parts(job.store, found.parts, engine.fragments())
@@ -86,7 +86,9 @@ class Keeping:
             UserError: checkpoints have failed several times in a row.
         """
         mark = self._history.mark()
-        facts = checkpoint_facts(self._engine, self._job, self._guard.losses)
+        facts = self._job.checkpoint_facts(
+            self._engine.update_count, self._engine.steps, self._guard.losses
+        )
         # Rows first: what a checkpoint covers is on record.
         before = self._saver.start(
             self._engine.fragments(), facts, lambda: self._history.flush(mark)
@@ -125,8 +127,3 @@ class Keeping:
         self._failures = self._failures + 1 if saved.failure else 0
         if self._failures >= MOST_FAILURES:
             raise UserError(f"{MOST_FAILURES} checkpoints in a row failed: {saved.failure}")
-
-
-def checkpoint_facts(engine: Engine, job: Job, losses: tuple[float, ...] = ()) -> CheckpointFacts:
-    """What a checkpoint of this run says of itself."""
-    return CheckpointFacts(engine.update_count, engine.steps, job.fingerprint, job.settings, losses)

@@ -49,7 +49,12 @@ class DamagedPart(UserError):
 
 
 def write_part(fragments: Sequence[Fragment], local: Path, path: str) -> Part:
-    """Write fragments to a local file, which is to become the object of that path."""
+    """Write fragments to a local file, which is to become the object of that path.
+
+    Raises:
+        UserError: there is no room for the file.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {
@@ -57,7 +62,10 @@ def write_part(fragments: Sequence[Fragment], local: Path, path: str) -> Part:
         for fragment in fragments
         for kind, tensor in fragment.tensors.items()
     }
-    save_file(tensors, local)
+    try:
+        save_file(tensors, local)
+    except SafetensorError as error:  # Not an OSError, whatever the disk said.
+        raise UserError(f"cannot write a part in {local.parent} (TMPDIR): {error}") from error
     spans = {fragment.name: (fragment.start, fragment.elements) for fragment in fragments}
     return Part(path, local.stat().st_size, _sha256(local), spans)
 

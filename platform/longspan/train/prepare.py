@@ -91,13 +91,20 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
 
 
 def prepare(recipe: Recipe, device: Device) -> Job:
-    """Check, ingest what is new, and derive; Ray must be connected."""
+    """Check, ingest what is new, and derive; Ray must be connected.
+
+    Raises:
+        UserError: something is not as the recipe needs it, or the name is of another run.
+    """
     store = open_store(recipe)
     store.preflight(run_needs(recipe, resolve(recipe.base_model, store)))
     plan = _planned(recipe, store, device)
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
-    return _job(recipe, store, plan, device, run_data(recipe, store, Ingest.run, distributed=True))
+    data = run_data(recipe, store, Ingest.run, distributed=True)
+    job = _job(recipe, store, plan, device, data)
+    job.require_continuable()  # The workers would say it as well, but only once they have begun.
+    return job
 
 
 def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:

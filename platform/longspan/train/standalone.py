@@ -55,7 +55,7 @@ def run(job: Job) -> None:
             return train(job, host)
         except Restart as reason:
             if host.rank == 0:
-                host.say(str(reason))
+                host.say(f"starting again: {reason}")
 
 
 def main(arguments: Sequence[str]) -> int:
