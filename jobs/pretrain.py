@@ -28,15 +28,14 @@ def main(arguments: list[str]) -> int:
     if options.validate:
         return console.print_validation(recipe)
 
-    from longspan.run.cluster import cluster_device, connected, waiting_for_nodes
+    from longspan.run.cluster import cluster_device, connected
     from longspan.run.summary import print_summary
     from longspan.train.prepare import prepare
     from longspan.train.ray_host import fit
 
     with connected() as say:
         job = prepare(recipe, cluster_device(recipe))
-        with waiting_for_nodes(job.plan):
-            fit(job, say)
+        fit(job, say)
     print_summary(job)
     return 0
 

@@ -17,8 +17,9 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 def test_it_grows_when_a_node_comes_and_leaves_one_that_will_be_taken_away(
     project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
 ) -> None:
-    cluster.add("a")
     run = start("elastic", "workers.grow_after=0")
+    run.said(r"waiting: room for 0 of 1 workers of 1 CPU each")
+    cluster.add("a")
     run.said(r"started at update 0, workers 1")
     run.said(r"update \d+/300")
     node = cluster.add("b")

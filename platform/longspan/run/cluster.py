@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +17,7 @@ from longspan.recipe.device import Device, this_machines_device
 from longspan.run.lines import Say, printed_lines
 
 if TYPE_CHECKING:
-    from longspan.recipe.derive import RunPlan
     from longspan.recipe.schema import Recipe
-
-WAITING_SECONDS = 30.0
-"""Between two lines that say what is waited for."""
 
 
 @contextmanager
@@ -48,42 +43,6 @@ def connected() -> Iterator[Say]:
             yield say
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def waiting_for_nodes(plan: RunPlan) -> Iterator[None]:
-    """Say so, again and again, as long as the cluster is too small for a plan's workers.
-
-    A cluster that grows by itself starts small, so that is no error; a job that waits without a word is.
-    """
-    stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(plan, stop), daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        watcher.join(timeout=5)
-
-
-def _watch(plan: RunPlan, stop: threading.Event) -> None:
-    each = {"GPU": plan.gpus_per_worker, "CPU": plan.cpus_per_worker}
-    while (lacking := lacks(ray.cluster_resources(), plan.workers[0], each)) and not stop.is_set():
-        print(
-            f"waiting: {lacking}; 'ray status' shows what is asked for, Ctrl-C gives up", flush=True
-        )
-        stop.wait(WAITING_SECONDS)
-
-
-def lacks(resources: Mapping[str, float], workers: int, each: Mapping[str, float]) -> str | None:
-    """What a cluster of these resources lacks for so many workers, which take ``each``; in words."""
-    for name, share in each.items():
-        there = resources.get(name, 0.0)
-        if workers * share > there:
-            return (
-                f"{workers} workers need {workers * share:g} {name}s and the cluster has {there:g}"
-            )
-    return None
 
 
 def cluster_device(recipe: Recipe) -> Device:

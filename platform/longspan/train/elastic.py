@@ -39,7 +39,7 @@ from ray.util.placement_group import PlacementGroup
 
 from longspan.errors import Unreachable, UserError, user_error_in
 from longspan.train.host import Restart
-from longspan.train.room import answering_nodes, room, whole_room
+from longspan.train.room import Resources, answering_nodes, room, whole_room
 
 SETTLING_SECONDS = 10.0
 """How long what has ended may take to leave its place."""
@@ -122,9 +122,18 @@ class RoomPolicy(ElasticScalingPolicy):
         if free < config.min_workers:
             if now - self._said >= SAY_SECONDS:
                 self._said = now
-                self._say(f"waiting for nodes: room for {free} of {config.min_workers} workers")
+                self._say(waiting_line(free, config.min_workers, each))
             return NoopDecision()
         return self._get_resize_decision(free)
+
+
+def waiting_line(free: int, least: int, each: Resources) -> str:
+    """What is waited for, in words: a cluster that grows by itself starts small, so it is no error."""
+    taken = " and ".join(f"{share:g} {name}" for name, share in each.items() if share)
+    return (
+        f"waiting: room for {free} of {least} workers of {taken} each; 'ray status' shows what is "
+        "asked for, Ctrl-C gives up"
+    )
 
 
 class ProgressPolicy(FailurePolicy):
