@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -81,8 +81,12 @@ class Guard:
         """Updates whose rows are not trained on; all ranks call it."""
         return frozenset(update for updates in self._agreed() for update in updates)
 
-    def mind(self, stats: UpdateStats) -> None:
+    def mind(self, stats: UpdateStats, settle: Callable[[], None]) -> None:
         """An update was made, or skipped; all ranks call it.
+
+        Args:
+            stats: of the update.
+            settle: waits for a checkpoint that is being written; it may be the one to go back to.
 
         Raises:
             Restart: too many in a row were skipped: the run goes back, and passes over their rows.
@@ -98,6 +102,7 @@ class Guard:
         self._skipped.append((stats.update, reason))
         self._recorder.event("skipped", stats.update + 1, reason=reason)
         if len(self._skipped) >= self._job.recipe.training.max_skipped:
+            settle()
             self._go_back()
 
     def _go_back(self) -> None:

@@ -104,10 +104,14 @@ class Keeping:
         update = self._engine.update_count
         self._recorder.event("noticed", update, reason=notice.reason)
         self.save()
-        self._note(self._saver.wait())
+        self.settle()
         dist.barrier()
         if notice.leave:
             raise Restart(notice.reason)
+
+    def settle(self) -> None:
+        """Wait until it is known what became of the checkpoint that is being written."""
+        self._note(self._saver.wait())
 
     def finish(self) -> None:
         """Wait for the checkpoint that was begun.

@@ -141,7 +141,7 @@ def run_updates(
             stats = engine.update(batch, guard.accepts)
             seconds = time.perf_counter() - began
             recorder.update(stats, batch.length, seconds=seconds, waited=waited)
-            guard.mind(stats)
+            guard.mind(stats, keeping.settle)
         keeping.did(batch)
         done = engine.update_count
         last = done == job.plan.updates
