@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
@@ -51,8 +52,12 @@ class Arm:
     name: str
     records: Records
     faults: list[float]
-    restarts: list[Restart]
     log: list[tuple[float, str]]
+
+    @cached_property
+    def restarts(self) -> list[Restart]:
+        """Every start after the first."""
+        return restarts(self.records, self.faults)
 
     @property
     def label(self) -> str:
@@ -133,13 +138,20 @@ def measure(arm: str, project: Project, asked: argparse.Namespace) -> Arm:
             run.close()
         cluster.close()
     records = counted(counter)
-    found = restarts(records, schedule.faults)
     report(f"{arm}: {len(updates_in(records))} updates done for {asked.updates}")
     if asked.keep:
         asked.keep.mkdir(parents=True, exist_ok=True)
         kept = {"records": records, "faults": schedule.faults, "log": log}
         (asked.keep / f"{arm}.json").write_text(json.dumps(kept))
-    return Arm(arm, records, schedule.faults, found, log)
+    return Arm(arm, records, schedule.faults, log)
+
+
+def measured(arm: str, project: Project, asked: argparse.Namespace) -> Arm:
+    """The same, or what is kept of it."""
+    kept = asked.keep and asked.keep / f"{arm}.json"
+    if kept and kept.exists():
+        return Arm(arm, **json.loads(kept.read_text()))
+    return measure(arm, project, asked)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -248,12 +260,16 @@ def main() -> None:
     options.add_argument("--deadline", type=int, default=30, help="seconds after a notice")
     options.add_argument("--away", type=float, default=10.0, help="seconds until a new node")
     options.add_argument("--grow-after", type=float, default=20.0, help="workers.grow_after")
-    options.add_argument("--keep", type=Path, help="folder for what the tables are made from")
+    options.add_argument(
+        "--keep",
+        type=Path,
+        help="folder of what was measured; not run again if there",
+    )
     asked = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="longspan-benchmark-") as folder:
         model = make_model(Path(folder) / "base", asked.hidden, asked.layers)
         project = Project(Path(folder), model, "")
-        show([measure(arm, project, asked) for arm in asked.arms], asked)
+        show([measured(arm, project, asked) for arm in asked.arms], asked)
 
 
 if __name__ == "__main__":

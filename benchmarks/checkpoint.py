@@ -1,0 +1,205 @@
+"""Checkpoint: what one costs the training, written as ours are, written while training waits, and DeepSpeed's.
+
+One worker and one engine, in which all ways take turns. A turn is a checkpoint and some updates,
+long enough for the write to end, which is waited for; beside it stands a turn of as many updates
+without a checkpoint. Between turns what was written goes to the disk and is deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import machine, parse, parser, table, temporary_store, timed
+from benchmarks.step import Ours, overrides, report, sample_job
+from longspan.storage import Store
+from longspan.stream.batch import Batch
+from longspan.stream.plan import local_batches
+from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.job import Job
+from longspan.train.ray_host import KEEP_FREED_MEMORY
+from longspan.train.saver import Saver
+
+NONE, OURS, WAITED, DEEPSPEED, COPIED = (
+    "none",
+    "ours",
+    "ours, waited for",
+    "DeepSpeed's save_checkpoint",
+    "the same, and Ray Train's copy",
+)
+WAYS = (NONE, OURS, WAITED, DEEPSPEED, COPIED)
+
+
+@dataclass
+class Turn:
+    """One checkpoint and the updates after it, in seconds."""
+
+    blocked: float
+    """Before the first update could begin."""
+    whole: float
+    """All of it, the end of the write included."""
+    written: float
+    """From the call to the whole checkpoint."""
+    bytes: int
+
+
+@dataclass
+class Writers:
+    """The ways to write a checkpoint of an engine."""
+
+    engine: Any
+    store: Store
+    folder: Path
+    number: int = 0
+    saver: Saver = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.saver = Saver(Checkpoints(self.store, "runs/x"), 0, 1, "attempt", 1, None)
+
+    def write(self, way: str) -> None:
+        """Begin a checkpoint, and wait for it where the way does."""
+        self.number += 1
+        if way in (OURS, WAITED):
+            facts = CheckpointFacts(self.number, self.number, "order")
+            self.saver.start(self.engine.fragments(), facts)
+        if way == WAITED:
+            self.finish()
+        if way == DEEPSPEED:
+            self.engine._deepspeed.save_checkpoint(str(self.folder / "stored"))
+        if way == COPIED:
+            self.copied()
+
+    def finish(self) -> float | None:
+        """Wait for what was begun; the seconds that it took."""
+        saved = self.saver.wait()
+        if saved and saved.failure:
+            raise SystemExit(saved.failure)
+        return saved.seconds if saved else None
+
+    def copied(self) -> None:
+        """A temporary folder, copied into the storage: what `ray.train.report` does with it."""
+        import pyarrow.fs
+
+        with tempfile.TemporaryDirectory() as local:
+            self.engine._deepspeed.save_checkpoint(local)
+            to = self.folder / "stored"
+            to.mkdir()
+            pyarrow.fs.copy_files(
+                local,
+                str(to),
+                source_filesystem=pyarrow.fs.LocalFileSystem(),
+                destination_filesystem=pyarrow.fs.LocalFileSystem(),
+            )
+
+    def clear(self) -> int:
+        """Delete what is there; its bytes."""
+        total = 0
+        for place in (self.folder / "stored", Path(self.store.root) / "runs"):
+            total += sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+            shutil.rmtree(place, ignore_errors=True)
+        os.sync()
+        return total
+
+
+def turn(way: str, writers: Writers, update: Callable[[], Any], updates: int) -> Turn:
+    """A checkpoint, and updates until it is written."""
+    began = time.perf_counter()
+    _, blocked = timed(lambda: writers.write(way))
+    for _ in range(updates):
+        update()
+    seconds = writers.finish()
+    whole = time.perf_counter() - began
+    return Turn(blocked, whole, seconds or blocked, writers.clear())
+
+
+def turns(job: Job, model: Path, updates: int, rounds: int) -> dict[str, list[Turn]]:
+    """All ways by turns; the first round warms up and is left out."""
+    found: dict[str, list[Turn]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory(prefix="longspan-benchmark-") as folder:
+        ours = Ours(job, model, Path(folder) / "group")
+        batches: Iterator[Batch] = iter(local_batches(job.stream(0), 0, 1))
+        writers = Writers(ours.engine, Store(str(Path(folder) / "store")), Path(folder))
+        for number in range(rounds + 1):
+            shift = number % len(WAYS)  # None always goes first.
+            for way in (*WAYS[shift:], *WAYS[:shift]):
+                done = turn(way, writers, lambda: ours.update(next(batches)), updates)
+                report(f"{way}: blocked {done.blocked:.2f} s, {done.whole:.2f} s in all")
+                if number:
+                    found[way].append(done)
+        ours.close()
+    return found
+
+
+def rows(found: dict[str, list[Turn]], updates: int) -> list[list[str]]:
+    """Lines of the table."""
+    step = median(done.whole for done in found[NONE]) / updates
+    lines = []
+    for way in WAYS[1:]:
+        pairs = list(zip(found[way], found[NONE], strict=True))
+        blocked = median(done.blocked for done in found[way])
+        lost = [done.whole - without.whole for done, without in pairs]
+        lines.append(
+            [
+                way,
+                f"{median(done.bytes for done in found[way]) / 1e9:.2f}",
+                f"{median(done.written for done in found[way]):.2f}",
+                f"{blocked:.2f}",
+                f"{blocked / step:.2f}",
+                f"{median(lost):.2f}",
+                f"{median(lost) / step:.2f}",
+                f"{min(lost):.2f} to {max(lost):.2f}",
+            ]
+        )
+    return lines
+
+
+HEADER = (
+    "checkpoint",
+    "GB",
+    "written in, s",
+    "update waits, s",
+    "in steps",
+    "lost in all, s",
+    "in steps",
+    "min to max, s",
+)
+
+
+def main() -> None:
+    import torch
+
+    options = parser(__doc__)
+    options.add_argument("--length", type=int, default=512, help="tokens of a row")
+    options.add_argument("--tokens", type=int, default=1024, help="tokens of an update")
+    options.add_argument("--updates", type=int, default=4, help="of a turn")
+    options.add_argument("--rounds", type=int, default=3, help="turns of each way")
+    options.add_argument("--threads", type=int, default=torch.get_num_threads())
+    chosen = parse(options)
+    if "MALLOC_ARENA_MAX" not in os.environ:  # As a job's workers on CPUs have it.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEP_FREED_MEMORY)
+    torch.set_num_threads(chosen.threads)
+    total = chosen.updates * (chosen.rounds + 1) * len(WAYS)
+    recipe = overrides(chosen.model, chosen.samples, chosen.length, chosen.tokens, total)
+    with temporary_store() as store:
+        job = sample_job(store, recipe, chosen.model, chosen.samples)
+        found = turns(job, chosen.model, chosen.updates, chosen.rounds)
+    print(table(HEADER, rows(found, chosen.updates)))
+    step = median(done.whole for done in found[NONE]) / chosen.updates
+    print(
+        f"\nMedians of {chosen.rounds} turns of {chosen.updates} updates of {chosen.tokens} tokens, {step:.2f} s "
+        f"each; {chosen.model.name}, fp32, {chosen.threads} threads; {machine()}"
+    )
+
+
+if __name__ == "__main__":
+    main()
