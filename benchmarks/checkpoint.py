@@ -132,7 +132,9 @@ def turns(job: Job, model: Path, updates: int, rounds: int) -> dict[str, list[Tu
         for number in range(rounds + 1):
             shift = number % len(WAYS)  # None always goes first.
             for way in (*WAYS[shift:], *WAYS[:shift]):
-                done = turn(way, writers, lambda: ours.update(next(batches)), updates)
+                done = turn(
+                    way, writers, lambda: ours.update(next(batches)), updates if number else 1
+                )
                 report(f"{way}: blocked {done.blocked:.2f} s, {done.whole:.2f} s in all")
                 if number:
                     found[way].append(done)
@@ -180,8 +182,8 @@ def main() -> None:
 
     options = parser(__doc__)
     options.add_argument("--length", type=int, default=512, help="tokens of a row")
-    options.add_argument("--tokens", type=int, default=1024, help="tokens of an update")
-    options.add_argument("--updates", type=int, default=4, help="of a turn")
+    options.add_argument("--tokens", type=int, default=512, help="tokens of an update")
+    options.add_argument("--updates", type=int, default=3, help="of a turn")
     options.add_argument("--rounds", type=int, default=3, help="turns of each way")
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parse(options)

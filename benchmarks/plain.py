@@ -116,6 +116,8 @@ def main(settings_file: str) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     settings = json.loads(Path(settings_file).read_text())
+    # Its controller's log then says when it noticed that a worker is gone.
+    os.environ["RAY_TRAIN_ENABLE_STATE_TRACKING"] = "1"
     ray.init(logging_level="WARNING", log_to_driver=False)
     trainer = TorchTrainer(
         import_module("benchmarks.plain").worker,  # Ray passes it on by name.
