@@ -51,8 +51,15 @@ class Arm:
 
     name: str
     records: Records
-    faults: list[float]
+    happened: list[float]
+    """When faults were."""
     log: list[tuple[float, str]]
+
+    @property
+    def faults(self) -> list[float]:
+        """Those before the last update."""
+        last = updates_in(self.records)[-1]["time"]
+        return [fault for fault in self.happened if fault < last]
 
     @cached_property
     def restarts(self) -> list[Restart]:
@@ -141,7 +148,7 @@ def measure(arm: str, project: Project, asked: argparse.Namespace) -> Arm:
     report(f"{arm}: {len(updates_in(records))} updates done for {asked.updates}")
     if asked.keep:
         asked.keep.mkdir(parents=True, exist_ok=True)
-        kept = {"records": records, "faults": schedule.faults, "log": log}
+        kept = {"records": records, "happened": schedule.faults, "log": log}
         (asked.keep / f"{arm}.json").write_text(json.dumps(kept))
     return Arm(arm, records, schedule.faults, log)
 
