@@ -99,7 +99,7 @@ def phases(restart: Restart, log: Sequence[tuple[float, str]]) -> list[float] | 
     def times(about: Callable[[str], bool], after: float = 0.0) -> list[float]:
         return [time for time, said in during if about(said) and time >= after]
 
-    seen = times(lambda said: "[State Transition] RUNNING ->" in said)
+    seen = times(lambda said: said.endswith("-> RESTARTING."))
     down = times(lambda said: said.startswith(DOWN), seen[0]) if seen else []
     asked = times(lambda said: said.startswith(ASKED), down[0]) if down else []
     up = times(lambda said: UP in said and not said.startswith(ASKED), asked[0]) if asked else []
