@@ -1,8 +1,8 @@
 """Checkpoint: what one costs the training, written as ours are, written while training waits, and DeepSpeed's.
 
-One worker and one engine, in which all ways take turns. A turn is a checkpoint and some updates,
-long enough for the write to end, which is waited for; beside it stands a turn of as many updates
-without a checkpoint. Between turns what was written goes to the disk and is deleted.
+One worker and one engine, in which all ways take turns. A turn is a checkpoint, and updates until it
+is written; what it took longer than as many updates of a turn without a checkpoint is lost. Between
+turns what was written goes to the disk and is deleted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from longspan.stream.plan import local_batches
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.job import Job
 from longspan.train.ray_host import KEEP_FREED_MEMORY
-from longspan.train.saver import Saver
+from longspan.train.saver import Saved, Saver
 
 NONE, OURS, WAITED, DEEPSPEED, COPIED = (
     "none",
@@ -37,6 +37,8 @@ NONE, OURS, WAITED, DEEPSPEED, COPIED = (
     "DeepSpeed's save_checkpoint",
     "the same, and Ray Train's copy",
 )
+MOST_UPDATES = 50
+"""Of a turn: rows are there for no more."""
 WAYS = (NONE, OURS, WAITED, DEEPSPEED, COPIED)
 
 
@@ -47,7 +49,9 @@ class Turn:
     blocked: float
     """Before the first update could begin."""
     whole: float
-    """All of it, the end of the write included."""
+    """All of it."""
+    updates: int
+    """How many there were."""
     written: float
     """From the call to the whole checkpoint."""
     bytes: int
@@ -61,6 +65,8 @@ class Writers:
     store: Store
     folder: Path
     number: int = 0
+    writes: bool = False
+    """In the background."""
     saver: Saver = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,19 +78,25 @@ class Writers:
         if way in (OURS, WAITED):
             facts = CheckpointFacts(self.number, self.number, "order")
             self.saver.start(self.engine.fragments(), facts)
+            self.writes = True
         if way == WAITED:
-            self.finish()
+            self._took(self.saver.wait())
         if way == DEEPSPEED:
             self.engine._deepspeed.save_checkpoint(str(self.folder / "stored"))
         if way == COPIED:
             self.copied()
 
-    def finish(self) -> float | None:
-        """Wait for what was begun; the seconds that it took."""
-        saved = self.saver.wait()
-        if saved and saved.failure:
+    def finished(self) -> float | None:
+        """Seconds that the checkpoint took which has just been written."""
+        return self._took(self.saver.finished())
+
+    def _took(self, saved: Saved | None) -> float | None:
+        if saved is None:
+            return None
+        if saved.failure:
             raise SystemExit(saved.failure)
-        return saved.seconds if saved else None
+        self.writes = False
+        return saved.seconds
 
     def copied(self) -> None:
         """A temporary folder, copied into the storage: what `ray.train.report` does with it."""
@@ -111,15 +123,17 @@ class Writers:
         return total
 
 
-def turn(way: str, writers: Writers, update: Callable[[], Any], updates: int) -> Turn:
-    """A checkpoint, and updates until it is written."""
+def turn(way: str, writers: Writers, update: Callable[[], Any], least: int) -> Turn:
+    """A checkpoint, and so many updates and more until it is written."""
     began = time.perf_counter()
     _, blocked = timed(lambda: writers.write(way))
-    for _ in range(updates):
+    done, seconds = 0, None
+    while done < least or writers.writes:
         update()
-    seconds = writers.finish()
+        done += 1
+        seconds = writers.finished() or seconds
     whole = time.perf_counter() - began
-    return Turn(blocked, whole, seconds or blocked, writers.clear())
+    return Turn(blocked, whole, done, seconds or blocked, writers.clear())
 
 
 def turns(job: Job, model: Path, updates: int, rounds: int) -> dict[str, list[Turn]]:
@@ -142,14 +156,15 @@ def turns(job: Job, model: Path, updates: int, rounds: int) -> dict[str, list[Tu
     return found
 
 
-def rows(found: dict[str, list[Turn]], updates: int) -> list[list[str]]:
+def rows(found: dict[str, list[Turn]], step: float) -> list[list[str]]:
     """Lines of the table."""
-    step = median(done.whole for done in found[NONE]) / updates
     lines = []
     for way in WAYS[1:]:
         pairs = list(zip(found[way], found[NONE], strict=True))
         blocked = median(done.blocked for done in found[way])
-        lost = [done.whole - without.whole for done, without in pairs]
+        lost = [
+            done.whole - done.updates * without.whole / without.updates for done, without in pairs
+        ]
         lines.append(
             [
                 way,
@@ -183,23 +198,23 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--length", type=int, default=512, help="tokens of a row")
     options.add_argument("--tokens", type=int, default=512, help="tokens of an update")
-    options.add_argument("--updates", type=int, default=3, help="of a turn")
+    options.add_argument("--updates", type=int, default=3, help="of a turn, at least")
     options.add_argument("--rounds", type=int, default=3, help="turns of each way")
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parse(options)
     if "MALLOC_ARENA_MAX" not in os.environ:  # As a job's workers on CPUs have it.
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEP_FREED_MEMORY)
     torch.set_num_threads(chosen.threads)
-    total = chosen.updates * (chosen.rounds + 1) * len(WAYS)
+    total = MOST_UPDATES * (chosen.rounds + 1) * len(WAYS)
     recipe = overrides(chosen.model, chosen.samples, chosen.length, chosen.tokens, total)
     with temporary_store() as store:
         job = sample_job(store, recipe, chosen.model, chosen.samples)
         found = turns(job, chosen.model, chosen.updates, chosen.rounds)
-    print(table(HEADER, rows(found, chosen.updates)))
-    step = median(done.whole for done in found[NONE]) / chosen.updates
+    step = median(done.whole / done.updates for done in found[NONE])
+    print(table(HEADER, rows(found, step)))
     print(
-        f"\nMedians of {chosen.rounds} turns of {chosen.updates} updates of {chosen.tokens} tokens, {step:.2f} s "
-        f"each; {chosen.model.name}, fp32, {chosen.threads} threads; {machine()}"
+        f"\nMedians of {chosen.rounds} turns of {chosen.updates} updates or more; {chosen.tokens} tokens, {step:.2f} s "
+        f"an update; {chosen.model.name}, fp32, {chosen.threads} threads; {machine()}"
     )
 
 
