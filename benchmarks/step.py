@@ -86,11 +86,11 @@ class Ours:
 
         os.environ["LOCAL_RANK"] = "0"  # DeepSpeed asks for it, whatever made the process group.
         dist.init_process_group("gloo", f"file://{group}", rank=0, world_size=1)
-        self._engine = build_engine(job, model, "sdpa")
+        self.engine = build_engine(job, model, "sdpa")
 
     def update(self, batch: Batch) -> float:
         """One update; its loss."""
-        return self._engine.update(batch).loss
+        return self.engine.update(batch).loss
 
     def close(self) -> None:
         """End the process group."""

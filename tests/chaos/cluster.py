@@ -46,11 +46,11 @@ class Cluster:
 
     def __init__(self) -> None:
         # Short, for Ray's Unix sockets.
-        self._folder = tempfile.mkdtemp(prefix="lc-", dir="/tmp")
+        self.folder = tempfile.mkdtemp(prefix="lc-", dir="/tmp")
         gcs, dashboard = free_ports(2)
         self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
         options = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
-        options += [f"--temp-dir={self._folder}"]
+        options += [f"--temp-dir={self.folder}"]
         self.nodes: list[Node] = []
         self.head = self._start("head", options)
 
@@ -73,7 +73,7 @@ class Cluster:
         for node in [*self.nodes, self.head]:
             if node.process.poll() is None:
                 node.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, name: str, options: list[str]) -> Node:
         (agent,) = free_ports(1)
