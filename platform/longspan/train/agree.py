@@ -13,7 +13,7 @@ from longspan.errors import UserError
 T = TypeVar("T")
 
 
-def from_first_rank(find: Callable[[], T], device: torch.device) -> T:
+def from_first_rank(find: Callable[[], T]) -> T:
     """What the first rank finds, on all ranks: the world may change from one look to the next.
 
     Raises:
@@ -25,7 +25,7 @@ def from_first_rank(find: Callable[[], T], device: torch.device) -> T:
             found[0] = find()
         except UserError as error:
             found[0] = error
-    dist.broadcast_object_list(found, src=0, device=device)
+    dist.broadcast_object_list(found, src=0, device=device_of_messages())
     if isinstance(found[0], UserError):
         raise found[0]
     return found[0]  # pyrefly: ignore
@@ -36,3 +36,8 @@ def from_all_ranks(value: T) -> list[T]:
     found: list[T | None] = [None] * dist.get_world_size()
     dist.all_gather_object(found, value)
     return found  # pyrefly: ignore
+
+
+def device_of_messages() -> torch.device:
+    """Where a tensor has to be that ranks tell each other."""
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

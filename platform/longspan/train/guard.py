@@ -11,8 +11,6 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Iterable
 
-import torch
-
 from longspan.errors import UserError
 from longspan.storage import sealed
 from longspan.train.agree import from_first_rank
@@ -54,12 +52,10 @@ class Usual:
 class Guard:
     """Decides which updates are made; all ranks see the same losses and decide alike."""
 
-    def __init__(
-        self, job: Job, recorder: Recorder, device: torch.device, losses: Iterable[float]
-    ) -> None:
+    def __init__(self, job: Job, recorder: Recorder, losses: Iterable[float]) -> None:
         """``losses``: of the last updates before, from the checkpoint."""
         training = job.recipe.training
-        self._job, self._recorder, self._device = job, recorder, device
+        self._job, self._recorder = job, recorder
         self._usual = Usual(training.max_loss_rise, losses)
         self._skipped: list[tuple[int, str]] = []
 
@@ -121,11 +117,11 @@ class Guard:
                 )
             self._job.store.write_bytes(self._path, sealed.dumps({"updates": [*before, updates]}))
 
-        from_first_rank(pass_over, self._device)
+        from_first_rank(pass_over)
         raise Restart(f"{what}: going back to the latest checkpoint, and passing over their rows")
 
     def _agreed(self) -> list[list[int]]:
-        return from_first_rank(self._read, self._device)
+        return from_first_rank(self._read)
 
     def _read(self) -> list[list[int]]:
         """The updates that the run has gone back for, each time."""

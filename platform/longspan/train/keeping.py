@@ -8,7 +8,7 @@ from longspan.errors import UserError
 from longspan.history.log import HistoryLog
 from longspan.stream.batch import Batch
 from longspan.train.agree import from_all_ranks, from_first_rank
-from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.checkpoint import Checkpoint, Checkpoints
 from longspan.train.engine import Engine
 from longspan.train.guard import Guard
 from longspan.train.host import Host, Notice, Restart
@@ -21,17 +21,24 @@ MOST_FAILURES = 3
 """Checkpoints in a row that may fail: what is done meanwhile would be lost."""
 
 
-def restore(engine: Engine, job: Job, host: Host) -> CheckpointFacts | None:
-    """Continue from the run's latest checkpoint, and say what it is; None in a new run.
+def latest_checkpoint(job: Job, host: Host) -> Checkpoint | None:
+    """Where the run goes on from, the same on all ranks; None in a new run.
 
     Raises:
-        Restart: the checkpoint turned out to be damaged; the one before is now the latest.
+        UserError: it is of another run.
     """
-    checkpoints = Checkpoints(job.store, job.run_path, host.say)
-    found = from_first_rank(checkpoints.latest, engine.device)
-    if found is None:
-        return None
-    found.facts.require(job.checkpoint_facts())
+    found = from_first_rank(Checkpoints(job.store, job.run_path, host.say).latest)
+    if found:
+        found.facts.require(job.checkpoint_facts())
+    return found
+
+
+def restore(engine: Engine, job: Job, host: Host, found: Checkpoint) -> None:
+    """Continue from a checkpoint; all ranks call it.
+
+    Raises:
+        Restart: it turned out to be damaged; the one before is now the latest.
+    """
     damage = None
     try:
         read_parts(job.store, found.parts, engine.fragments())
@@ -39,11 +46,10 @@ def restore(engine: Engine, job: Job, host: Host) -> CheckpointFacts | None:
         damage = str(error)
     if reasons := [reason for reason in from_all_ranks(damage) if reason]:
         if host.rank == 0:
-            checkpoints.give_up(found, reasons[0])
+            job.checkpoints.give_up(found, reasons[0])
         dist.barrier()
         raise Restart(f"{reasons[0]}: going on from the checkpoint before")
     engine.continue_from(found.facts.update, found.facts.steps)
-    return found.facts
 
 
 class Keeping:

@@ -28,7 +28,7 @@ from longspan.train.guard import Guard
 from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
 from longspan.train.job import Job
-from longspan.train.keeping import Keeping, restore
+from longspan.train.keeping import Keeping, latest_checkpoint, restore
 from longspan.train.readahead import ReadAhead
 from longspan.train.recorder import Recorder
 from longspan.train.schedule import CosineSchedule
@@ -40,27 +40,29 @@ def train(job: Job, host: Host) -> None:
     Raises:
         Restart: the workers have to start again.
     """
-    model_dir = local_model_dir(job.recipe.base_model, job.store, job.cache_folder())
-    attention = choose(job.plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
-    engine = build_engine(job, model_dir, attention.implementation)
-    resumed = restore(engine, job, host)
-    facts = history_facts(engine, job, host)
-    recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
-    guard = Guard(job, recorder, engine.device, resumed.losses if resumed else ())
-    history = HistoryLog(job.store, job.history_path, facts, recorder.note)
-    keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
-    try:
-        recorder.note(f"attention: {attention.implementation} ({attention.reason})")
-        recorder.begins(engine.update_count, resumed is not None)
-        # The stream starts up while held-out losses are measured.
-        with closing(ReadAhead(batches_left(engine, job, host))) as batches:
+    found = latest_checkpoint(job, host)
+    # The stream starts up while the model is loaded and held-out losses are measured.
+    with closing(ReadAhead(batches_left(job, host, found.facts.update if found else 0))) as batches:
+        model_dir = local_model_dir(job.recipe.base_model, job.store, job.cache_folder())
+        attention = choose(job.plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
+        engine = build_engine(job, model_dir, attention.implementation)
+        if found:
+            restore(engine, job, host, found)
+        facts = history_facts(engine, job, host)
+        recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
+        guard = Guard(job, recorder, found.facts.losses if found else ())
+        history = HistoryLog(job.store, job.history_path, facts, recorder.note)
+        keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
+        try:
+            recorder.note(f"attention: {attention.implementation} ({attention.reason})")
+            recorder.begins(engine.update_count, resumed=found is not None)
             heldout = HeldOut(job, host.rank, host.world_size)
-            if not resumed:
+            if not found:
                 measure_before(engine, job, heldout, recorder)
             run_updates(engine, job, host, batches, heldout, recorder, guard, keeping)
-        export(engine, job, recorder)
-    finally:
-        recorder.close()
+            export(engine, job, recorder)
+        finally:
+            recorder.close()
 
 
 def build_engine(job: Job, model_dir: Path, attention: str) -> Engine:
@@ -108,11 +110,9 @@ def measure_before(engine: Engine, job: Job, heldout: HeldOut, recorder: Recorde
     recorder.heldout(heldout.measure(engine), "start", 0)
 
 
-def batches_left(engine: Engine, job: Job, host: Host) -> Iterator[Batch]:
+def batches_left(job: Job, host: Host, done: int) -> Iterator[Batch]:
     """This rank's rows of the updates that are left; there may be none."""
-    if engine.update_count == job.plan.updates:
-        return iter(())
-    return host.batches(engine.update_count)
+    return host.batches(done) if done < job.plan.updates else iter(())
 
 
 def run_updates(
@@ -162,7 +162,7 @@ def run_updates(
 def history_facts(engine: Engine, job: Job, host: Host) -> Facts:
     """What this rank's record of rows says of itself; all ranks call it."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    start = from_first_rank(lambda: f"{now}-update-{engine.update_count:07d}", engine.device)
+    start = from_first_rank(lambda: f"{now}-update-{engine.update_count:07d}")
     return Facts(
         start,
         engine.update_count,

@@ -17,7 +17,7 @@ from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
 from longspan.stream.batch import Batch
 from longspan.stream.ray_data import OrderedDataConfig, batches
-from longspan.train.agree import from_all_ranks, from_first_rank
+from longspan.train.agree import device_of_messages, from_all_ranks, from_first_rank
 from longspan.train.elastic import ElasticTrainer, ProgressPolicy
 from longspan.train.host import Notice
 from longspan.train.job import Job
@@ -99,11 +99,10 @@ class RayHost:
     def notice(self) -> Notice | None:
         """What the first worker noticed; all of them call it."""
         found = self._surroundings.take() if self._surroundings else None
-        device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
         # One small number, at every update: what it stands for is sent only when there is something.
-        told = torch.tensor(int(found is not None), device=device)
+        told = torch.tensor(int(found is not None), device=device_of_messages())
         dist.broadcast(told, src=0)
-        return from_first_rank(lambda: found, device) if told.item() else None
+        return from_first_rank(lambda: found) if told.item() else None
 
     def say(self, line: str) -> None:
         """To the job's output, by way of the driver."""

@@ -74,10 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        job = from_first_rank(
-            lambda: prepare_without_ray(Path(arguments[0]), arguments[1:]), device
-        )
+        job = from_first_rank(lambda: prepare_without_ray(Path(arguments[0]), arguments[1:]))
         least, most = job.plan.workers
         if not least <= dist.get_world_size() <= most:
             asked = f"{least}" if least == most else f"{least} to {most}"
