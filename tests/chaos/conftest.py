@@ -27,15 +27,15 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(project: Project) -> Iterator[Finding]:
+def undisturbed(project: Project) -> Finding:
     """The run with one worker that nothing happens to."""
     cluster = Cluster()
     try:
         cluster.add("a")
         Run(project, cluster, "undisturbed").ended()
-        yield project.history("undisturbed")
     finally:
         cluster.close()
+    return project.history("undisturbed")
 
 
 @pytest.fixture
