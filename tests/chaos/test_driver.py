@@ -1,6 +1,7 @@
-"""The job's own process dies: the same command goes on from the last checkpoint."""
+"""The job's own process dies, or the whole head: the same command goes on from the last checkpoint."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,21 @@ def test_a_killed_driver_a_damaged_checkpoint_and_another_recipe(
         "code 0.2, this run long 0.4, short 0.3, code 0.3" in other_weights
     )
     assert files(project.folder / "store") == there, "it has not begun"
+
+
+def test_a_lost_head_is_started_anew(
+    project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
+) -> None:
+    nodes = [cluster.add("a"), cluster.add("b")]
+    run = start("head")
+    run.said(r"checkpoint at update 40")
+    cluster.head.kill()
+    assert run.wait() != 0
+    until(lambda: not any(node.workers() for node in nodes if node.process.poll() is None))
+    cluster.close()
+    with closing(Cluster()) as another:
+        another.add("a")
+        again = start("head", on=another)
+        again.said(r"resumed at update [1-9]\d*, workers 1")
+        again.ended()
+        assert is_the_same(project, "head", undisturbed).starts == (2, 1)
