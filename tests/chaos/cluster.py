@@ -6,8 +6,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -29,7 +30,13 @@ class Node:
     def workers(self) -> list[psutil.Process]:
         """Ray Train's workers on it."""
         below = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
+        return [process for process in below if "RayTrainWorker" in _name(process)]
+
+    def kill_raylet(self) -> None:
+        """End Ray's own part of it alone; the others have to find out."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        (raylet,) = [process for process in below if process.name() == "raylet"]
+        raylet.kill()
 
     def kill(self) -> None:
         """End it and all that runs on it, as when the machine is gone."""
@@ -54,9 +61,10 @@ class Cluster:
         self.nodes: list[Node] = []
         self.head = self._start("head", options)
 
-    def add(self, name: str) -> Node:
-        """One more node."""
-        node = self._start(name, [f"--address={self.address}", "--num-cpus=1"])
+    def add(self, name: str, **environment: str) -> Node:
+        """One more node; what runs there has the environment as well."""
+        options = [f"--address={self.address}", "--num-cpus=1"]
+        node = self._start(name, options, environment)
         self.nodes.append(node)
         return node
 
@@ -75,13 +83,16 @@ class Cluster:
                 node.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _start(self, name: str, options: list[str]) -> Node:
+    def _start(
+        self, name: str, options: list[str], environment: Mapping[str, str] = MappingProxyType({})
+    ) -> Node:
         (agent,) = free_ports(1)
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
         command += ["--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent}"]
         command += [f'--resources={{"{name}": 1}}', "--disable-usage-stats"]
         quiet = subprocess.DEVNULL
-        process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+        inherited = os.environ | dict(environment)
+        process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=inherited)
         return Node(name, until(lambda: self._id_of(name)), process)
 
     def _id_of(self, name: str) -> str | None:
@@ -93,6 +104,13 @@ class Cluster:
             if node.state == "ALIVE" and name in (node.resources_total or {}):
                 return node.node_id
         return None
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # It has ended meanwhile.
+        return ""
 
 
 def until(look: Callable[[], Any], seconds: float = START_SECONDS) -> Any:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from longspan.history.check import Finding
+from tests.chaos.bucket import Bucket
 from tests.chaos.cluster import Cluster
 from tests.chaos.run import Run
 from tests.jobs.project import Project
+from tests.s3 import S3Server
 from tests.tiny import make_tiny_model
 
 
@@ -40,13 +42,18 @@ def undisturbed(project: Project) -> Finding:
 
 @pytest.fixture
 def start(project: Project, cluster: Cluster) -> Iterator[Callable[..., Run]]:
-    """Start a run of one or two workers on the cluster."""
+    """Start a run of one or two workers on the cluster, or on another one."""
     runs: list[Run] = []
 
-    def start(name: str, *overrides: str) -> Run:
-        runs.append(Run(project, cluster, name, "workers={min: 1, max: 2}", *overrides))
+    def start(name: str, *overrides: str, on: Cluster = cluster) -> Run:
+        runs.append(Run(project, on, name, "workers={min: 1, max: 2}", *overrides))
         return runs[-1]
 
     yield start
     for run in runs:
         run.close()
+
+
+@pytest.fixture(scope="session")
+def bucket(project: Project, s3_server: S3Server) -> Bucket:
+    return Bucket(project, s3_server)

@@ -44,13 +44,22 @@ class Run:
 
         return until(look, seconds)
 
-    def ended(self) -> str:
-        """All that it said, once it has ended well."""
-        code = self._process.wait(timeout=300)
+    def ended(self, status: int = 0) -> str:
+        """All that it said, once it has ended with that status; 0 is well."""
+        code = self.wait()
         self._reader.join(timeout=10)
         text = "".join(self.lines)
-        assert code == 0, text[-6000:]
+        assert code == status, text[-6000:]
         return text
+
+    def wait(self) -> int:
+        """Its status, once it has ended."""
+        return self._process.wait(timeout=300)
+
+    def kill(self) -> None:
+        """End the driver, which leaves it no time for anything."""
+        self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         if self._process.poll() is None:

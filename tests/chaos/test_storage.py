@@ -1,0 +1,57 @@
+"""The disk on which checkpoints are staged is full: the run goes on, for as long as that makes sense."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from longspan.history.check import Finding
+from tests.chaos.cluster import Cluster
+from tests.chaos.run import Run, is_the_same
+from tests.jobs.project import Project
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """Nothing more fits on a folder's file system, as long as the context lasts."""
+    filler = folder / "filler"
+    room = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+    filler.write_bytes(bytes(room))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def test_a_full_disk_costs_a_checkpoint_and_three_of_them_the_run(
+    project: Project,
+    undisturbed: Finding,
+    cluster: Cluster,
+    start: Callable[..., Run],
+    small_disk: Path,
+) -> None:
+    # Where parts are staged; Ray has its folder elsewhere.
+    cluster.add("a", TMPDIR=str(small_disk))
+    cluster.add("b", TMPDIR=str(small_disk))
+    run = start("full")
+    run.said(r"checkpoint at update 20")
+    with full(small_disk):
+        failed = run.said(r"checkpoint failed at update (\d+), reason .*No space left on device")
+    good = rf"checkpoint at update ({int(failed[1]) + 20}|{int(failed[1]) + 40})\b"
+    kept = run.said(good)
+    with full(small_disk):
+        text = run.ended(status=2)
+    assert re.search(r"error: 3 checkpoints in a row failed: .*No space left on device", text)
+    assert "Traceback" not in text
+    assert "failed: worker" not in text, "no worker died of it"
+
+    again = start("full")
+    resumed = again.said(r"resumed at update (\d+), workers 2")
+    assert int(resumed[1]) >= int(kept[1])
+    again.ended()
+    assert is_the_same(project, "full", undisturbed).starts == (2, 2)
