@@ -1,7 +1,8 @@
-"""The disk on which checkpoints are staged is full: the run goes on, for as long as that makes sense."""
+"""The store is gone for a while, or the disk on which checkpoints are staged is full: the run goes on."""
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,15 @@ from pathlib import Path
 import pytest
 
 from longspan.history.check import Finding
-from tests.chaos.cluster import Cluster
+from tests.chaos.bucket import Bucket
+from tests.chaos.cluster import Cluster, until
 from tests.chaos.run import Run, is_the_same
+from tests.fault_proxy import Faults
 from tests.jobs.project import Project
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+OUTAGE_SECONDS = 30
 
 
 @contextmanager
@@ -55,3 +60,30 @@ def test_a_full_disk_costs_a_checkpoint_and_three_of_them_the_run(
     assert int(resumed[1]) >= int(kept[1])
     again.ended()
     assert is_the_same(project, "full", undisturbed).starts == (2, 2)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["all-live", "a-worker-dies"])
+def test_a_store_that_is_gone_for_half_a_minute_is_waited_for(
+    project: Project,
+    undisturbed: Finding,
+    cluster: Cluster,
+    start: Callable[..., Run],
+    bucket: Bucket,
+    killed: bool,
+) -> None:
+    nodes = [cluster.add("a"), cluster.add("b")]
+    name = f"outage-{killed}".lower()
+    with bucket.behind_a_proxy(Faults()) as proxy:
+        run = start(name, *bucket.settings(proxy))
+        run.said(r"checkpoint at update 40")
+        proxy.faults = Faults(gone=True)
+        began = time.monotonic()
+        until(lambda: any("/checkpoints/" in path for path in proxy.refused))
+        if killed:
+            nodes[1].workers()[0].kill()
+        until(lambda: time.monotonic() - began > OUTAGE_SECONDS)
+        proxy.faults = Faults()
+        run.ended()
+    bucket.fetch(name)
+    finding = is_the_same(project, name, undisturbed)
+    assert finding.starts == ((2, 2) if killed else (2,))

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from longspan.history.check import Finding
-from tests.chaos.cluster import Cluster
+from tests.chaos.cluster import Cluster, until
 from tests.chaos.run import Run, is_the_same
 from tests.jobs.project import Project
 
@@ -57,6 +57,21 @@ def test_a_node_that_is_lost_is_done_without(
     run.said(r"failed: worker \d: ")
     run.ended()
     finding = is_the_same(project, "lost", undisturbed)
+    assert finding.starts == (2, 1)
+
+
+def test_a_raylet_that_dies_takes_its_workers_with_it(
+    project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
+) -> None:
+    _, node = cluster.add("a"), cluster.add("b")
+    run = start("raylet")
+    run.said(r"checkpoint at update 40")
+    workers = node.workers()
+    node.kill_raylet()
+    run.said(r"failed: worker \d: ")
+    until(lambda: not any(worker.is_running() for worker in workers))
+    run.ended()
+    finding = is_the_same(project, "raylet", undisturbed)
     assert finding.starts == (2, 1)
 
 
