@@ -70,7 +70,9 @@ class Writers:
     saver: Saver = field(init=False)
 
     def __post_init__(self) -> None:
-        self.saver = Saver(Checkpoints(self.store, "runs/x"), 0, 1, "attempt", 1, None)
+        checkpoints = Checkpoints(self.store, "runs/x")
+        checkpoints.own("attempt")
+        self.saver = Saver(checkpoints, 0, 1, "attempt", 1, None)
 
     def write(self, way: str) -> None:
         """Begin a checkpoint, and wait for it where the way does."""

@@ -13,6 +13,10 @@ class Unreachable(UserError):
     """The store did not answer, however often it was asked: a mistake in its address, or an outage."""
 
 
+class DamagedObject(UserError):
+    """An object that is not what the store itself says it is."""
+
+
 def user_error_in(error: BaseException) -> UserError | None:
     """The :class:`UserError` that ``error`` is, wraps or was caused by; Ray wraps what its workers raise."""
     seen: set[int] = set()

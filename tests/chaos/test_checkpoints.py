@@ -48,7 +48,8 @@ def test_half_a_checkpoint_is_none(
                 rf"failed: worker \d: .*; starting again from the checkpoint at update {before}$"
             )
         run.ended()
-    left = {tuple(item.path.split("/")[3:5]) for item in bucket.store.list(folder)}
+    found = bucket.store.list(f"{folder}/update-*/**")
+    left = {tuple(item.path.split("/")[3:5]) for item in found}
     attempts = sorted(update for update, name in left if name != "checkpoint.json")
     assert attempts == [f"update-0000{before}", f"update-0000{UPDATES}"], "nothing else is left"
     bucket.fetch("half")

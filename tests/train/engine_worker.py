@@ -90,7 +90,9 @@ def build(
 
 def save(engine: Engine, store: Store) -> None:
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    saver = Saver(Checkpoints(store, "runs/x"), rank, world_size, "attempt", 1, None)
+    checkpoints = Checkpoints(store, "runs/x")
+    checkpoints.own("attempt")
+    saver = Saver(checkpoints, rank, world_size, "attempt", 1, None)
     saver.start(engine.fragments(), CheckpointFacts(engine.update_count, engine.steps, "order"))
     saved = saver.wait()
     assert saved is not None

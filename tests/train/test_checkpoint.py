@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from longspan.errors import UserError
 from longspan.storage import Store
-from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.checkpoint import CheckpointFacts, Checkpoints, Superseded
 from longspan.train.fragments import KINDS, Fragment
 from longspan.train.parts import SUFFIX, DamagedPart, read_parts, write_part
 from longspan.train.saver import Saver
@@ -91,6 +91,7 @@ def save(
     savers = [
         Saver(checkpoints, rank, ranks, f"attempt-{update}", keep, every) for rank in range(ranks)
     ]
+    checkpoints.own(f"attempt-{update}")
     parts = dealt(state(SIZES, offset=update), [20] * (ranks - 1))
     for saver, fragments in zip(savers, parts, strict=True):
         saver.start(fragments, replace(FACTS, update=update))
@@ -99,7 +100,8 @@ def save(
 
 
 def updates(checkpoints: Checkpoints) -> list[int]:
-    return sorted({int(i.path.split("/")[3][7:]) for i in checkpoints.store.list("runs/x")})
+    found = checkpoints.store.list("runs/x/checkpoints/update-*/**")
+    return sorted({int(item.path.split("/")[3][7:]) for item in found})
 
 
 def test_the_newest_is_the_latest(checkpoints: Checkpoints) -> None:
@@ -118,6 +120,8 @@ def test_the_newest_is_the_latest(checkpoints: Checkpoints) -> None:
 def test_the_copy_counts_not_what_comes_later(checkpoints: Checkpoints) -> None:
     whole, go = state(SIZES), threading.Event()
     saver = Saver(checkpoints, 0, 1, "attempt", 1, None)
+
+    checkpoints.own("attempt")
 
     def hold() -> None:
         assert go.wait(30)
@@ -150,7 +154,7 @@ def test_an_attempt_that_was_broken_off_goes_when_another_is_whole(
         checkpoints.store.write_bytes(f"{folder}/{name}", b"{}")
     save(checkpoints, 10)
     left = {item.path.removeprefix(f"{folder}/") for item in checkpoints.store.list(folder)}
-    parts = {f"attempt-10/part-0000{rank}{end}" for rank in (0, 1) for end in (SUFFIX, ".json")}
+    parts = {f"attempt-10.1/part-0000{rank}{end}" for rank in (0, 1) for end in (SUFFIX, ".json")}
     assert left == {"checkpoint.json", *parts}
 
 
@@ -173,7 +177,7 @@ def test_half_a_checkpoint_is_passed_over(
     save(checkpoints, 5)
     save(checkpoints, 10)
     folder = Path(checkpoints.store.root) / "runs/x/checkpoints/update-0000010"
-    part, record = folder / "attempt-10" / "part-00001.safetensors", folder / "checkpoint.json"
+    part, record = folder / "attempt-10.1" / "part-00001.safetensors", folder / "checkpoint.json"
     if what == "missing":
         part.unlink()
     elif what == "short":
@@ -189,6 +193,41 @@ def test_without_a_record_there_is_no_checkpoint(checkpoints: Checkpoints) -> No
     save(checkpoints, 5)
     (Path(checkpoints.store.root) / "runs/x/checkpoints/update-0000005/checkpoint.json").unlink()
     assert checkpoints.latest() is None
+
+
+def test_a_run_without_a_whole_checkpoint_is_no_new_run(checkpoints: Checkpoints) -> None:
+    save(checkpoints, 5)
+    (
+        Path(checkpoints.store.root) / "runs/x/checkpoints/update-0000005/checkpoint.json"
+    ).write_bytes(b"{}")
+    with pytest.raises(UserError, match="the run has 1 checkpoints, and none of them is whole"):
+        checkpoints.latest()
+
+
+def test_a_job_that_another_one_has_taken_over_from_ends(checkpoints: Checkpoints) -> None:
+    checkpoints.own("first")
+    saver = Saver(checkpoints, 0, 1, "first", 1, None)
+    checkpoints.own("second")
+    saver.start(dealt(state(SIZES), [])[0], FACTS)
+    with pytest.raises(Superseded, match="another job trains this run since second"):
+        saver.wait()
+    assert checkpoints.latest() is None
+
+
+def test_what_cannot_be_deleted_is_no_failure(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no")
+
+    checkpoints.own("attempt")
+    saver = Saver(checkpoints, 0, 1, "attempt", 1, None)
+    monkeypatch.setattr(checkpoints, "prune", refuse)
+    saver.start(dealt(state(SIZES), [])[0], FACTS)
+    saved = saver.wait()
+    assert saved is not None
+    assert (saved.failure, saved.untidy) == (None, "no")
+    assert checkpoints.latest_update() == FACTS.update
 
 
 def test_a_flipped_bit_is_found_when_it_is_read_and_the_one_before_is_used(

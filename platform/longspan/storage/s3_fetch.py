@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from botocore.exceptions import ClientError, FlexibleChecksumError
 from s3transfer.exceptions import S3DownloadFailedError
 
-from longspan.errors import UserError
+from longspan.errors import DamagedObject, UserError
 from longspan.storage.checksums import stated
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Fetch:
                 return bool(same)
             left -= 1
             if not left:
-                raise UserError(
+                raise DamagedObject(
                     f"cannot read {self._uri}: what arrives is not what the store says it holds, "
                     f"{COPIES} times in a row: the object is damaged there, or on the way from there"
                 )

@@ -3,6 +3,7 @@
     runs/<name>/checkpoints/update-0000012/20261125T101500.../part-00000.safetensors   one per rank
                                                               part-00000.json          what it holds
                                            checkpoint.json                             the record
+                             owner.json                                                whose run it is
 
 An attempt to write a checkpoint has a folder of its own, so that one which is broken off is never
 mixed with another. Only what the record lists, with its SHA-256, is read.
@@ -20,7 +21,12 @@ from longspan.train.parts import Part
 
 FOLDER = "checkpoints"
 RECORD = "checkpoint.json"
+OWNER = "owner.json"
 DAMAGED = "damaged.json"
+
+
+class Superseded(UserError):
+    """Another job has begun to train the run."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class CheckpointFacts:
     """What else makes it this run, in words, by recipe key."""
     losses: tuple[float, ...] = ()
     """Of the last updates that were made, which the next ones are compared with."""
+    skipped: tuple[int, ...] = ()
+    """The last updates, where they were skipped in a row."""
 
     def require(self, expected: CheckpointFacts) -> None:
         """The run may continue from here; how far it is is not compared.
@@ -75,7 +83,8 @@ class Checkpoint:
         """The inverse of `to_json`."""
         parts = tuple(Part.from_json(part) for part in value["parts"])
         facts = value["facts"]
-        return cls(CheckpointFacts(**facts | {"losses": tuple(facts["losses"])}), parts)
+        rows = {key: tuple(facts[key]) for key in ("losses", "skipped")}
+        return cls(CheckpointFacts(**facts | rows), parts)
 
 
 class Checkpoints:
@@ -94,19 +103,50 @@ class Checkpoints:
         return f"{self.path}/update-{update:07d}"
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, as far as can be told without reading it."""
-        return next(self._whole(), None)
+        """The newest checkpoint that is whole, as far as can be told without reading it; None in a new run.
+
+        Raises:
+            UserError: there are some, and none is whole.
+        """
+        found = next(self._whole(), None)
+        if found is None and (lost := self._records(self._files())):
+            raise UserError(
+                f"name: the run has {len(lost)} checkpoints, and none of them is whole: choose another "
+                f"name, or delete {self.store.uri(self.path)} to begin anew"
+            )
+        return found
 
     def latest_update(self) -> int:
         """Updates done at the latest checkpoint; 0 in a new run."""
         found = self.latest()
         return found.facts.update if found else 0
 
+    def own(self, attempt: str) -> None:
+        """From now on only this attempt writes checkpoints."""
+        self.store.write_bytes(f"{self.path}/{OWNER}", sealed.dumps({"attempt": attempt}))
+
+    def require_own(self, attempt: str) -> None:
+        """Nobody has begun since.
+
+        Raises:
+            Superseded: a later start has.
+        """
+        owner = sealed.read(self.store, f"{self.path}/{OWNER}")["attempt"]
+        if owner != attempt:
+            raise Superseded(
+                f"name: another job trains this run since {owner}; it goes on, and this one ends"
+            )
+
     def commit(self, checkpoint: Checkpoint) -> None:
-        """From now on the checkpoint exists, and nothing is left of earlier attempts at it."""
+        """From now on the checkpoint exists."""
         folder = self.folder(checkpoint.facts.update)
+        # One at the same update that was damaged: found out again, if this one does not get there.
+        self.store.delete(f"{folder}/{DAMAGED}")
         self.store.write_bytes(f"{folder}/{RECORD}", sealed.dumps(checkpoint.to_json()))
-        # What was broken off, or was damaged.
+
+    def tidy(self, checkpoint: Checkpoint) -> None:
+        """Delete what is left of earlier attempts at a checkpoint."""
+        folder = self.folder(checkpoint.facts.update)
         mine = {part.path.rsplit("/", 1)[0] for part in checkpoint.parts}
         for item in self.store.list(folder):
             if item.path != f"{folder}/{RECORD}" and item.path.rsplit("/", 1)[0] not in mine:
@@ -139,14 +179,22 @@ class Checkpoints:
     def _updates(self) -> list[int]:
         """Of all that there is something of, the newest first."""
         prefix = f"{self.path}/update-"
-        below = [item.path.removeprefix(prefix) for item in self.store.list(self.path)]
+        below = [path.removeprefix(prefix) for path in self._files() if path.startswith(prefix)]
         return sorted({int(path.split("/")[0]) for path in below}, reverse=True)
+
+    def _files(self) -> dict[str, int]:
+        """Size by path of all there is."""
+        return {item.path: item.size for item in self.store.list(self.path)}
+
+    @staticmethod
+    def _records(files: dict[str, int]) -> list[str]:
+        """Paths of the records, the newest first."""
+        return sorted((path for path in files if path.endswith(f"/{RECORD}")), reverse=True)
 
     def _whole(self) -> Iterator[Checkpoint]:
         """Checkpoints that are whole, the newest first."""
-        files = {item.path: item.size for item in self.store.list(self.path)}
-        records = sorted((path for path in files if path.endswith(f"/{RECORD}")), reverse=True)
-        for path in records:
+        files = self._files()
+        for path in self._records(files):
             folder = path.removesuffix(f"/{RECORD}")
             name = folder.rsplit("/", 1)[-1]
             if f"{folder}/{DAMAGED}" in files:

@@ -160,8 +160,7 @@ class ProgressPolicy(FailurePolicy):
         if mistake and not isinstance(mistake, Unreachable):
             return FailureDecision.RAISE
         if _is_planned(error):
-            if reason := _reason(error):
-                self._say(f"starting again: {reason}")
+            self._say(f"starting again: {_reason(error) or _in_words(error)}")
             return FailureDecision.RETRY
         try:
             update = self._latest_update()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from longspan.errors import UserError
 from longspan.storage import sealed
 from longspan.train.agree import from_first_rank
+from longspan.train.checkpoint import CheckpointFacts
 from longspan.train.engine import UpdateStats
 from longspan.train.host import Restart
 from longspan.train.job import Job
@@ -52,17 +53,22 @@ class Usual:
 class Guard:
     """Decides which updates are made; all ranks see the same losses and decide alike."""
 
-    def __init__(self, job: Job, recorder: Recorder, losses: Iterable[float]) -> None:
-        """``losses``: of the last updates before, from the checkpoint."""
+    def __init__(self, job: Job, recorder: Recorder, before: CheckpointFacts | None) -> None:
+        """``before``: where the run goes on from."""
         training = job.recipe.training
         self._job, self._recorder = job, recorder
-        self._usual = Usual(training.max_loss_rise, losses)
-        self._skipped: list[tuple[int, str]] = []
+        self._usual = Usual(training.max_loss_rise, before.losses if before else ())
+        self._skipped = list(before.skipped) if before else []
 
     @property
     def losses(self) -> tuple[float, ...]:
         """See `Usual`."""
         return self._usual.losses
+
+    @property
+    def skipped(self) -> tuple[int, ...]:
+        """Updates that were skipped in a row, up to the last one."""
+        return tuple(self._skipped)
 
     @property
     def in_trouble(self) -> bool:
@@ -77,7 +83,7 @@ class Guard:
         """Updates whose rows are not trained on; all ranks call it."""
         return frozenset(update for updates in self._agreed() for update in updates)
 
-    def mind(self, stats: UpdateStats, settle: Callable[[], None]) -> None:
+    def mind(self, stats: UpdateStats, settle: Callable[[], object]) -> None:
         """An update was made, or skipped; all ranks call it.
 
         Args:
@@ -95,17 +101,15 @@ class Guard:
         reason = (
             "gradient is not finite" if self.accepts(stats.loss) else f"loss of {stats.loss:.4g}"
         )
-        self._skipped.append((stats.update, reason))
+        self._skipped.append(stats.update)
         self._recorder.event("skipped", stats.update + 1, reason=reason)
         if len(self._skipped) >= self._job.recipe.training.max_skipped:
             settle()
-            self._go_back()
+            self._go_back(reason)
 
-    def _go_back(self) -> None:
-        updates = [update for update, _ in self._skipped]
-        what = (
-            f"updates {updates[0] + 1} to {updates[-1] + 1} were skipped ({self._skipped[-1][1]})"
-        )
+    def _go_back(self, reason: str) -> None:
+        updates = self._skipped
+        what = f"updates {updates[0] + 1} to {updates[-1] + 1} were skipped ({reason})"
 
         def pass_over() -> None:
             before = self._read()

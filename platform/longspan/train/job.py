@@ -115,10 +115,14 @@ class Job:
         }
 
     def checkpoint_facts(
-        self, update: int = 0, steps: int = 0, losses: tuple[float, ...] = ()
+        self,
+        update: int = 0,
+        steps: int = 0,
+        losses: tuple[float, ...] = (),
+        skipped: tuple[int, ...] = (),
     ) -> CheckpointFacts:
         """What a checkpoint of this run says of itself after so many updates."""
-        return CheckpointFacts(update, steps, self.fingerprint, self.settings, losses)
+        return CheckpointFacts(update, steps, self.fingerprint, self.settings, losses, skipped)
 
     def require_continuable(self) -> None:
         """The run's latest checkpoint, if it has one, is of the same recipe and data.

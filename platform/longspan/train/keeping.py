@@ -79,6 +79,8 @@ class Keeping:
         self._engine, self._job, self._recorder, self._history = engine, job, recorder, history
         self._guard = guard
         self._failures = 0
+        if host.rank == 0:
+            checkpoints.own(attempt)
 
     def did(self, batch: Batch) -> None:
         """An update is done."""
@@ -93,7 +95,10 @@ class Keeping:
         """
         mark = self._history.mark()
         facts = self._job.checkpoint_facts(
-            self._engine.update_count, self._engine.steps, self._guard.losses
+            self._engine.update_count,
+            self._engine.steps,
+            self._guard.losses,
+            self._guard.skipped,
         )
         # Rows first: what a checkpoint covers is on record.
         before = self._saver.start(
@@ -110,25 +115,24 @@ class Keeping:
         update = self._engine.update_count
         self._recorder.event("noticed", update, reason=notice.reason)
         self.save()
-        self.settle()
-        dist.barrier()
-        if notice.leave:
+        # Without it the group would lose what it has done: it goes on, and is told again.
+        if not self.settle() and notice.leave:
             raise Restart(notice.reason)
 
-    def settle(self) -> None:
-        """Wait until it is known what became of the checkpoint that is being written."""
-        self._note(self._saver.wait())
-
-    def finish(self) -> None:
-        """Wait for the checkpoint that was begun.
-
-        Raises:
-            UserError: it failed.
-        """
+    def settle(self) -> str | None:
+        """Wait for the checkpoint that is being written; all ranks call it, and get why it failed, if so."""
         saved = self._saver.wait()
         self._note(saved)
-        if saved and saved.failure:
-            raise UserError(f"the last checkpoint could not be written: {saved.failure}")
+        return from_first_rank(lambda: saved.failure if saved else None)
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that was begun, and try again where it failed.
+
+        Raises:
+            UserError: several in a row failed.
+        """
+        while self.settle():
+            self.save()
 
     def _note(self, saved: Saved | None) -> None:
         if saved is None:

@@ -50,7 +50,7 @@ def train(job: Job, host: Host) -> None:
             restore(engine, job, host, found)
         facts = history_facts(engine, job, host)
         recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
-        guard = Guard(job, recorder, found.facts.losses if found else ())
+        guard = Guard(job, recorder, found.facts if found else None)
         history = HistoryLog(job.store, job.history_path, facts, recorder.note)
         keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
         try:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longspan.errors import UserError
+from longspan.errors import DamagedObject, UserError
 from longspan.storage import Store
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def _read_part(store: Store, part: Part, fragments: Sequence[Fragment]) -> None:
         copy = store.local(part.path)
     except FileNotFoundError:
         raise DamagedPart(f"{store.uri(part.path)} is missing") from None
+    except DamagedObject as error:
+        raise DamagedPart(str(error)) from error
     with copy:
         file = Path(copy.path)
         if _sha256(file) != part.sha256:

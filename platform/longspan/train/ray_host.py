@@ -119,15 +119,8 @@ class RayHost:
             return None
         plan, workers = self._job.plan, self._job.recipe.workers
         each = _resources(plan.gpus_per_worker, plan.cpus_per_worker)
-        group = Group(
-            frozenset(nodes),
-            self.world_size,
-            workers.min,
-            workers.max,
-            each,
-            workers.grow_after,
-        )
-        return Surroundings(group)
+        group = Group(tuple(nodes), workers.min, workers.max, each, workers.grow_after)
+        return Surroundings(group, self._say)
 
 
 def _train_worker(config: dict[str, Any]) -> None:

@@ -88,6 +88,8 @@ class Recorder:
             return
         if saved.failure is None:
             self.event("checkpoint", saved.update, seconds=round(saved.seconds, 2))
+            if saved.untidy:
+                self.event("older checkpoints left", saved.update, reason=saved.untidy)
         else:
             self.event("checkpoint failed", saved.update, reason=saved.failure)
 

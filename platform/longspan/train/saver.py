@@ -12,7 +12,7 @@ from pathlib import Path
 
 from longspan.errors import UserError
 from longspan.storage import sealed
-from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
+from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints, Superseded
 from longspan.train.fragments import Copies, Fragment
 from longspan.train.parts import SUFFIX, Part, write_part
 
@@ -29,6 +29,8 @@ class Saved:
     seconds: float
     """From the state's copy to the record."""
     failure: str | None = None
+    untidy: str | None = None
+    """Why older ones could not be deleted."""
 
 
 class Saver:
@@ -58,6 +60,7 @@ class Saver:
         self._keep, self._keep_every = keep, keep_every
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._copies = Copies()
+        self._number = 0
         self._running: Future[Saved] | None = None
 
     def start(
@@ -72,6 +75,7 @@ class Saver:
             What became of the one before, which is waited for, if it was not known yet.
         """
         before = self.wait()
+        self._number += 1
         # Nobody reads the last copies any more.
         copies = self._copies.take(fragments)
         self._running = self._thread.submit(self._save, copies, facts, first)
@@ -90,17 +94,19 @@ class Saver:
         self, fragments: Sequence[Fragment], facts: CheckpointFacts, first: Callable[[], None]
     ) -> Saved:
         began = time.monotonic()
-        failure = None
+        failure = untidy = None
         try:
             first()
             part = self._write(fragments, facts.update)
             if self._rank == 0:
-                self._commit(facts, part)
+                untidy = self._commit(facts, part)
+        except Superseded:
+            raise
         except (UserError, OSError) as error:
             failure = str(error)
             with suppress(UserError, OSError):  # The first rank need not wait for it.
                 self._tell(facts.update, {"failure": failure})
-        return Saved(facts.update, time.monotonic() - began, failure)
+        return Saved(facts.update, time.monotonic() - began, failure, untidy)
 
     def _write(self, fragments: Sequence[Fragment], update: int) -> Part:
         folder, name = self._folder(update), f"part-{self._rank:05d}"
@@ -115,13 +121,21 @@ class Saver:
         path = f"{self._folder(update)}/part-{self._rank:05d}.json"
         self._checkpoints.store.write_bytes(path, sealed.dumps(value))
 
-    def _commit(self, facts: CheckpointFacts, mine: Part) -> None:
+    def _commit(self, facts: CheckpointFacts, mine: Part) -> str | None:
+        """Make it a checkpoint once all parts are there; what could not be deleted is no failure of it."""
         parts = [mine]
         deadline = time.monotonic() + COMMIT_SECONDS
         for rank in range(1, self._world_size):
             parts.append(self._part_of(facts.update, rank, deadline))
-        self._checkpoints.commit(Checkpoint(facts, tuple(parts)))
-        self._checkpoints.prune(self._keep, self._keep_every)
+        checkpoint = Checkpoint(facts, tuple(parts))
+        self._checkpoints.require_own(self._attempt)
+        self._checkpoints.commit(checkpoint)
+        try:
+            self._checkpoints.tidy(checkpoint)
+            self._checkpoints.prune(self._keep, self._keep_every)
+        except (UserError, OSError) as error:
+            return str(error)
+        return None
 
     def _part_of(self, update: int, rank: int, deadline: float) -> Part:
         """Another rank's part, once it is there."""
@@ -137,4 +151,5 @@ class Saver:
         return Part.from_json(value["part"])
 
     def _folder(self, update: int) -> str:
-        return f"{self._checkpoints.folder(update)}/{self._attempt}"
+        # Another one at every try, the same on all ranks: nothing of one that failed is taken for its parts.
+        return f"{self._checkpoints.folder(update)}/{self._attempt}.{self._number}"

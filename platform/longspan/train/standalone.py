@@ -5,6 +5,7 @@ Token shards must exist already (the Ray job writes them); everything else is th
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,10 @@ def run(job: Job) -> None:
         except Restart as reason:
             if host.rank == 0:
                 host.say(f"starting again: {reason}")
+        # DeepSpeed's engine refers to itself: it would stay beside the next one.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def main(arguments: Sequence[str]) -> int:
