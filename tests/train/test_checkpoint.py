@@ -170,6 +170,14 @@ def test_a_full_disk_is_a_failure_that_is_told(
     assert checkpoints.latest() is None
 
 
+def test_a_rank_that_is_ahead_loses_nothing(checkpoints: Checkpoints) -> None:
+    """Two checkpoints at one update, the second begun by a rank while the first is being tidied."""
+    ahead = "runs/x/checkpoints/update-0000010/attempt-10.2/part-00001.safetensors"
+    checkpoints.store.write_bytes(ahead, b"{}")
+    save(checkpoints, 10)
+    assert checkpoints.store.exists(ahead)
+
+
 @pytest.mark.parametrize("what", ["missing", "short", "record"])
 def test_half_a_checkpoint_is_passed_over(
     checkpoints: Checkpoints, lines: list[str], what: str

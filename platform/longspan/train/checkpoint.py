@@ -144,12 +144,12 @@ class Checkpoints:
         self.store.delete(f"{folder}/{DAMAGED}")
         self.store.write_bytes(f"{folder}/{RECORD}", sealed.dumps(checkpoint.to_json()))
 
-    def tidy(self, checkpoint: Checkpoint) -> None:
-        """Delete what is left of earlier attempts at a checkpoint."""
-        folder = self.folder(checkpoint.facts.update)
-        mine = {part.path.rsplit("/", 1)[0] for part in checkpoint.parts}
+    def tidy(self, update: int, attempt: str) -> None:
+        """Delete what earlier starts have left of a checkpoint; ``attempt`` is this one's."""
+        folder = self.folder(update)
         for item in self.store.list(folder):
-            if item.path != f"{folder}/{RECORD}" and item.path.rsplit("/", 1)[0] not in mine:
+            # Other ranks may be at this start's next checkpoint already.
+            if item.path != f"{folder}/{RECORD}" and f"/{attempt}." not in item.path:
                 self.store.delete(item.path)
 
     def give_up(self, checkpoint: Checkpoint, reason: str) -> None:

@@ -131,7 +131,7 @@ class Saver:
         self._checkpoints.require_own(self._attempt)
         self._checkpoints.commit(checkpoint)
         try:
-            self._checkpoints.tidy(checkpoint)
+            self._checkpoints.tidy(facts.update, self._attempt)
             self._checkpoints.prune(self._keep, self._keep_every)
         except (UserError, OSError) as error:
             return str(error)
