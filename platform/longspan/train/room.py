@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import ray
 from ray.util import placement_group_table
@@ -22,24 +23,19 @@ def draining_nodes() -> dict[str, int]:
 
 def nodes() -> dict[str, Resources]:
     """All resources of each node that is not about to go."""
-    going = draining_nodes()
-    return {
-        node["NodeID"]: node["Resources"]
-        for node in ray.nodes()
-        if node["Alive"] and node["NodeID"] not in going
-    }
+    return {node["NodeID"]: node["Resources"] for node in _staying()}
 
 
 def answering_nodes() -> dict[str, Resources]:
     """The same, without nodes that do not answer: Ray takes a while to find out that one is gone."""
-    ports = {
-        node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"])
-        for node in ray.nodes()
-    }
-    found = nodes()
+    found = _staying()
     with ThreadPoolExecutor(32) as threads:
-        answers = list(threads.map(lambda node: _answers(*ports[node]), found))
-    return {node: found[node] for node, answer in zip(found, answers, strict=True) if answer}
+        answers = list(threads.map(_answers, found))
+    return {
+        node["NodeID"]: node["Resources"]
+        for node, answer in zip(found, answers, strict=True)
+        if answer
+    }
 
 
 def room(
@@ -72,9 +68,15 @@ def fitting(resources: Resources, each: Resources) -> int:
     return min(counts, default=0)
 
 
-def _answers(address: str, port: int) -> bool:
+def _staying() -> list[dict[str, Any]]:
+    going = draining_nodes()
+    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in going]
+
+
+def _answers(node: Mapping[str, Any]) -> bool:
     try:
-        with socket.create_connection((address, port), timeout=ANSWER_SECONDS):
+        address = (node["NodeManagerAddress"], node["NodeManagerPort"])
+        with socket.create_connection(address, timeout=ANSWER_SECONDS):
             return True
     except OSError:
         return False
