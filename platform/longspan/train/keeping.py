@@ -93,6 +93,7 @@ class Keeping:
         Raises:
             UserError: checkpoints have failed several times in a row.
         """
+        self._recorder.keep()
         mark = self._history.mark()
         facts = self._job.checkpoint_facts(
             self._engine.update_count,

@@ -27,6 +27,7 @@ class Recorder:
         """``first_update``: updates done before this process began."""
         self._job, self._host, self._facts = job, host, facts
         self._speaks = host.rank == 0
+        self._metrics: MetricsLog | None = None
         self._trackers = Composite(self._make_trackers(first_update) if self._speaks else [])
 
     def note(self, line: str) -> None:
@@ -82,6 +83,11 @@ class Recorder:
         names = [corpus.name for corpus in self._job.corpora]
         self._log(loss.record(phase, update, names))
 
+    def keep(self) -> None:
+        """Store the records of what a checkpoint is about to cover: it would not be done again."""
+        if self._metrics:
+            self._metrics.keep()
+
     def saved(self, saved: Saved | None) -> None:
         """It is known what became of a checkpoint."""
         if saved is None:
@@ -102,9 +108,10 @@ class Recorder:
 
     def _make_trackers(self, first_update: int) -> list[Any]:
         job, say = self._job, self._host.say
+        self._metrics = MetricsLog(job.store, job.metrics_path, warn=say)
         return [
             Progress(self._totals(), say=say),
-            MetricsLog(job.store, job.metrics_path, warn=say),
+            self._metrics,
             TensorBoard(
                 job.store, f"{job.run_path}/tensorboard", first_update=first_update, warn=say
             ),
