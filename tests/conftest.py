@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
 from tests.s3 import s3_server  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def ray_session() -> Iterator[str]:
     """
     import ray
 
-    gcs, dashboard, agent = _free_ports(3)
+    gcs, dashboard, agent = free_ports(3)
     # Short, for Ray's Unix sockets.
     folder = tempfile.mkdtemp(prefix="ls-", dir="/tmp")
     command = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
@@ -91,14 +91,6 @@ def _until(
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="session")

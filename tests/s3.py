@@ -7,17 +7,18 @@ everything, one that may only read and list, and some with few rights in a bucke
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import free_ports
 
 BUCKET = "longspan-test"
 START_SECONDS = 60
@@ -88,7 +89,7 @@ class S3Server:
 def start_s3_server(folder: Path) -> tuple[subprocess.Popen[bytes], S3Server]:
     """Start a server that keeps its data below a folder; returns when it has made the bucket."""
     folder.mkdir(parents=True, exist_ok=True)
-    ports = _free_ports(10)
+    ports = free_ports(10)
     server = S3Server(f"http://127.0.0.1:{ports[0]}")
     config = folder / "identities.json"
     config.write_text(json.dumps({"identities": _identities(server)}))
@@ -178,12 +179,3 @@ def _wait(process: subprocess.Popen[bytes], server: S3Server, log: Path) -> None
         except Exception as error:
             waiting = process.poll() is None and time.monotonic() < deadline
             assert waiting, f"the S3 server does not start ({error}):\n{log.read_text()[-2000:]}"
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; all are held until all are found."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from ray.util.state import list_nodes
 
-from tests.conftest import _free_ports as free_ports
+from tests.ports import free_ports
 
 START_SECONDS = 120
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,9 @@ def test_rights_that_are_missing(s3_server: S3Server, root: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("action", ["DeleteObject", "AbortMultipartUpload", "GetObject"])
-def test_a_policy_that_denies_one_action(s3_server: S3Server, root: str, action: str) -> None:
+@contextmanager
+def denied(s3_server: S3Server, action: str, folder: str) -> Iterator[None]:
+    """A policy of the bucket that nobody may do something below a folder."""
     deny = {
         "Version": "2012-10-17",
         "Statement": {
@@ -122,13 +124,22 @@ def test_a_policy_that_denies_one_action(s3_server: S3Server, root: str, action:
             "Effect": "Deny",
             "Principal": "*",
             "Action": f"s3:{action}",
-            "Resource": f"arn:aws:s3:::{LIMITED_BUCKET}/p/runs/*",
+            "Resource": f"arn:aws:s3:::{LIMITED_BUCKET}/p/{folder}/*",
         },
     }
     s3_server.client().put_bucket_policy(Bucket=LIMITED_BUCKET, Policy=json.dumps(deny))
-    for _ in range(2):
-        assert missing(s3_server, root, "enough") == [f"storage.root: s3:{action} on {PROBES[1]}"]
-    s3_server.client().delete_bucket_policy(Bucket=LIMITED_BUCKET)
+    try:
+        yield
+    finally:
+        s3_server.client().delete_bucket_policy(Bucket=LIMITED_BUCKET)
+
+
+@pytest.mark.parametrize("action", ["DeleteObject", "AbortMultipartUpload", "GetObject"])
+def test_a_policy_that_denies_one_action(s3_server: S3Server, root: str, action: str) -> None:
+    with denied(s3_server, action, "runs"):
+        for _ in range(2):
+            found = missing(s3_server, root, "enough")
+            assert found == [f"storage.root: s3:{action} on {PROBES[1]}"]
 
     # What can't be deleted is one object, however often it was tried.
     left = Store(root, endpoint=s3_server.endpoint).list("runs")
@@ -140,20 +151,8 @@ def test_a_policy_that_denies_one_action(s3_server: S3Server, root: str, action:
 def test_what_may_not_be_deleted_below_shards_is_no_hindrance(
     s3_server: S3Server, root: str
 ) -> None:
-    deny = {
-        "Version": "2012-10-17",
-        "Statement": {
-            "Sid": "deny",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "s3:DeleteObject",
-            "Resource": f"arn:aws:s3:::{LIMITED_BUCKET}/p/shards/*",
-        },
-    }
-    s3_server.client().put_bucket_policy(Bucket=LIMITED_BUCKET, Policy=json.dumps(deny))
-    with credentials(limited("enough")):
+    with denied(s3_server, "DeleteObject", "shards"), credentials(limited("enough")):
         Store(root, endpoint=s3_server.endpoint).preflight(NEEDS)
-    s3_server.client().delete_bucket_policy(Bucket=LIMITED_BUCKET)
 
 
 def test_arrow_writes_checkpoints_with_no_right_above_the_runs(

@@ -151,7 +151,7 @@ class ProgressPolicy(FailurePolicy):
         """
         super().__init__(FailureConfig())
         self._latest_update, self._most, self._say = latest_update, most, say
-        self._failures, self._update = 0, -1
+        self._failures = self._update = 0
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         """See `FailurePolicy`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch.distributed as dist
-
 from longspan.errors import UserError
 from longspan.history.log import HistoryLog
 from longspan.stream.batch import Batch
@@ -33,7 +31,7 @@ def latest_checkpoint(job: Job, host: Host) -> Checkpoint | None:
     return found
 
 
-def restore(engine: Engine, job: Job, host: Host, found: Checkpoint) -> None:
+def restore(engine: Engine, job: Job, found: Checkpoint) -> None:
     """Continue from a checkpoint; all ranks call it.
 
     Raises:
@@ -45,9 +43,7 @@ def restore(engine: Engine, job: Job, host: Host, found: Checkpoint) -> None:
     except DamagedPart as error:
         damage = str(error)
     if reasons := [reason for reason in from_all_ranks(damage) if reason]:
-        if host.rank == 0:
-            job.checkpoints.give_up(found, reasons[0])
-        dist.barrier()
+        from_first_rank(lambda: job.checkpoints.give_up(found, reasons[0]))
         raise Restart(f"{reasons[0]}: going on from the checkpoint before")
     engine.continue_from(found.facts.update, found.facts.steps)
 

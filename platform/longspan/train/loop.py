@@ -47,7 +47,7 @@ def train(job: Job, host: Host) -> None:
         attention = choose(job.plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
         engine = build_engine(job, model_dir, attention.implementation)
         if found:
-            restore(engine, job, host, found)
+            restore(engine, job, found)
         facts = history_facts(engine, job, host)
         recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
         guard = Guard(job, recorder, found.facts if found else None)

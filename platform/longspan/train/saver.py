@@ -102,7 +102,7 @@ class Saver:
                 untidy = self._commit(facts, part)
         except Superseded:
             raise
-        except (UserError, OSError) as error:
+        except (UserError, OSError, sealed.Damaged) as error:
             failure = str(error)
             with suppress(UserError, OSError):  # The first rank need not wait for it.
                 self._tell(facts.update, {"failure": failure})
