@@ -53,7 +53,8 @@ def test_bad_objects_are_skipped_and_counted_where_the_recipe_says_so(project: P
 
 def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -> None:
     # Long enough to be under way still when the line of the first checkpoint is read.
-    run = ("name=interrupted", "training.tokens=15360", "packing.method=best_fit")
+    updates = 300
+    run = ("name=interrupted", f"training.tokens={512 * updates}", "packing.method=best_fit")
     command = [sys.executable, "-u", "jobs/pretrain.py", str(project.recipe), *run]
     environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     process = subprocess.Popen(
@@ -77,11 +78,11 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -
     again = project.submit(*run)
     assert again.returncode == 0, said(again)[-4000:]
     (resumed,) = re.findall(r"resumed at update (\d+)", again.stdout)
-    assert int(resumed) in range(5, 30, 5)
-    updates = project.records("interrupted", "update")
-    assert [record["update"] for record in updates] == list(range(1, 31))
+    assert int(resumed) in range(5, updates, 5)
+    records = project.records("interrupted", "update")
+    assert [record["update"] for record in records] == list(range(1, updates + 1))
     history = project.history("interrupted")
-    assert (history.starts, history.updates, history.faults) == ((1, 1), 30, ())
+    assert (history.starts, history.updates, history.faults) == ((1, 1), updates, ())
 
 
 def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(

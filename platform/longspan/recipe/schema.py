@@ -290,6 +290,8 @@ class Training(Section):
     """Nats per token above the median of the last 32 updates; one with a higher loss is skipped."""
     keep_every: int | None = Field(None, ge=1)
     """Those after a multiple of so many updates stay as well."""
+    give_up_after: float = Field(600.0, ge=0)
+    """Seconds for which checkpoints may go on failing; then three in a row end the run."""
     seed: int = Field(0, ge=0)
 
 

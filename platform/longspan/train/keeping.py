@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from longspan.errors import UserError
 from longspan.history.log import HistoryLog
 from longspan.stream.batch import Batch
@@ -16,7 +18,36 @@ from longspan.train.recorder import Recorder
 from longspan.train.saver import Saved, Saver
 
 MOST_FAILURES = 3
-"""Checkpoints in a row that may fail: what is done meanwhile would be lost."""
+TRY_AGAIN_SECONDS = 5.0
+"""Between the tries at the end of a run."""
+
+
+class Failures:
+    """Checkpoints that fail one after the other: what is done meanwhile would be lost."""
+
+    def __init__(self, give_up_after: float) -> None:
+        """``give_up_after`` is in seconds."""
+        self._give_up_after = give_up_after
+        self._count, self._since = 0, 0.0
+
+    def note(self, failure: str | None, now: float) -> None:
+        """A checkpoint is written, or failed.
+
+        Raises:
+            UserError: that goes on for too long.
+        """
+        if failure is None:
+            self._count = 0
+            return
+        if self._count == 0:
+            self._since = now
+        self._count += 1
+        # An outage is a matter of time, and an interval between checkpoints may be one of seconds.
+        if self._count >= MOST_FAILURES and now - self._since >= self._give_up_after:
+            raise UserError(
+                f"{self._count} checkpoints in a row failed, for {now - self._since:.0f} s "
+                f"(training.give_up_after is {self._give_up_after:g}): {failure}"
+            )
 
 
 def latest_checkpoint(job: Job, host: Host) -> Checkpoint | None:
@@ -74,7 +105,7 @@ class Keeping:
         )
         self._engine, self._job, self._recorder, self._history = engine, job, recorder, history
         self._guard = guard
-        self._failures = 0
+        self._failures = Failures(training.give_up_after)
         if host.rank == 0:
             checkpoints.own(attempt)
 
@@ -87,7 +118,7 @@ class Keeping:
         """Begin a checkpoint; it is written while training goes on.
 
         Raises:
-            UserError: checkpoints have failed several times in a row.
+            UserError: checkpoints have failed for too long.
         """
         self._recorder.keep()
         mark = self._history.mark()
@@ -126,15 +157,14 @@ class Keeping:
         """Wait for the checkpoint that was begun, and try again where it failed.
 
         Raises:
-            UserError: several in a row failed.
+            UserError: they fail for too long.
         """
         while self.settle():
+            time.sleep(TRY_AGAIN_SECONDS)
             self.save()
 
     def _note(self, saved: Saved | None) -> None:
         if saved is None:
             return
         self._recorder.saved(saved)
-        self._failures = self._failures + 1 if saved.failure else 0
-        if self._failures >= MOST_FAILURES:
-            raise UserError(f"{MOST_FAILURES} checkpoints in a row failed: {saved.failure}")
+        self._failures.note(saved.failure, time.monotonic())
