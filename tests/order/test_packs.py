@@ -56,10 +56,11 @@ def test_every_epoch_gives_every_token_once(
     tokens: int | None,
     data: st.DataObject,
 ) -> None:
-    """Concatenated without `tokens`, else best fit in windows of so many."""
+    """Concatenated without `tokens`, else best fit in windows of so many, some sources a row each."""
     store, sources = shards
     blocks = [[block.tokens for block in source.train] for source in sources]
-    order = plain = Order(blocks, [0.6, 0.4], stages, seed, window_blocks=4)
+    alone = data.draw(st.tuples(st.booleans(), st.booleans())) if tokens else ()
+    order = plain = Order(blocks, [0.6, 0.4], stages, seed, window_blocks=4, alone=alone)
     if tokens:
         order = packed_order(plain, lengths_of(store, sources), tokens)
     assert [order.row(i) for i in range(order.num_rows)] == [
@@ -70,6 +71,8 @@ def test_every_epoch_gives_every_token_once(
     rows = [reader.read(order.row(i)) for i in range(order.num_rows)]
     for source, manifest in enumerate(sources):
         mine = [row for row in rows if row.source == source]
+        if alone and alone[source]:
+            assert all((row.documents != PADDING).sum() == 1 for row in mine)
         check_epochs(mine, lengths_of(store, [manifest])[0](range(len(manifest.train))))
 
     if rows:

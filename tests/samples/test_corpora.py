@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from longspan.chat.conversation import conversation
 from longspan.errors import UserError
-from longspan.samples import books, encyclopedia, stdlib
+from longspan.samples import books, chat, encyclopedia, stdlib
 from longspan.samples.documents import (
     Document,
     measure,
@@ -75,6 +76,25 @@ def test_code_is_one_document_per_package_without_its_tests(tmp_path):
         Document("one.py", "x = 1\n"),
         Document("pack/", "# pack/a.py\n# coding: latin-1\na = '\u00e9'\n\n\n# pack/b.py\nb = 1\n"),
     ]
+
+
+def test_chat_asks_what_is_documented(tmp_path):
+    functions = [
+        f'def f{n}():\n    "Return the number {n}, as it was given before."\n' for n in range(7)
+    ]
+    private = 'def _hidden():\n    "Nobody is asked what this one is about."\n'
+    source = '"""Numbers, one function for each of them."""\n' + "".join(functions) + private
+    (tmp_path / "one.py").write_text(source)
+    found = chat.documents(tmp_path, ["one", "builtin"])
+    chat.write(found, tmp_path)
+    lines = (tmp_path / "standard-library.jsonl").read_text().splitlines()
+    talks = [conversation(json.loads(line)) for line in lines]
+    turns = [message.content for talk in talks for message in talk.messages]
+    assert turns[:2] == [
+        "What is Python's module one for?",
+        "Numbers, one function for each of them.",
+    ]
+    assert len(turns) == 16 and "What does the function one.f6 do?" in turns
 
 
 def test_an_interpreter_without_source_is_told_so(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longspan.stream.batch import collate, rank_share
+from longspan.ingest.marks import marked
+from longspan.stream.batch import TokenWeights, collate, rank_share
 from longspan.stream.row import PADDING, Row
 
 
@@ -66,6 +67,53 @@ def test_a_row_of_another_update_or_length_is_refused() -> None:
         collate(4, [make_row([4])], num_rows=1, length=4, document_mask=True)
     with pytest.raises(AssertionError, match="row 7"):
         collate(3, [make_row([5])], num_rows=1, length=4, document_mask=True)
+
+
+def talk(pieces: list[tuple[int, int]], source: int, padding: int = 0) -> Row:
+    """A row of conversations, each of so many tokens of a prompt and then of an answer."""
+    row = replace(make_row([prompt + answer for prompt, answer in pieces]), source=source)
+    answers = np.concatenate([[False] * prompt + [True] * answer for prompt, answer in pieces])
+    row = replace(row, tokens=marked(row.tokens, answers))
+    if not padding:
+        return row
+    return replace(
+        row,
+        tokens=np.append(row.tokens, np.zeros(padding, np.int32)),
+        starts=np.append(row.starts, np.int32(len(row.tokens))),
+        documents=np.append(row.documents, PADDING),
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ((0.0, 1.0), [[0, 1, 1, 0, 0, 1, 0, 0], [1, 1, 1, 0, 1, 1, 1, 0]]),
+        ((0.25, 0.5), [[0.25, 1, 1, 0, 0.25, 1, 0, 0], [0.5, 1, 1, 0, 0.5, 0.5, 1, 0]]),
+    ],
+)
+def test_answers_count_and_prompts_as_their_source_says(
+    others: tuple[float, float], expected: list[list[float]]
+) -> None:
+    rows = [talk([(2, 2), (2, 1)], 0, padding=1), talk([(2, 2), (3, 1)], 1)]
+    weights = TokenWeights(others)
+    batch = collate(3, rows, num_rows=2, length=8, document_mask=True, weights=weights)
+    assert batch.weights is not None and batch.weights.dtype == np.float32
+    assert batch.weights.tolist() == expected
+    assert ((batch.labels != -100) == (batch.weights > 0)).all()
+    # Marks are of no token any more.
+    assert batch.tokens[0].tolist() == [100, 101, 102, 103, 104, 105, 106, 0]
+    counted = batch.labels != -100
+    assert (batch.labels[counted] == np.roll(batch.tokens, -1, axis=1)[counted]).all()
+
+
+def test_every_document_may_count_the_same() -> None:
+    rows = [talk([(1, 4), (2, 1)], 0), talk([(4, 4)], 0)]
+    weights = TokenWeights((0.0,), per_sequence=True)
+    batch = collate(3, rows, num_rows=3, length=8, document_mask=True, weights=weights)
+    assert batch.weights is not None
+    assert batch.weights[0].tolist() == [0.25] * 4 + [0, 0, 1, 0]
+    assert batch.weights[1].tolist() == [0] * 3 + [0.25] * 4 + [0]
+    assert batch.weights.sum() == 3
 
 
 @given(st.integers(1, 200), st.integers(1, 70))

@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from longspan.ingest.marks import marked
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
 from longspan.storage import Store
-from longspan.stream.batch import Batch, collate, rank_share
+from longspan.stream.batch import Batch, TokenWeights, collate, rank_share
 from longspan.stream.row import Row
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.engine import Engine, EngineConfig, loading
@@ -28,6 +30,10 @@ from longspan.train.schedule import CosineSchedule
 
 ROWS, LENGTH, UPDATES = 5, 64, 6
 POSITIONS = Positions("abf", 50_000.0, 2.0, 256)
+WEIGHTS = {
+    "per_token": TokenWeights((0.25, 0.0)),
+    "per_sequence": TokenWeights((0.25, 0.0), per_sequence=True),
+}
 SCHEDULE = CosineSchedule(peak=1e-2, final=1e-3, warmup_updates=2, total_updates=UPDATES)
 
 
@@ -51,10 +57,17 @@ def rows_of(update: int) -> list[Row]:
     ]
 
 
-def batch_of(update: int, rank: int, world_size: int) -> Batch:
-    rows = rows_of(update)
+def with_answers(row: Row) -> Row:
+    """The row as one of conversations: some of its tokens are answers'."""
+    answers = np.random.default_rng(row.index).random(LENGTH) < 0.3
+    return replace(row, tokens=marked(row.tokens, answers))
+
+
+def batch_of(update: int, rank: int, world_size: int, weights: TokenWeights | None = None) -> Batch:
+    rows = [with_answers(row) if weights else row for row in rows_of(update)]
     mine, share = rank_share(ROWS, rank, world_size)
-    return collate(update, [rows[i] for i in mine], share, LENGTH, document_mask=True)
+    chosen = [rows[i] for i in mine]
+    return collate(update, chosen, share, LENGTH, document_mask=True, weights=weights)
 
 
 def build(
@@ -139,7 +152,8 @@ def main(options: argparse.Namespace) -> None:
             continue
         hook = too_much(engine) if options.overflow == update and rank == 0 else None
         accepts = math.isfinite if options.refuse != update else never
-        stats.append(engine.update(batch_of(update, rank, world_size), accepts))
+        batch = batch_of(update, rank, world_size, WEIGHTS.get(options.weights))
+        stats.append(engine.update(batch, accepts))
         if hook:
             hook.remove()
     heldout = engine.token_losses(batch_of(UPDATES - 1, rank, world_size)).sum(dtype=torch.float64)
@@ -166,6 +180,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--overflow", type=int, help="an update of which a gradient is infinite")
     parser.add_argument("--refuse", type=int, help="an update of which the loss is not accepted")
+    parser.add_argument("--weights", choices=WEIGHTS, help="of tokens; all count the same if unset")
     parser.add_argument("--dropout", type=float, default=0.0, help="in attention")
     parser.add_argument("--save", metavar="FOLDER", help="a checkpoint after three updates")
     parser.add_argument("--load", metavar="FOLDER", help="begin from that checkpoint")

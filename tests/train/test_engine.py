@@ -13,7 +13,8 @@ import torch
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.recipe.device import this_machines_device
-from tests.train.engine_worker import POSITIONS, SCHEDULE, UPDATES, batch_of
+from longspan.stream.batch import Batch
+from tests.train.engine_worker import POSITIONS, SCHEDULE, UPDATES, WEIGHTS, batch_of
 
 WORKER = Path(__file__).parent / "engine_worker.py"
 GOLDEN = Path(__file__).parent / "golden_losses.json"
@@ -54,8 +55,22 @@ def reference(tiny_model: Path) -> list[tuple[float, float]]:
     return plain_loop(tiny_model)
 
 
-def plain_loop(tiny_model: Path, skipped: int | None = None) -> list[tuple[float, float]]:
-    """As above; without a step at one of the updates."""
+def plain_loss(model: CausalLMLoss, batch: Batch) -> torch.Tensor:
+    tokens, positions, labels = (
+        torch.as_tensor(array).long() for array in (batch.tokens, batch.positions, batch.labels)
+    )
+    if batch.weights is None:
+        return model(tokens, positions, labels) / int((labels != -100).sum())
+    logits = model.model(tokens, position_ids=positions, use_cache=False).logits.flatten(0, 1)
+    losses = torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="none")
+    weights = torch.as_tensor(batch.weights).flatten()
+    return (losses * weights).sum() / weights.sum()
+
+
+def plain_loop(
+    tiny_model: Path, skipped: int | None = None, weights: str = ""
+) -> list[tuple[float, float]]:
+    """As above; without a step at one of the updates, or with tokens that count differently."""
     torch.set_num_threads(1)
     model = load_model(
         tiny_model, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False
@@ -67,9 +82,8 @@ def plain_loop(tiny_model: Path, skipped: int | None = None) -> list[tuple[float
     optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8)
     curve = []
     for update in range(UPDATES):
-        batch = batch_of(update, 0, 1)
-        tensors = (torch.as_tensor(a).long() for a in (batch.tokens, batch.positions, batch.labels))
-        loss = wrapped(*tensors) / int((batch.labels != -100).sum())
+        batch = batch_of(update, 0, 1, WEIGHTS.get(weights))
+        loss = plain_loss(wrapped, batch)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(wrapped.parameters(), 1.0)
         for group in optimizer.param_groups:
@@ -101,6 +115,19 @@ def test_losses_do_not_depend_on_how_the_work_is_divided(
     assert {stats["squared_lengths"] for stats in result["stats"]} == {5 * (20**2 + 20**2 + 24**2)}
     assert {tuple(stats["source_tokens"]) for stats in result["stats"]} == {(192, 128)}
     assert "model.embed_tokens.weight" in result["names"]
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize(("zero_stage", "workers", "micro_batch"), [(1, 1, 5), (3, 2, 1)])
+def test_weighted_losses_do_not_either(
+    tiny_model: Path, tmp_path: Path, weights: str, zero_stage: int, workers: int, micro_batch: int
+) -> None:
+    expected = plain_loop(tiny_model, weights=weights)
+    more = ("--weights", weights)
+    result = train(tiny_model, tmp_path, zero_stage, workers, micro_batch, *more)
+    assert losses(result) == pytest.approx([loss for loss, _ in expected], rel=TOLERANCE)
+    norms = [stats["grad_norm"] for stats in result["stats"]]
+    assert norms == pytest.approx([norm for _, norm in expected], rel=1e-4)
 
 
 @pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 2), (3, 2)])

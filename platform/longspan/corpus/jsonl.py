@@ -20,14 +20,14 @@ Item = str | File | LeftOut | BadInput
 def read(stream: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
     """What is wanted of every line; blank lines are passed over."""
     number = found = 0
-    for lines in _lines(stream, object_path):
-        if isinstance(lines, BadInput):
-            yield lines
+    for part in lines(stream, object_path):
+        if isinstance(part, BadInput):
+            yield part
             return
-        count = lines.count(b"\n") + 1
-        items = _fast(lines, count, object_path, wanted)
+        count = part.count(b"\n") + 1
+        items = _fast(part, count, object_path, wanted)
         if items is None:
-            items = list(_slow(lines, object_path, number, wanted))
+            items = list(_slow(part, object_path, number, wanted))
         number += count
         found += len(items)
         yield from items
@@ -90,7 +90,7 @@ def _item(line: bytes, object_path: str, where: str, wanted: Wanted) -> Item:
     return text if isinstance(text, BadInput) else wanted.of(row, text, object_path, where)
 
 
-def _lines(stream: pa.NativeFile, object_path: str) -> Iterator[bytes | BadInput]:
+def lines(stream: pa.NativeFile, object_path: str) -> Iterator[bytes | BadInput]:
     """Whole lines, as many as a chunk holds, without the last line's end."""
     pending: list[bytes] = []
     first = True

@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 import pyarrow as pa
 
-from longspan.corpus import jsonl, parquet, text
+from longspan.corpus import chat, jsonl, parquet, text
 from longspan.corpus.bad_input import BadInput
 from longspan.corpus.filters import Condition, Filter, LeftOut
 from longspan.corpus.repository import RepositoryRule, grouped
@@ -21,7 +21,7 @@ from longspan.corpus.wanted import File, Wanted
 from longspan.errors import UserError
 from longspan.storage import LocalCopy, Store
 
-Format = Literal["auto", "parquet", "jsonl", "text", "text_blocks"]
+Format = Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"]
 
 SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
@@ -46,7 +46,8 @@ class SourceSpec:
         name: names the source's folder of shards.
         patterns: what `Store.list` takes.
         format: of all the source's objects; "auto" goes by each object's name, and takes a text as
-            one document ("text_blocks" takes each block between blank lines as one).
+            one document ("text_blocks" takes each block between blank lines as one); "chat" is of
+            conversations, in Parquet or JSON, as `chat.conversation` knows them.
         text_field: the column or key that holds a document's text (not used by texts).
         min_tokens: documents of fewer tokens are left out.
         max_tokens: documents of more tokens are left out; None is no limit.
@@ -123,6 +124,7 @@ def read(
         FileNotFoundError: the object is not there.
     """
     format, compression = format_of(object_path, spec)
+    packed = object_path.lower().endswith(".parquet")
     opened = nullcontext(copy) if copy else store.local(object_path)
     with store.reading(object_path), opened as local, pa.OSFile(local.path) as file:
         if file.size() == 0:
@@ -131,11 +133,16 @@ def read(
         if format == "parquet":
             yield from _documents(parquet.read(file, object_path, _wanted(spec)), spec)
             return
+        if format == "chat" and packed:
+            yield from chat.read_parquet(file, object_path, Filter(spec.where))
+            return
         # Arrow finds out where a compressed stream ends too early, and reads several streams that
         # follow each other in one file as one.
         stream = pa.CompressedInputStream(file, compression) if compression else file
         if format == "jsonl":
             yield from _documents(jsonl.read(stream, object_path, _wanted(spec)), spec)
+        elif format == "chat":
+            yield from chat.read_json(stream, object_path, Filter(spec.where))
         elif format == "text_blocks":
             yield from text.read_blocks(stream, object_path)
         else:

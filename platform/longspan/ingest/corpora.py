@@ -15,6 +15,7 @@ from typing import Literal
 
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
+from longspan.ingest.chat_tokenizer import ChatTokenizer, template_hash
 from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.objects import Settings
 from longspan.ingest.ray_ingest import IngestJob, Task, ingest_objects
@@ -69,9 +70,7 @@ class Ingest:
             progress(source.describe())
         tasks = [Task(source.spec, info) for source in sources.values() for info in source.pending]
         if tasks:
-            tokenizer = Tokenizer(self.tokenizer_dir, self.separator)
-            progress(_describe(tokenizer))
-            job = IngestJob(self.store, self.settings, tokenizer, self.bad_input)
+            job = self._job({task.spec.format == "chat" for task in tasks}, progress)
             for name, done in ingest_objects(job, tasks, progress):
                 sources[name].add(done)
         return {name: source.finish(progress) for name, source in sources.items()}
@@ -105,7 +104,20 @@ class Ingest:
     def settings(self) -> Settings:
         """What decides what an object becomes."""
         tokenizer = tokenizer_hash(self.tokenizer_dir)
-        return Settings(tokenizer, self.separator, self.heldout_fraction, self.block_tokens)
+        template = template_hash(self.tokenizer_dir)
+        return Settings(
+            tokenizer, self.separator, self.heldout_fraction, self.block_tokens, template
+        )
+
+    def _job(self, are_chat: set[bool], progress: Callable[[str], None]) -> IngestJob:
+        tokenizer = chat_tokenizer = None
+        if False in are_chat:
+            tokenizer = Tokenizer(self.tokenizer_dir, self.separator)
+            progress(_describe(tokenizer))
+        if True in are_chat:
+            chat_tokenizer = ChatTokenizer(self.tokenizer_dir)
+            progress("ingest: conversations are rendered by the tokenizer's chat template")
+        return IngestJob(self.store, self.settings, tokenizer, chat_tokenizer, self.bad_input)
 
     def _states(self) -> dict[str, SourceState]:
         names = [spec.name for spec in self.specs]

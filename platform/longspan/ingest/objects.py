@@ -17,6 +17,7 @@ from longspan.corpus.filters import LeftOut, facts
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.corpus.units import local, read_unit
 from longspan.errors import UserError
+from longspan.ingest.chat_tokenizer import ChatTokenizer
 from longspan.ingest.manifest import ObjectManifest, length_bands
 from longspan.ingest.shards import Block, write_flat_shard
 from longspan.ingest.tokenizer import Tokenizer
@@ -43,12 +44,14 @@ class Settings:
         separator: the token that ends every document; None is the tokenizer's eos_token.
         heldout_fraction: share of the documents that never enter training.
         block_tokens: tokens per block.
+        template: hash of the chat template, where that has a file of its own.
     """
 
     tokenizer: str
     separator: str | None
     heldout_fraction: float
     block_tokens: int
+    template: str = ""
 
     def key(self, spec: SourceSpec, info: ObjectInfo) -> str:
         """Name of what one version of an object, or a repository, becomes with these settings."""
@@ -63,6 +66,7 @@ class Settings:
             facts(spec.where),
             spec.repository and astuple(spec.repository),
             *(self.tokenizer, self.separator, self.heldout_fraction, self.block_tokens),
+            *([self.template] if spec.format == "chat" else []),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -100,7 +104,7 @@ def ingest_object(
     spec: SourceSpec,
     info: ObjectInfo,
     settings: Settings,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | ChatTokenizer,
     bad_input: Literal["stop", "skip"],
     copy: LocalCopy | None = None,
 ) -> ObjectManifest:
@@ -130,7 +134,7 @@ def _ingest(
     spec: SourceSpec,
     info: ObjectInfo,
     settings: Settings,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | ChatTokenizer,
     bad_input: Literal["stop", "skip"],
     copy: LocalCopy,
 ) -> ObjectManifest:
@@ -144,6 +148,8 @@ def _ingest(
     characters, lowest = 0, 1.0
     excerpts = _Excerpts()
     documents = read_unit(store, info, spec, copy)
+    if isinstance(tokenizer, ChatTokenizer):
+        documents = tokenizer.checked(documents, info.path)
     for texts in _batches(_good(documents, skipped, bad, bad_input, spec)):
         if not tokenizer.verify(excerpts.of(texts)):
             raise NotIdentical
@@ -183,7 +189,9 @@ def _ingest(
     )
 
 
-def _encode(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _encode(
+    tokenizer: Tokenizer | ChatTokenizer, texts: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
     try:
         return tokenizer.encode_flat(texts)
     except Exception as error:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from longspan.corpus import units
 from longspan.corpus.sources import SourceSpec
+from longspan.ingest.chat_tokenizer import ChatTokenizer
 from longspan.ingest.manifest import ObjectManifest
 from longspan.ingest.objects import Settings, ingest_object
 from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
@@ -35,8 +36,17 @@ class IngestJob:
 
     store: Store
     settings: Settings
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
+    """Of texts; None where there are none."""
+    chat_tokenizer: ChatTokenizer | None
+    """Of conversations; None where there are none."""
     bad_input: Literal["stop", "skip"]
+
+    def tokenizer_of(self, spec: SourceSpec) -> Tokenizer | ChatTokenizer:
+        """What encodes a source's documents."""
+        found = self.chat_tokenizer if spec.format == "chat" else self.tokenizer
+        assert found, f"no tokenizer for {spec.format} of {spec.name}"
+        return found
 
 
 def ingest_objects(
@@ -87,6 +97,6 @@ class IngestWorker(Worker):
         job, spec, info = self._job, self._specs[item["source"]], units.from_json(item["info"])
         with units.local(job.store, info) as copy, self._encoding:
             manifest = ingest_object(
-                job.store, spec, info, job.settings, job.tokenizer, job.bad_input, copy
+                job.store, spec, info, job.settings, job.tokenizer_of(spec), job.bad_input, copy
             )
         return {"source": spec.name, "manifest": manifest.to_json()}

@@ -26,7 +26,9 @@ IGNORED = -100
 Head = Callable[[Tensor], Tensor]
 
 
-def loss_sum(hidden: Tensor, lm_head: Head, labels: Tensor, chunk: int) -> Tensor:
+def loss_sum(
+    hidden: Tensor, lm_head: Head, labels: Tensor, chunk: int, weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy summed over counted tokens, float32 scalar, in nats.
 
     Args:
@@ -34,10 +36,11 @@ def loss_sum(hidden: Tensor, lm_head: Head, labels: Tensor, chunk: int) -> Tenso
         lm_head: called as a module (ZeRO-3 gathers its weight in its hooks).
         labels: int64 [B, S], the token to predict at each position; -100 is not counted.
         chunk: tokens whose logits exist at one time.
+        weights: float32 [B, S], by which each token's loss is multiplied; None is by 1.
     """
     # Chunks that count nothing are computed all the same: under ZeRO-3 every rank has to gather the
     # output head equally often, and which labels count differs by rank.
-    pieces = _pieces(hidden, labels, chunk)
+    pieces = _pieces(hidden, labels, chunk, weights)
     if len(pieces) == 1:
         return _summed(lm_head, *pieces[0])
     # Non-reentrant checkpoints keep one autograd graph, so that the head's gradient is accumulated,
@@ -79,15 +82,19 @@ class CausalLMLoss(nn.Module):
         self.model = model
         self.chunk = chunk
 
-    def forward(self, tokens: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Summed loss over counted tokens, float32 scalar.
 
         Args:
             tokens: int64 [B, S].
             positions: int64 [B, S]; restarting at 0 where a document begins keeps documents apart.
             labels: int64 [B, S], shifted, -100 where not counted.
+            weights: float32 [B, S], by which each token's loss is multiplied; None is by 1.
         """
-        return loss_sum(self._hidden(tokens, positions), _head_of(self.model), labels, self.chunk)
+        hidden = self._hidden(tokens, positions)
+        return loss_sum(hidden, _head_of(self.model), labels, self.chunk, weights)
 
     def token_losses(self, tokens: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
         """Loss of each position, float32 [B, S], 0 where not counted; no gradients.
@@ -109,14 +116,23 @@ class CausalLMLoss(nn.Module):
         return output.last_hidden_state
 
 
-def _pieces(hidden: Tensor, labels: Tensor, chunk: int) -> list[tuple[Tensor, Tensor]]:
+def _pieces(
+    hidden: Tensor, labels: Tensor, chunk: int, weights: Tensor | None = None
+) -> list[tuple[Tensor, ...]]:
     assert hidden.shape[:2] == labels.shape, f"hidden {hidden.shape}, labels {labels.shape}"
-    return list(zip(hidden.flatten(0, 1).split(chunk), labels.flatten().split(chunk), strict=True))
+    columns = [hidden.flatten(0, 1), labels.flatten()]
+    if weights is not None:
+        assert weights.dtype == torch.float32, f"weights of {weights.dtype}"
+        columns.append(weights.flatten())
+    return list(zip(*(column.split(chunk) for column in columns), strict=True))
 
 
-def _summed(lm_head: Head, hidden: Tensor, labels: Tensor) -> Tensor:
+def _summed(lm_head: Head, hidden: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     logits = lm_head(hidden).float()
-    return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    if weights is None:
+        return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+    return (losses * weights).sum()
 
 
 # Those that transformers builds a mask for, from the positions; any other is a FlashAttention.

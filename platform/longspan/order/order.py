@@ -85,6 +85,7 @@ class Order:
         seed: int,
         window_blocks: int = 8,
         packs: Sequence[PackTable] = (),
+        alone: Sequence[bool] = (),
     ) -> None:
         """Set up in time and memory proportional to the number of blocks.
 
@@ -95,6 +96,8 @@ class Order:
             seed: seed of the permutations, not negative.
             window_blocks: blocks whose documents are permuted together, with concatenation.
             packs: where each source's rows are, with best-fit packing (see :mod:`.packed_order`).
+            alone: whether each document of a source has a row of its own, with best-fit packing;
+                of none where it is empty.
         """
         assert len(block_tokens) == len(weights), (
             f"{len(block_tokens)} sources, {len(weights)} weights"
@@ -103,6 +106,7 @@ class Order:
         self.seed = seed
         self.window_size = window_blocks
         self.packs = tuple(packs)
+        self.alone = tuple(alone) or (False,) * len(weights)
         self.weights = integer_weights(weights)
         self._blocks = [np.asarray(blocks, np.int64) for blocks in block_tokens]
         self._epoch_tokens = [int(blocks.sum()) for blocks in self._blocks]
@@ -119,20 +123,21 @@ class Order:
     def __reduce__(self) -> tuple:
         """Pickle as the arguments: schedules and caches are rebuilt."""
         blocks = [blocks.tolist() for blocks in self._blocks]
-        arguments = (blocks, self.weights, self.stages, self.seed, self.window_size, self.packs)
-        return Order, arguments
+        settings = (self.weights, self.stages, self.seed, self.window_size, self.packs, self.alone)
+        return Order, (blocks, *settings)
 
     def packed(self, packs: Sequence[PackTable]) -> Order:
         """This order with best-fit packing: where each source's rows are then."""
         blocks = [sizes.tolist() for sizes in self._blocks]
-        return Order(blocks, self.weights, self.stages, self.seed, self.window_size, packs)
+        settings = (self.weights, self.stages, self.seed, self.window_size)
+        return Order(blocks, *settings, packs, self.alone)
 
     def windows(self, tokens: int | None = None) -> list[Windows]:
         """Windows of best-fit packing, per source; of a size derived from the longest row if None."""
         tokens = tokens or window_tokens(max(stage.length for stage in self.stages))
         return [
-            Windows(sizes.tolist(), tokens, self.seed, source)
-            for source, sizes in enumerate(self._blocks)
+            Windows(sizes.tolist(), tokens, self.seed, source, alone)
+            for source, (sizes, alone) in enumerate(zip(self._blocks, self.alone, strict=True))
         ]
 
     def rows_of_stages(self, source: int) -> list[tuple[int, int]]:
@@ -164,6 +169,8 @@ class Order:
         }
         if self.packs:
             facts["packing"] = ["best_fit", [table.windows.size for table in self.packs]]
+        if any(self.alone):
+            facts["alone"] = self.alone
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def row(self, index: int) -> RowPlan:

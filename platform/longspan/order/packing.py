@@ -99,6 +99,17 @@ def best_fit(spans: Spans, length: int) -> Packed:
     return Packed(held[order], np.cumsum(np.bincount(row_of)))
 
 
+def one_each(spans: Spans, length: int) -> Packed:
+    """Every part of a document in a row of its own; one that is longer than a row takes several."""
+    rows = -(-spans.lengths // length)
+    source = np.repeat(np.arange(len(rows)), rows)
+    number = np.arange(len(source)) - np.repeat(np.cumsum(rows) - rows, rows)
+    starts = spans.starts[source] + number * length
+    stops = np.minimum(starts + length, spans.stops[source])
+    cut = Spans(spans.documents[source], starts, stops)
+    return Packed(cut, np.arange(1, len(source) + 1))
+
+
 def documents_cut(lengths: np.ndarray, length: int, method: Method) -> tuple[int, int]:
     """How many documents of a stream rows of `length` tokens cut.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from longspan.order.packing import Cut, Packed, Spans, best_fit
+from longspan.order.packing import Cut, Packed, Spans, best_fit, one_each
 from longspan.order.permutation import permutation
 
 ROWS_PER_WINDOW = 1024
@@ -47,9 +47,23 @@ class Windows:
     """
 
     def __init__(
-        self, block_tokens: Sequence[int], window_tokens: int, seed: int, source: int
+        self,
+        block_tokens: Sequence[int],
+        window_tokens: int,
+        seed: int,
+        source: int,
+        alone: bool = False,
     ) -> None:
-        """Deal a source's blocks into windows of about `window_tokens`."""
+        """Deal a source's blocks into windows of about `window_tokens`.
+
+        Args:
+            block_tokens: tokens of each block.
+            window_tokens: of a window, about.
+            seed: of the permutations.
+            source: the source's number.
+            alone: whether each document has a row of its own.
+        """
+        self.pack = one_each if alone else best_fit
         self._key = (seed, source)
         self._dealt = permutation((*self._key, DEALT, 0), len(block_tokens))
         mean = max(1.0, sum(block_tokens) / len(block_tokens))
@@ -67,7 +81,7 @@ class Windows:
 
     def rows(self, spans: Spans, length: int, epoch: int, window: int) -> tuple[Packed, np.ndarray]:
         """Rows of parts of a window's documents, and the order in which the epoch gives them."""
-        packed = best_fit(spans, length)
+        packed = self.pack(spans, length)
         return packed, permutation((*self._key, epoch, 1 + window), len(packed))
 
     def left(self, lengths: np.ndarray, cuts: Sequence[Cut], epoch: int, window: int) -> Spans:
@@ -129,7 +143,7 @@ def lay_out(windows: Windows, stages: Sequence[tuple[int, int]], lengths: Length
             return counted[window, length]
         sizes = lengths(windows.blocks(window))
         spans = windows.left(sizes, cuts, epoch, window)
-        rows = len(best_fit(spans, length))
+        rows = len(windows.pack(spans, length))
         padding = rows * length - int(spans.lengths.sum())
         found = _Counted(rows, padding, len(sizes), int(np.count_nonzero(sizes > length)))
         if not cuts:

@@ -82,8 +82,9 @@ class Corpus(Section):
     """Share of the training tokens; the order of rows rounds it to ten-thousandths."""
     base_weight: float | None = Field(None, ge=0, le=1)
     """Share in the mix that the base model was pretrained on, for mixture.arm; not in it when unset."""
-    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks"] = "auto"
-    """By the object's name, or as said; text_blocks: each block between blank lines of a text is a document."""
+    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"] = "auto"
+    """By the object's name, or as said; text_blocks: each block between blank lines of a text is a document;
+    chat: each row is a conversation (messages, ShareGPT or Alpaca)."""
     text_field: str = "text"
     min_tokens: int = Field(0, ge=0)
     """Documents shorter than this are left out (and counted)."""
@@ -93,6 +94,10 @@ class Corpus(Section):
     """Rows to take, by their other fields: a value, a list of values, or min, max (inclusive) and not."""
     repository: Repository | None = None
     """For code: all files of a repository are one document."""
+    prompt_loss: float = Field(0.0, ge=0, le=1)
+    """For chat: weight in the loss of each token that is of no answer; those of answers have weight 1."""
+    pack: bool = True
+    """Off: each document has a row of its own, padded at its end."""
 
     @field_validator("where")
     @classmethod
@@ -103,6 +108,13 @@ class Corpus(Section):
     @model_validator(mode="after")
     def _format_has_what_is_asked_for(self) -> Corpus:
         repository = self.repository
+        if self.prompt_loss and self.format != "chat":
+            raise ValueError(
+                f"prompt_loss: {self.prompt_loss:g} would be ignored: all tokens of a text count; "
+                "it is for format: chat"
+            )
+        if repository and self.format == "chat":
+            raise ValueError("repository: it is for code, and format is chat")
         if self.where and (self.format in TEXTS or (repository and repository.depth)):
             raise ValueError(
                 f"where: {sorted(self.where)[0]!r} is a field of rows, and texts have none"
@@ -292,6 +304,8 @@ class Training(Section):
     """Those after a multiple of so many updates stay as well."""
     give_up_after: float = Field(600.0, ge=0)
     """Seconds for which checkpoints may go on failing; then three in a row end the run."""
+    loss: Literal["per_token", "per_sequence"] = "per_token"
+    """Every token counts the same, or every document (LongAlign): a long answer no more than a short one."""
     seed: int = Field(0, ge=0)
 
 
@@ -389,6 +403,24 @@ class Recipe(Section):
             raise ValueError(
                 f"mixture.arm: {self.mixture.arm} needs the base model's own mix: give the corpora "
                 "of it a base_weight"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _documents_stay_whole(self) -> Recipe:
+        chat = [corpus.name for corpus in self.corpora if corpus.format == "chat"]
+        alone = [corpus.name for corpus in self.corpora if not corpus.pack]
+        whole = self.packing.method == "best_fit" and self.packing.document_mask
+        if (chat or alone) and not whole:
+            key = f"{chat[0]}.format: chat" if chat else f"{alone[0]}.pack: off"
+            raise ValueError(
+                f"corpora.{key} needs packing.method best_fit and packing.document_mask on: "
+                "conversations are neither cut nor read across"
+            )
+        if self.training.loss == "per_sequence" and not whole:
+            raise ValueError(
+                "training.loss: per_sequence needs packing.method best_fit and packing.document_mask "
+                "on, which keep documents whole and apart"
             )
         return self
 

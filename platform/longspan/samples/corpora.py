@@ -1,4 +1,4 @@
-"""The three sample corpora, their sources and their formats."""
+"""The sample corpora, their sources and their formats."""
 
 import platform
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from longspan.samples import books, encyclopedia, stdlib
+from longspan.samples import books, chat, encyclopedia, stdlib
 from longspan.samples.documents import Document, measure, write_jsonl, write_parquet, write_text
 from longspan.samples.download import Package, fetch
 from longspan.samples.record import Contents, Record, ensure
@@ -41,7 +41,7 @@ def _packaged(
 
 
 def corpora() -> list[Corpus]:
-    """The three of them, from the longest documents to the shortest."""
+    """All of them, from the longest documents to the shortest, and conversations."""
     return [
         Corpus(
             name="books",
@@ -63,6 +63,13 @@ def corpora() -> list[Corpus]:
             read=_packaged(encyclopedia.PACKAGE, encyclopedia.documents),
             write=partial(write_jsonl, shards=4),
             made_from=encyclopedia.PACKAGE.sha256,
+        ),
+        Corpus(
+            name="chat",
+            source="questions on the library, conversations",
+            read=lambda cache: chat.documents(),
+            write=chat.write,
+            made_from=f"Python {platform.python_version()}",
         ),
     ]
 

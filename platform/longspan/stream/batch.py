@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from longspan.ingest.marks import unmarked
 from longspan.stream.row import PADDING, Row, Rows
 
 NOT_COUNTED = -100
@@ -30,10 +31,31 @@ class Batch:
     """int64 [k]: global row numbers; -1 is a row of weight zero."""
     rows: Sequence[Row] = ()
     """What the rows that count are made of, for the record."""
+    weights: np.ndarray | None = None
+    """float32 [k, S]: of each label in the loss; None where all that count count the same."""
+
+
+@dataclass(frozen=True)
+class TokenWeights:
+    """What each token counts in the loss: one of an answer 1, any other what its source says.
+
+    Answers are told by their marks (:mod:`longspan.ingest.marks`).
+    """
+
+    others: tuple[float, ...]
+    """Weight of tokens of no answer, by source, in [0, 1]: 1 for texts."""
+    per_sequence: bool = False
+    """Whether every document counts the same, however many tokens it has (LongAlign, arXiv
+    2401.18058, section 3.2): its tokens' weights are divided by their sum."""
 
 
 def collate(
-    update: int, rows: Sequence[Row], num_rows: int, length: int, document_mask: bool
+    update: int,
+    rows: Sequence[Row],
+    num_rows: int,
+    length: int,
+    document_mask: bool,
+    weights: TokenWeights | None = None,
 ) -> Batch:
     """Stack the rows of an update and complete them to `num_rows` with rows of weight zero.
 
@@ -47,6 +69,7 @@ def collate(
         num_rows: k, the rows of the batch.
         length: S, the tokens of each row.
         document_mask: whether documents are kept apart.
+        weights: what tokens count; None is all the same.
     """
     assert len(rows) <= num_rows, f"{len(rows)} rows for a batch of {num_rows}"
     rows, real = Rows.of(rows), len(rows)
@@ -59,6 +82,9 @@ def collate(
     sources = np.zeros(num_rows, np.int32)
     indices = np.full(num_rows, -1, np.int64)
     tokens[:real] = rows.tokens.reshape(real, length)
+    answers = None
+    if weights:
+        tokens, answers = unmarked(tokens)
     labels[:real, :-1] = tokens[:real, 1:]
     sources[:real] = rows.sources
     indices[:real] = rows.indices
@@ -75,7 +101,32 @@ def collate(
     positions = np.repeat(starts, np.diff(starts, append=tokens.size))
     np.subtract(np.arange(tokens.size, dtype=np.int32), positions, out=positions)
     positions = positions.reshape(tokens.shape)
-    return Batch(update, length, tokens, labels, positions, sources, indices, rows)
+    of_labels = None
+    if weights and answers is not None:
+        of_labels = _label_weights(weights, answers, sources, labels, starts)
+        labels[of_labels == 0] = NOT_COUNTED
+    return Batch(update, length, tokens, labels, positions, sources, indices, rows, of_labels)
+
+
+def _label_weights(
+    weights: TokenWeights,
+    answers: np.ndarray,
+    sources: np.ndarray,
+    labels: np.ndarray,
+    starts: np.ndarray,
+) -> np.ndarray:
+    """What each label counts, float32 [k, S]; `starts` is where pieces begin in all rows together."""
+    others = np.array(weights.others, np.float32)[sources]
+    found = np.zeros(labels.shape, np.float32)
+    # A label is the token after it.
+    found[:, :-1] = np.where(answers[:, 1:], np.float32(1), others[:, None])
+    found[labels == NOT_COUNTED] = 0
+    if weights.per_sequence:
+        sums = np.add.reduceat(found.reshape(-1), starts, dtype=np.float64)
+        shares = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
+        sizes = np.diff(starts, append=found.size)
+        found *= np.repeat(shares, sizes).reshape(found.shape).astype(np.float32)
+    return found
 
 
 def rank_share(rows_per_update: int, rank: int, world_size: int) -> tuple[range, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from longspan.ingest.manifest import SourceManifest
 from longspan.order.order import Order
 from longspan.storage import Store
-from longspan.stream.batch import Batch, collate, rank_share
+from longspan.stream.batch import Batch, TokenWeights, collate, rank_share
 from longspan.stream.row import Rows
 from longspan.stream.rows import RowReader
 
@@ -42,6 +42,8 @@ class StreamPlan:
     order: Order
     first_update: int
     document_mask: bool
+    weights: TokenWeights | None = None
+    """What tokens count in the loss; None is all the same."""
     readers: int = 1
     """Actors that read shards."""
     look_ahead: int = 4
@@ -120,7 +122,7 @@ class StreamPlan:
             taken += len(mine)
             stage = self.order.stage_of_update(update)
             share = rank_share(stage.rows_per_update, 0, world_size)[1]
-            yield collate(update, mine, share, stage.length, self.document_mask)
+            yield collate(update, mine, share, stage.length, self.document_mask, self.weights)
         assert taken == len(rows), f"rank {rank}: {len(rows) - taken} rows beyond {updates}"
 
 

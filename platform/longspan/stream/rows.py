@@ -11,7 +11,7 @@ import numpy as np
 from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.shards import Block, read_block
 from longspan.order.order import Order, RowPlan, RowPlans
-from longspan.order.packing import Cut, Packed
+from longspan.order.packing import Cut, Packed, Spans, best_fit
 from longspan.storage import Store
 from longspan.stream.pieces import Pieces, interleaved, joined, padded, whole
 from longspan.stream.row import Row, Rows
@@ -163,7 +163,9 @@ class RowReader:
         return texts, np.concatenate(documents)
 
 
-def heldout_rows(store: Store, manifest: SourceManifest, length: int, limit: int) -> list[Row]:
+def heldout_rows(
+    store: Store, manifest: SourceManifest, length: int, limit: int, cut: bool = True
+) -> list[Row]:
     """Up to `limit` rows of held-out documents, in their order; the same ones in every run.
 
     A source with fewer tokens gives fewer rows, but at least one: it repeats to fill that.
@@ -173,6 +175,7 @@ def heldout_rows(store: Store, manifest: SourceManifest, length: int, limit: int
         manifest: the source; it has held-out documents.
         length: tokens per row.
         limit: at most so many rows.
+        cut: whether documents are cut where a row ends; else they are packed whole, and padded.
 
     Returns:
         Rows numbered from 0, of update 0 and source 0.
@@ -190,6 +193,10 @@ def heldout_rows(store: Store, manifest: SourceManifest, length: int, limit: int
         total += len(data.tokens)
     assert total, f"source {manifest.name} has no held-out documents"
     pieces = whole(texts, np.arange(len(texts)), np.zeros(len(texts), np.int32))
+    if not cut:
+        packed = best_fit(Spans.whole(np.array([len(text) for text in texts])), length)
+        chosen = range(min(limit, len(packed)))
+        return [padded(pieces.parts(packed.row(i)), length).row(i, 0, 0) for i in chosen]
     if total < length:
         cuts = [pieces.cut(0, min(total, length - filled)) for filled in range(0, length, total)]
         return [joined(cuts).row(0, 0, 0)]

@@ -53,7 +53,7 @@ class UpdateStats:
 
     update: int
     loss: float
-    """Mean over all counted tokens of the global batch, in nats."""
+    """Mean over all counted tokens of the global batch, by their weights, in nats."""
     learning_rate: float
     grad_norm: float
     """Global L2 norm before clipping."""
@@ -100,6 +100,7 @@ class Engine:
         totals = self._global_totals(batch)
         counted = int(totals[1])
         assert counted > 0, f"update {batch.update}: no token of the global batch is counted"
+        weight = self._global_weight(batch, counted)
         # Random numbers (dropout, in models that have it) are those of the update, however often the
         # process has been started: there is no state of them to keep.
         update = np.random.SeedSequence([self.config.seed, batch.update, dist.get_rank()])
@@ -107,7 +108,7 @@ class Engine:
         learning_rate = self.config.schedule.learning_rate(batch.update)
         for group in self._deepspeed.optimizer.param_groups:
             group["lr"] = learning_rate
-        loss = self._accumulate_gradients(batch, counted, accepts)
+        loss = self._accumulate_gradients(batch, weight, accepts)
         self._deepspeed.step()
         grad_norm = float(self._deepspeed.get_global_grad_norm() or 0.0)
         skipped = bool(self._deepspeed.optimizer.overflow)
@@ -141,7 +142,9 @@ class Engine:
         self.model.eval()
         try:
             with torch.no_grad():
-                rows = [self.model.token_losses(*tensors) for tensors in self._micro_batches(batch)]
+                rows = [
+                    self.model.token_losses(*tensors[:3]) for tensors in self._micro_batches(batch)
+                ]
         finally:
             self.model.train(was_training)
         return torch.cat(rows)
@@ -175,11 +178,17 @@ class Engine:
         }
 
     def _accumulate_gradients(
-        self, batch: Batch, counted: int, accepts: Callable[[float], bool]
+        self, batch: Batch, weight: float, accepts: Callable[[float], bool]
     ) -> float:
-        """Forward and backward over the micro-batches; returns the global batch's loss per token."""
+        """Forward and backward over the micro-batches; returns the global batch's loss per token.
+
+        Args:
+            batch: this rank's rows.
+            weight: of all tokens of the global batch together.
+            accepts: see :meth:`update`.
+        """
         # DeepSpeed averages gradients over the ranks; the sum over all tokens wants the ranks' sum.
-        scale = dist.get_world_size() / counted
+        scale = dist.get_world_size() / weight
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         micro_batches = list(self._micro_batches(batch))
         for number, tensors in enumerate(micro_batches, start=1):
@@ -189,23 +198,33 @@ class Engine:
             total += loss_sum.detach().double()
             if last:
                 dist.all_reduce(total)
-                if not accepts(total.item() / counted):
+                if not accepts(total.item() / weight):
                     scale = math.inf  # DeepSpeed makes no step of a gradient that is not finite.
             self._deepspeed.backward(loss_sum * scale, scale_wrt_gas=False)
             if not last:
                 self._deepspeed.step()
-        return total.item() / counted
+        return total.item() / weight
 
-    def _micro_batches(
-        self, batch: Batch
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    def _micro_batches(self, batch: Batch) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Tokens, positions, labels and, where they differ, weights of some rows at a time."""
         rows = self.config.micro_batch.get(batch.length, 1)
         for start in range(0, len(batch.tokens), rows):
             part = slice(start, start + rows)
-            yield tuple(  # pyrefly: ignore
+            whole = [
                 torch.as_tensor(array[part], dtype=torch.int64, device=self.device)
                 for array in (batch.tokens, batch.positions, batch.labels)
-            )
+            ]
+            if batch.weights is not None:
+                whole.append(torch.as_tensor(batch.weights[part], device=self.device))
+            yield tuple(whole)
+
+    def _global_weight(self, batch: Batch, counted: int) -> float:
+        """Weight of all counted tokens over all ranks; their number where they count the same."""
+        if batch.weights is None:
+            return counted
+        weight = torch.tensor(batch.weights.sum(dtype=np.float64), device=self.device)
+        dist.all_reduce(weight)
+        return weight.item()
 
     def _global_totals(self, batch: Batch) -> torch.Tensor:
         """[tokens, counted tokens, squared lengths, tokens of source 0, 1, ...] over all ranks, int64."""

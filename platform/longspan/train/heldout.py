@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from longspan.ingest.manifest import SourceManifest
-from longspan.stream.batch import Batch, collate
+from longspan.stream.batch import Batch, TokenWeights, collate
 from longspan.stream.row import Row
 from longspan.stream.rows import heldout_rows
 from longspan.train.engine import Engine
@@ -63,6 +63,10 @@ class HeldOut:
         self._length = max(stage.length for stage in job.plan.stages)
         self._mask = job.recipe.packing.document_mask
         self._sources = len(job.corpora)
+        self._chat = [corpus.format == "chat" for corpus in job.recipe.corpora]
+        # Of conversations the answers alone, whatever training counts.
+        others = tuple(0.0 if chat else 1.0 for chat in self._chat)
+        self._weights = TokenWeights(others) if any(self._chat) else None
         self._bands = position_bands(self._length)
         rows = [
             row
@@ -94,13 +98,16 @@ class HeldOut:
 
     def _rows_of(self, job: Job, source: int, manifest: SourceManifest) -> list[tuple[Row, bool]]:
         """A source's rows, and whether documents are kept apart in them."""
-        rows = heldout_rows(job.store, manifest, self._length, job.recipe.heldout.rows_per_source)
+        most, cut = job.recipe.heldout.rows_per_source, not self._chat[source]
+        rows = heldout_rows(job.store, manifest, self._length, most, cut)
         # A source of fewer tokens than a row repeats to fill it; its copies must not see each other.
         apart = self._mask or manifest.heldout_tokens < self._length
         return [(replace(row, source=source), apart) for row in rows]
 
     def _batch(self, rows: Sequence[Row], apart: bool) -> Batch:
-        return collate(0, rows, num_rows=1, length=self._length, document_mask=apart)
+        return collate(
+            0, rows, num_rows=1, length=self._length, document_mask=apart, weights=self._weights
+        )
 
 
 def position_bands(length: int) -> tuple[tuple[int, int], ...]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longspan.errors import UserError
 from longspan.history.starts import FOLDER
 from longspan.ingest.manifest import SourceManifest
 from longspan.order.order import Order
@@ -21,6 +22,7 @@ from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.sources import Source
 
 if TYPE_CHECKING:
+    from longspan.stream.batch import TokenWeights
     from longspan.stream.plan import StreamPlan
 
 
@@ -60,7 +62,34 @@ class Job:
             stages=self.plan.stages,
             seed=self.recipe.training.seed,
             packs=self.packs,
+            alone=[source.alone for source in self.sources],
         )
+
+    @property
+    def token_weights(self) -> TokenWeights | None:
+        """What tokens count in the loss; None where all count the same."""
+        per_sequence = self.recipe.training.loss == "per_sequence"
+        if not per_sequence and not any(source.chat for source in self.sources):
+            return None
+        from longspan.stream.batch import TokenWeights
+
+        return TokenWeights(tuple(source.prompt_loss for source in self.sources), per_sequence)
+
+    def require_whole(self) -> None:
+        """No conversation is longer than a row.
+
+        Raises:
+            UserError: one is.
+        """
+        for source, table in zip(self.sources, self.packs, strict=False):
+            for stage, packed in zip(self.plan.stages, table.stages, strict=True):
+                if (source.chat or source.alone) and packed.long_documents:
+                    raise UserError(
+                        f"corpora.{source.name}: {packed.long_documents:,} of its documents are longer "
+                        f"than a row of {stage.length:,} tokens, and these are not cut: give "
+                        f"target_context and lengths room for them, or leave them out with "
+                        f"max_tokens={stage.length}"
+                    )
 
     def packed(self) -> Job:
         """This job with its documents packed as its recipe says; may read their lengths."""
@@ -76,7 +105,12 @@ class Job:
         from longspan.stream.plan import StreamPlan
 
         return StreamPlan(
-            self.store, self.manifests, self.order, first_update, self.recipe.packing.document_mask
+            self.store,
+            self.manifests,
+            self.order,
+            first_update,
+            self.recipe.packing.document_mask,
+            self.token_weights,
         )
 
     @property
@@ -94,7 +128,7 @@ class Job:
     def settings(self) -> dict[str, str]:
         """What makes it this run, besides its data, in words and by recipe key."""
         plan, optimizer = self.plan, self.recipe.optimizer
-        return {
+        settings = {
             "base_model": self.recipe.base_model,
             "target_context": f"{plan.window:,}",
             "positions": f"{plan.positions.encoding} with RoPE base {plan.positions.base:,.0f}",
@@ -113,6 +147,12 @@ class Job:
                 f"weight decay {optimizer.weight_decay:g}, clipping at {optimizer.gradient_clipping:g}"
             ),
         }
+        if self.token_weights:
+            settings["training.loss"] = self.recipe.training.loss
+            settings["prompt_loss of corpora"] = ", ".join(
+                f"{source.name} {source.prompt_loss:g}" for source in self.sources if source.chat
+            )
+        return settings
 
     def checkpoint_facts(
         self,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 UNSET = "its default"
 # The order of rows, which checkpoints tell apart, says the rest of it.
-NOT_OF_DATA = {"name", "weight", "base_weight"}
+NOT_OF_DATA = {"name", "weight", "base_weight", "prompt_loss", "pack"}
 
 
 def data_settings(recipe: Recipe, tokenizer: str) -> dict[str, Any]:

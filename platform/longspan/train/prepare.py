@@ -24,6 +24,7 @@ from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store, run_needs, source_specs
 from longspan.storage import Store
 from longspan.train.data import check_data, known_data, run_data
+from longspan.train.epochs import settled
 from longspan.train.job import Job
 from longspan.train.sources import packing_facts, sources_of_rows
 
@@ -71,10 +72,12 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     store = open_store(recipe)
     model = look_at_model(recipe, store)
     device = this_machines_device(recipe.workers.gpus_per_worker)
-    plan = derive(recipe, model.facts, device)
     if model.unseen:
         problems.append(f"{model.unseen} (the plan takes its shape from 'architecture')")
     known = _known_data(recipe, store, problems)
+    if len(known) == len(recipe.corpora):
+        recipe = settled(recipe, store, known)
+    plan = derive(recipe, model.facts, device)
     sources = [
         _source_facts(spec, store, known.get(spec.name), problems) for spec in source_specs(recipe)
     ]
@@ -102,7 +105,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
     data = run_data(recipe, store, Ingest.run, distributed=True)
-    job = _job(recipe, store, plan, device, data)
+    job = _job(recipe, store, device, data)
     job.require_continuable()  # The workers would say it as well, but only once they have begun.
     return job
 
@@ -112,10 +115,8 @@ def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
     recipe = load_recipe(path, overrides)
     store = open_store(recipe)
     device = this_machines_device(recipe.workers.gpus_per_worker)
-    plan = _planned(recipe, store, device)
-    return _job(
-        recipe, store, plan, device, run_data(recipe, store, Ingest.done, distributed=False)
-    )
+    _planned(recipe, store, device)
+    return _job(recipe, store, device, run_data(recipe, store, Ingest.done, distributed=False))
 
 
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
@@ -131,12 +132,10 @@ def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
 
 
 def _job(
-    recipe: Recipe,
-    store: Store,
-    plan: RunPlan,
-    device: Device,
-    manifests: Mapping[str, SourceManifest],
+    recipe: Recipe, store: Store, device: Device, manifests: Mapping[str, SourceManifest]
 ) -> Job:
+    recipe = settled(recipe, store, manifests)
+    plan = _planned(recipe, store, device)
     found = {"base_model": resolve(recipe.base_model, store)}
     if recipe.tokenizer:
         found["tokenizer"] = resolve(recipe.tokenizer, store)
@@ -144,7 +143,9 @@ def _job(
     in_order = tuple(manifests[corpus.name] for corpus in recipe.corpora)
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
     sources = sources_of_rows(recipe, plan.long_threshold, store, in_order)
-    return Job(recipe, plan, store, in_order, sources, peak * 1e12 if peak else None).packed()
+    job = Job(recipe, plan, store, in_order, sources, peak * 1e12 if peak else None).packed()
+    job.require_whole()
+    return job
 
 
 def _known_data(recipe: Recipe, store: Store, problems: list[str]) -> Mapping[str, SourceManifest]:
@@ -168,7 +169,7 @@ def _row_sources(
             source.manifest.train_documents,
             source.manifest.train_tokens,
             source.manifest.lengths,
-            packing_facts(store, source.manifest, plan),
+            packing_facts(store, source, plan),
         )
         for source in sources_of_rows(recipe, plan.long_threshold, store, corpora)
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from longspan.errors import UserError
 from longspan.ingest.manifest import ObjectManifest, SourceManifest
 from longspan.ingest.shards import read_index
-from longspan.order.packing import Spans, best_fit, documents_cut
+from longspan.order.packing import Spans, best_fit, documents_cut, one_each
 from longspan.order.packs import window_tokens
 from longspan.recipe.describe_rows import PackingFacts
 from longspan.selection.arms import Part, divide
@@ -21,7 +21,7 @@ from longspan.storage import Store
 
 if TYPE_CHECKING:
     from longspan.recipe.derive import RunPlan
-    from longspan.recipe.schema import Recipe
+    from longspan.recipe.schema import Corpus, Recipe
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ class Source:
     name: str
     weight: float
     manifest: SourceManifest
+    chat: bool = False
+    """Whether its documents are conversations."""
+    prompt_loss: float = 1.0
+    """Weight in the loss of what is of no answer."""
+    alone: bool = False
+    """Whether each document has a row of its own."""
 
 
 def sources_of_rows(
@@ -49,13 +55,20 @@ def sources_of_rows(
     """
     parts = parts_of(recipe, long_shares(recipe, threshold, store, corpora))
     return tuple(
-        Source(
+        _source(
             part.name(corpora[part.corpus].name),
             part.weight,
             _manifest(store, corpora[part.corpus], part, threshold),
+            recipe.corpora[part.corpus],
         )
         for part in parts
     )
+
+
+def _source(name: str, weight: float, manifest: SourceManifest, corpus: Corpus) -> Source:
+    chat = corpus.format == "chat"
+    prompt_loss = corpus.prompt_loss if chat else 1.0
+    return Source(name, weight, manifest, chat, prompt_loss, not corpus.pack)
 
 
 def parts_of(recipe: Recipe, shares: Mapping[int, float]) -> list[Part]:
@@ -94,22 +107,20 @@ def long_shares(
     }
 
 
-def packing_facts(
-    store: Store, manifest: SourceManifest, plan: RunPlan
-) -> tuple[PackingFacts, ...]:
+def packing_facts(store: Store, source: Source, plan: RunPlan) -> tuple[PackingFacts, ...]:
     """What the first window of a source becomes, for every row length of the plan."""
     lengths, wanted = [], window_tokens(max(stage.length for stage in plan.stages))
-    for block in manifest.train:
+    for block in source.manifest.train:
         lengths.append(read_index(store, block).lengths)
         wanted -= block.tokens
         if wanted <= 0:
             break
     sample = np.concatenate(lengths)
-    return tuple(_packing_facts(sample, stage.length) for stage in plan.stages)
+    return tuple(_packing_facts(sample, stage.length, source.alone) for stage in plan.stages)
 
 
-def _packing_facts(lengths: np.ndarray, length: int) -> PackingFacts:
-    rows = len(best_fit(Spans.whole(lengths), length))
+def _packing_facts(lengths: np.ndarray, length: int, alone: bool) -> PackingFacts:
+    rows = len((one_each if alone else best_fit)(Spans.whole(lengths), length))
     cut = documents_cut(lengths, length, "concatenate")[0]
     fitting = int(np.count_nonzero(lengths <= length))
     return PackingFacts(length, fitting, cut, 1 - int(lengths.sum()) / (rows * length))

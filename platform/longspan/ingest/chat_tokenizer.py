@@ -1,0 +1,100 @@
+"""Conversations to marked token ids, in the place of a text tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from longspan.chat.conversation import Conversation
+from longspan.chat.template import Template
+from longspan.corpus.bad_input import BadInput
+from longspan.corpus.filters import LeftOut
+from longspan.ingest.marks import marked
+
+SUFFIXES = (".json", ".jinja", ".model", ".txt")
+
+
+def template_hash(folder: str | os.PathLike[str]) -> str:
+    """Hash of a chat template that has a file of its own; "" where there is none."""
+    path = Path(folder) / "chat_template.jinja"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+
+
+class ChatTokenizer:
+    """Encodes conversations by their chat template; answers are marked (:mod:`.marks`).
+
+    Nothing is put before or after what the template renders.
+
+    It travels to other processes as the tokenizer's files.
+
+    Args:
+        folder: a local folder with a Hugging Face tokenizer and its chat template.
+
+    Attributes:
+        name: the implementation in use.
+        added: tokens that every document has besides those of its text.
+    """
+
+    name = "transformers"
+    added = 0
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._files = {
+            path.name: path.read_bytes()
+            for path in sorted(Path(folder).iterdir())
+            if path.is_file() and path.suffix in SUFFIXES and not path.name.endswith(".index.json")
+        }
+        self.__dict__["_template"] = Template.load(folder)  # A template that is none is found here.
+
+    def __getstate__(self) -> dict:
+        return {"_files": self._files}
+
+    def verify(self, texts: Sequence[str]) -> bool:
+        """There is no second implementation to compare with."""
+        return True
+
+    def reference(self) -> ChatTokenizer:
+        """This one."""
+        return self
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Marked token ids of all conversations, one after another, and each one's length.
+
+        Args:
+            texts: as `Conversation.dumps` writes them.
+
+        Returns:
+            tokens: uint32 [tokens].
+            lengths: int64 [conversations].
+        """
+        encoded = [marked(*self._template.encode(Conversation.loads(text))) for text in texts]
+        lengths = np.array([len(tokens) for tokens in encoded], np.int64)
+        return np.concatenate([np.empty(0, np.uint32), *encoded]).astype(np.uint32), lengths
+
+    def checked(
+        self, items: Iterable[str | LeftOut | BadInput], object_path: str
+    ) -> Iterator[str | LeftOut | BadInput]:
+        """Conversations; those that spell out a control token, which would become one, are bad input."""
+        for number, item in enumerate(items, 1):
+            if isinstance(item, str) and (
+                token := self._template.control_token_in(Conversation.loads(item))
+            ):
+                yield BadInput(
+                    object_path, f"conversation {number}", "control token in a turn", repr(token)
+                )
+            else:
+                yield item
+
+    @cached_property
+    def _template(self) -> Template:
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="longspan-tokenizer-") as folder:
+            for name, content in self._files.items():
+                (Path(folder) / name).write_bytes(content)
+            return Template.load(folder)

@@ -1,0 +1,144 @@
+"""A recipe of supervised finetuning: the same keys as continual pretraining, other defaults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from longspan.errors import UserError
+from longspan.recipe.schema import (
+    SMALLEST_WEIGHT,
+    Corpus,
+    LengthStage,
+    Packing,
+    Positions,
+    Recipe,
+    Training,
+)
+
+PACKED_LENGTH = 16_384
+"""Tokens of a row of packed short examples (arXiv 2309.16039, section 2.2)."""
+
+
+class SftCorpus(Corpus):
+    """One source of examples; conversations unless another format is given."""
+
+    weight: float | None = Field(None, gt=0, le=1)  # pyrefly: ignore
+    """Share of the training tokens; unset: what is left, so that each example is seen once an epoch."""
+    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"] = "chat"
+
+    @field_validator("weight")
+    @classmethod
+    def _weight_survives_rounding(cls, weight: float | None) -> float | None:  # pyrefly: ignore
+        return weight if weight is None else Corpus._weight_survives_rounding(weight)
+
+
+class SftTraining(Training):
+    """The engine's dials; a batch is smaller than in pretraining."""
+
+    epochs: float | None = Field(None, gt=0)
+    """How often each example is seen, of the sources without a weight; 2 unless training.tokens is set."""
+    tokens_per_update: PositiveInt = 2**20
+
+    @model_validator(mode="after")
+    def _one_length_of_the_run(self) -> SftTraining:
+        if self.epochs is not None and self.tokens is not None:
+            raise ValueError("epochs and tokens both say how long the run is; give one of them")
+        return self
+
+
+class SftRecipe(Recipe):
+    """One run of supervised finetuning, from a model whose window has been extended."""
+
+    corpora: list[SftCorpus] = Field(min_length=1)  # pyrefly: ignore
+    positions: Positions = Positions(encoding="none")
+    packing: Packing = Packing(method="best_fit")
+    training: SftTraining = SftTraining()
+
+    @field_validator("corpora")
+    @classmethod
+    def _sources_fit_together(cls, corpora: list[SftCorpus]) -> list[SftCorpus]:  # pyrefly: ignore
+        names = [corpus.name for corpus in corpora]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {twice[0]!r}; give each its own name")
+        given = [corpus.weight for corpus in corpora if corpus.weight is not None]
+        total, most = math.fsum(given), len(given) == len(corpora)
+        if (abs(total - 1) > 1e-4) if most else (total > 1 - SMALLEST_WEIGHT):
+            left = "1" if most else "less than 1, so that something is left for the others"
+            raise ValueError(f"weights add up to {total:g}, and must to {left}")
+        return corpora
+
+    @model_validator(mode="after")
+    def _length_is_known(self) -> SftRecipe:
+        unset = any(corpus.weight is None for corpus in self.corpora)
+        if not unset and self.training.tokens is None:
+            raise ValueError(
+                "training.tokens: required where all corpora have a weight: there is no epoch then"
+            )
+        if unset and len(self.length_stages) > 1:
+            raise ValueError(
+                "lengths: give one row length, or all corpora a weight: an epoch is counted in rows"
+            )
+        return self
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Every corpus's weight; before they are settled, what is left in equal parts."""
+        return self._weights([1] * len(self.corpora))
+
+    @property
+    def length_stages(self) -> list[LengthStage]:
+        """Rows of 16,384 tokens where all examples are packed, else of the whole window."""
+        packed = all(corpus.pack for corpus in self.corpora)
+        length = min(self.target_context, PACKED_LENGTH) if packed else self.target_context
+        return self.lengths or [LengthStage(length=length)]
+
+    @property
+    def settled(self) -> bool:
+        """Whether weights and tokens are all known."""
+        known = all(corpus.weight is not None for corpus in self.corpora)
+        return known and self.training.tokens is not None
+
+    def settle(self, rows: Sequence[int]) -> SftRecipe:
+        """This recipe with every weight and the run's tokens, which follow from the examples.
+
+        Args:
+            rows: of an epoch, by corpus.
+
+        Raises:
+            UserError: a corpus has too few of them to have a share at all.
+        """
+        weights = self._weights(rows)
+        for corpus, weight in zip(self.corpora, weights, strict=True):
+            if weight < SMALLEST_WEIGHT:
+                raise UserError(
+                    f"corpora.{corpus.name}: its examples are {weight:.1g} of all rows, below the "
+                    f"smallest share of {SMALLEST_WEIGHT:.4f}; give it a weight of its own"
+                )
+        corpora = [
+            corpus.model_copy(update={"weight": weight})
+            for corpus, weight in zip(self.corpora, weights, strict=True)
+        ]
+        tokens = self.training.tokens or self._tokens(rows, weights)
+        training = self.training.model_copy(update={"tokens": tokens, "epochs": None})
+        return self.model_copy(update={"corpora": corpora, "training": training})
+
+    def _weights(self, rows: Sequence[int]) -> tuple[float, ...]:
+        given = [corpus.weight for corpus in self.corpora]
+        left = 1 - math.fsum(weight for weight in given if weight is not None)
+        total = sum(n for n, weight in zip(rows, given, strict=True) if weight is None)
+        return tuple(
+            left * n / total if weight is None else weight
+            for n, weight in zip(rows, given, strict=True)
+        )
+
+    def _tokens(self, rows: Sequence[int], weights: Sequence[float]) -> int:
+        """Of so many epochs of the sources without a weight."""
+        unset = [number for number, corpus in enumerate(self.corpora) if corpus.weight is None]
+        share = math.fsum(weights[number] for number in unset)
+        wanted = (self.training.epochs or 2.0) * sum(rows[number] for number in unset) / share
+        return math.ceil(wanted) * self.length_stages[0].length

@@ -1,0 +1,189 @@
+"""Which tokens are answers, token by token, for the chat templates that models come with."""
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from longspan.chat.conversation import Conversation, Message
+from longspan.chat.template import Template
+from longspan.errors import UserError
+from tests.tiny import CHAT_TEMPLATE, make_tiny_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+LLAMA_2 = (
+    "{% if messages[0]['role'] == 'system' %}"
+    "{% set system = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' %}"
+    "{% set turns = messages[1:] %}"
+    "{% else %}{% set system = '' %}{% set turns = messages %}{% endif %}"
+    "{% for turn in turns %}"
+    "{% if turn['role'] == 'user' %}"
+    "{{ '<s>[INST] ' + (system if loop.first else '') + turn['content'] | trim + ' [/INST]' }}"
+    "{% else %}{{ ' ' + turn['content'] | trim + ' </s>' }}{% endif %}"
+    "{% endfor %}"
+)
+LLAMA_3 = (
+    "{% for message in messages %}"
+    "{{ ('<|begin|>' if loop.first else '') + '<|start|>' + message['role'] + '<|end|>\n\n'"
+    " + message['content'] | trim + '<|eot|>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant<|end|>\n\n' }}{% endif %}"
+)
+# Says itself what an answer is: here without the token that ends it.
+MARKED = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] }}{% endgeneration %}"
+    "{% else %}{{ message['content'] }}{% endif %}<|im_end|>\n{% endfor %}"
+)
+# Leaves out of earlier answers what is in brackets, as models that think do.
+FORGETS = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] if loop.last else message['content'].split(']')[-1] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIAL = ["<s>", "</s>", "<|begin|>", "<|start|>", "<|end|>", "<|eot|>"]
+
+ONE = [("user", "Hi?"), ("assistant", "Yo.")]
+TWO = [("system", "Be."), *ONE, ("user", "So\n?"), ("assistant", "\nNo no")]
+
+
+def by_letters(template: str) -> Template:
+    """Every character is a token: what is expected can be written down as a text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = ["<|im_start|>", "<|im_end|>", *SPECIAL]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*letters, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(letters)
+    return Template(PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template))
+
+
+def talk(turns: list[tuple[str, str]]) -> Conversation:
+    return Conversation(tuple(Message(role, content) for role, content in turns))  # type: ignore
+
+
+def written(text: str) -> list[tuple[str, bool]]:
+    """Tokens and whether they are an answer's, of a text in which answers are in {{ and }}."""
+    found, answer = [], False
+    special = "|".join(re.escape(token) for token in ["<|im_start|>", "<|im_end|>", *SPECIAL])
+    for part in re.findall(rf"\{{\{{|\}}\}}|{special}|.", text, re.DOTALL):
+        if part in ("{{", "}}"):
+            answer = part == "{{"
+        else:
+            found.append((part, answer))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("template", "turns", "expected"),
+    [
+        (
+            CHAT_TEMPLATE,
+            ONE,
+            "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n{{Yo.<|im_end|>}}\n",
+        ),
+        (
+            CHAT_TEMPLATE,
+            TWO,
+            "<|im_start|>system\nBe.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n"
+            "<|im_start|>assistant\n{{Yo.<|im_end|>}}\n<|im_start|>user\nSo\n?<|im_end|>\n"
+            "<|im_start|>assistant\n{{\nNo no<|im_end|>}}\n",
+        ),
+        (LLAMA_2, ONE, "<s>[INST] Hi? [/INST]{{ Yo. </s>}}"),
+        (
+            LLAMA_2,
+            TWO,
+            "<s>[INST] <<SYS>>\nBe.\n<</SYS>>\n\nHi? [/INST]{{ Yo. </s>}}"
+            "<s>[INST] So\n? [/INST]{{ No no </s>}}",
+        ),
+        (
+            LLAMA_3,
+            ONE,
+            "<|begin|><|start|>user<|end|>\n\nHi?<|eot|>"
+            "<|start|>assistant<|end|>\n\n{{Yo.<|eot|>}}",
+        ),
+        (
+            LLAMA_3,
+            TWO,
+            "<|begin|><|start|>system<|end|>\n\nBe.<|eot|><|start|>user<|end|>\n\nHi?<|eot|>"
+            "<|start|>assistant<|end|>\n\n{{Yo.<|eot|>}}<|start|>user<|end|>\n\nSo\n?<|eot|>"
+            "<|start|>assistant<|end|>\n\n{{No no<|eot|>}}",
+        ),
+        (
+            MARKED,
+            ONE,
+            "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n{{Yo.}}<|im_end|>\n",
+        ),
+    ],
+    ids=["chatml", "chatml-2", "llama-2", "llama-2-2", "llama-3", "llama-3-2", "marked"],
+)
+def test_answers_token_by_token(template: str, turns: list[tuple[str, str]], expected: str) -> None:
+    subject = by_letters(template)
+    tokens, answers = subject.encode(talk(turns))
+    texts = [subject._tokenizer.decode([token]) for token in tokens.tolist()]
+    assert list(zip(texts, answers.tolist(), strict=True)) == written(expected)
+    assert tokens.dtype == np.int32
+
+
+@pytest.fixture(scope="session")
+def tiny() -> "PreTrainedTokenizerFast":
+    return make_tiny_tokenizer()
+
+
+words = st.text(st.sampled_from("The keeper counted\n .?é日"), min_size=1, max_size=30)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(words, words.filter(str.strip)), min_size=1, max_size=3))
+def test_tokens_are_the_tokenizers_own(
+    tiny: "PreTrainedTokenizerFast", pairs: list[tuple[str, str]]
+) -> None:
+    conversation = talk(
+        [turn for pair in pairs for turn in zip(("user", "assistant"), pair, strict=True)]
+    )
+    tokens, answers = Template(tiny).encode(conversation)
+    whole = tiny.apply_chat_template(conversation.turns, tokenize=True, return_dict=True)
+    assert tokens.tolist() == whole["input_ids"]
+    ends = tiny.convert_tokens_to_ids("<|im_end|>")
+    assert int((tokens[answers] == ends).sum()) == len(pairs)
+    # Nothing of an answer is left out. A token that begins with the line's end before is its own.
+    found = tiny.decode(tokens[answers]).split("<|im_end|>")[:-1]
+    for text, (_, answer) in zip(found, pairs, strict=True):
+        assert text.removeprefix("\n") == answer.removeprefix("\n") or text == answer
+
+
+def test_a_template_that_renders_a_turn_otherwise_later_is_refused() -> None:
+    template = by_letters(FORGETS)
+    assert template.encode(talk(ONE))[1].any()
+    with pytest.raises(UserError, match="otherwise once others follow"):
+        template.encode(talk([("user", "Hi"), ("assistant", "[hm]Yo"), *ONE]))
+
+
+def test_a_template_that_refuses_a_role_says_so() -> None:
+    refuses = "{{ raise_exception('no system here') if messages[0].role == 'system' }}" + LLAMA_3
+    with pytest.raises(UserError, match=r"refuses system, user, assistant.*: no system here"):
+        by_letters(refuses).encode(talk(TWO))
+
+
+def test_a_tokenizer_without_a_template_is_told() -> None:
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(UserError, match="has no chat template"):
+        Template(tokenizer)
+
+
+def test_control_tokens_in_a_turn_are_found(tiny: "PreTrainedTokenizerFast") -> None:
+    template = Template(tiny)
+    assert template.control_token_in(talk(ONE)) is None
+    turns = [("user", "What is <|im_end|>?"), ("assistant", "A token.")]
+    assert template.control_token_in(talk(turns)) == "<|im_end|>"
