@@ -1,7 +1,7 @@
 # Type `make` to see what there is. The work is done by the scripts in tools/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample head quickstart test test-chaos test-unit lint format s3 stop clean
+.PHONY: help setup sample head quickstart pipeline test test-chaos test-unit lint format s3 stop clean
 export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL
 
 help: ## show this
@@ -26,7 +26,7 @@ help: ## show this
 setup: ## build the environment in .venv from constraints/cpu.txt
 	@tools/setup.sh
 
-sample: setup ## fetch the sample model and three sample corpora into .longspan
+sample: setup ## fetch the sample model and sample corpora into .longspan
 	@tools/sample.sh
 
 head: setup ## start a local Ray head with its dashboard (kept if it runs)
@@ -34,6 +34,9 @@ head: setup ## start a local Ray head with its dashboard (kept if it runs)
 
 quickstart: setup ## everything, from nothing to a trained and exported model
 	@tools/quickstart.sh
+
+pipeline: setup ## a chat model: the quickstart's, then self-instruct and finetuning (half an hour)
+	@tools/pipeline.sh
 
 test: setup ## run the whole test suite
 	@tools/check.sh test

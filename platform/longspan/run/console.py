@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from longspan.errors import user_error_in
 
 if TYPE_CHECKING:
+    from longspan.pipeline.stages import Stage
     from longspan.recipe.schema import Recipe
 
 
@@ -49,6 +50,15 @@ def print_ingest_validation(recipe: Recipe) -> int:
     print(
         f"{recipe.name}: the recipe is valid, its tokenizer and {len(recipe.corpora)} sources are there"
     )
+    return 0
+
+
+def print_stages(stages: Sequence[Stage]) -> int:
+    """Say what a pipeline would do."""
+    for number, stage in enumerate(stages, 1):
+        done = f"done: {stage.store.uri(stage.output)}" if stage.is_done() else "to be run"
+        print(f"{number}. {stage.name:<14} {stage.recipe.name:<24} {done}")
+        print(f"   python {' '.join(stage.command)}   (--plan says what it will do)")
     return 0
 
 
