@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,9 +14,16 @@ from pydantic import BaseModel, ValidationError
 from longspan.errors import UserError
 from longspan.recipe.schema import Recipe
 
+Described = TypeVar("Described", bound=BaseModel)
+
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply ``key.path=value`` overrides (values are YAML).
+    """Read a recipe of continual pretraining; see :func:`load`."""
+    return load(Recipe, path, overrides)
+
+
+def load(schema: type[Described], path: str | Path, overrides: Sequence[str] = ()) -> Described:
+    """Read a job's recipe and apply ``key.path=value`` overrides (values are YAML).
 
     Raises:
         UserError: the file is missing or not YAML, a key is unknown (the nearest one is named), a
@@ -31,15 +38,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"recipe: {path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"recipe: {path} must hold keys and values, not {type(data).__name__}")
-    return parse_recipe(apply_overrides(data, overrides))
+    return parse(schema, apply_overrides(data, overrides))
 
 
 def parse_recipe(data: dict[str, Any]) -> Recipe:
+    """Validate plain data as a recipe of continual pretraining; see :func:`parse`."""
+    return parse(Recipe, data)
+
+
+def parse(schema: type[Described], data: dict[str, Any]) -> Described:
     """Validate plain data; all problems in one :class:`UserError`, a line each."""
     try:
-        return Recipe.model_validate(data)
+        return schema.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(dict(problem), data) for problem in error.errors()]
+        lines = [_explain(dict(problem), data, schema) for problem in error.errors()]
         raise UserError("\n".join(lines)) from None
 
 
@@ -125,12 +137,12 @@ def _item_of(items: list[Any], key: str, override: str) -> int:
     raise UserError(f"override {override!r}: no item {key!r} in the list; there are: {known}")
 
 
-def _explain(problem: dict[str, Any], data: dict[str, Any]) -> str:
+def _explain(problem: dict[str, Any], data: dict[str, Any], schema: type[BaseModel]) -> str:
     location = list(problem["loc"])
     key = _readable(location, data)
     kind, value = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
-        return f"{key}: unknown key{_nearest_key(location, key)}"
+        return f"{key}: unknown key{_nearest_key(location, key, schema)}"
     if kind == "missing":
         return f"{key}: required, but not set"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -157,13 +169,13 @@ def _holds(node: Any, part: Any) -> bool:
     return isinstance(node, list) and isinstance(part, int) and part < len(node)
 
 
-def _nearest_key(location: Sequence[Any], key: str) -> str:
+def _nearest_key(location: Sequence[Any], key: str, schema: type[BaseModel]) -> str:
     """Name the nearest key: a near miss at the same place, the same key elsewhere, else a near one."""
     *parents, unknown = location
-    section = _section_at(parents)
+    section = _section_at(parents, schema)
     siblings = list(section.model_fields) if section else []
     here = key.rpartition(".")[0] + "." if parents else ""
-    everywhere = {path.split(".")[-1]: path for path in reversed(all_keys(Recipe))}
+    everywhere = {path.split(".")[-1]: path for path in reversed(all_keys(schema))}
     for cutoff in (0.8, 0.5):
         close = difflib.get_close_matches(str(unknown), siblings, n=1, cutoff=cutoff)
         if close:
@@ -174,8 +186,8 @@ def _nearest_key(location: Sequence[Any], key: str) -> str:
     return f"; known keys here: {', '.join(siblings)}" if siblings else ""
 
 
-def _section_at(path: Sequence[Any]) -> type[BaseModel] | None:
-    section: type[BaseModel] | None = Recipe
+def _section_at(path: Sequence[Any], schema: type[BaseModel]) -> type[BaseModel] | None:
+    section: type[BaseModel] | None = schema
     for part in path:
         if isinstance(part, int):
             continue
