@@ -29,12 +29,17 @@ class Options:
     plan: bool
 
 
-def parse_options(arguments: Sequence[str], program: str, purpose: str, default: Path) -> Options:
-    """Read the command line; exits with status 2 and a message where it is malformed."""
+def parse_options(
+    arguments: Sequence[str], program: str, purpose: str, default: Path, examples: str = _EXAMPLES
+) -> Options:
+    """Read the command line; exits with status 2 and a message where it is malformed.
+
+    `examples` end the help; {program} in them is what was typed.
+    """
     parser = argparse.ArgumentParser(
         prog=program,
         description=purpose,
-        epilog=_EXAMPLES.format(program=program),
+        epilog=examples.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", nargs="?", help=f"YAML file (default: {default.name})")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from longspan.corpus.filters import conditions
 from longspan.corpus.repository import RepositoryRule
@@ -18,7 +19,21 @@ from longspan.storage import Need, Store
 from longspan.storage.preflight import LIST_ROOT
 
 if TYPE_CHECKING:
-    from longspan.recipe.schema import Recipe
+    from longspan.recipe.schema import Corpus, Recipe, Storage
+
+
+class WithSources(Protocol):
+    """A recipe of any job that reads corpora out of a store."""
+
+    @property
+    def storage(self) -> Storage:
+        """Where they are."""
+        ...
+
+    @property
+    def corpora(self) -> Sequence[Corpus]:
+        """Which."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,13 +62,13 @@ def local_path(path: str) -> str:
     return path if "://" in path else str(base_folder() / Path(path).expanduser())
 
 
-def open_store(recipe: Recipe) -> Store:
+def open_store(recipe: WithSources) -> Store:
     """The recipe's store; nothing is contacted yet."""
     storage = recipe.storage
     return Store(local_path(storage.root), endpoint=storage.endpoint, region=storage.region)
 
 
-def source_specs(recipe: Recipe) -> list[SourceSpec]:
+def source_specs(recipe: WithSources) -> list[SourceSpec]:
     """The recipe's corpora as the ingest takes them."""
     return [
         SourceSpec(
@@ -109,7 +124,7 @@ def run_needs(recipe: Recipe, model: str) -> list[Need]:
     return [*ingest_needs(recipe), *of_model, of_run]
 
 
-def find_objects(recipe: Recipe, store: Store) -> list[SourceObjects]:
+def find_objects(recipe: WithSources, store: Store) -> list[SourceObjects]:
     """The raw objects of every corpus.
 
     Raises:

@@ -1,0 +1,136 @@
+"""vLLM engines on Ray Data as the generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from longspan.instruct.chat_tokenizer import ChatTokenizer
+from longspan.instruct.requests import Row, Sampling
+
+CPU_CACHE_GIBIBYTES = 1
+"""On a CPU vLLM would take nearly all memory for its cache."""
+ROWS_AT_ONCE = 512
+"""Requests that an engine has been given, at least: more than any engine works on at a time."""
+TASK_CPUS = 0.5
+WITHOUT_TRACKING = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Engines of one model.
+
+    Attributes:
+        model: folder on every node, or hub name.
+        window: tokens of a prompt and its reply.
+        gpu: whether each takes GPUs, else the CPUs of a node.
+        engines: how many at most.
+        batch: requests given and taken back together.
+        arguments: more of vLLM's engine arguments.
+        prefix_caching: keep what was computed of a prompt's beginning for others that share it.
+        cpus: CPUs of the cluster.
+    """
+
+    model: str
+    window: int
+    gpu: bool
+    engines: int = 1
+    batch: int = 16
+    arguments: dict[str, Any] = field(default_factory=dict)
+    prefix_caching: bool = True
+    cpus: int = 2
+
+    def engine_kwargs(self) -> dict[str, Any]:
+        """All of vLLM's engine arguments but the model."""
+        kwargs: dict[str, Any] = {
+            "max_model_len": self.window,
+            "enable_prefix_caching": self.prefix_caching,
+            "trust_remote_code": False,
+        }
+        if not self.gpu:
+            kwargs |= {"distributed_executor_backend": "mp", "enforce_eager": True}
+        return kwargs | self.arguments
+
+    def environment(self) -> dict[str, str]:
+        """Variables of the engines' processes."""
+        if self.gpu:
+            return dict(WITHOUT_TRACKING)
+        return WITHOUT_TRACKING | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE_GIBIBYTES)}
+
+    def replies(self, dataset: Any, tokenizer: ChatTokenizer, sampling: Sampling) -> Any:
+        """A dataset of requests into one of outcomes; see `Asking`."""
+        from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+        bundle = {"CPU": 1.0 if self.cpus > 1 else TASK_CPUS}
+        if self.gpu:
+            bundle |= {"GPU": 1.0}
+        config = vLLMEngineProcessorConfig(
+            model_source=self.model,
+            engine_kwargs=self.engine_kwargs(),
+            batch_size=self.batch,
+            concurrency=(1, self.engines),
+            max_concurrent_batches=-(-ROWS_AT_ONCE // self.batch),
+            # What one row does wrong is told of that row. A dead engine is none of them: Ray starts
+            # another one, which is given the rows that were not finished.
+            should_continue_on_error=True,
+            # We know the ids already, and the engine gives text.
+            chat_template_stage=False,
+            tokenize_stage=False,
+            detokenize_stage=False,
+            placement_group_config={"bundle_per_worker": bundle},
+            runtime_env={"env_vars": self.environment()},
+        )
+        tasks = {"num_cpus": TASK_CPUS}
+        processor = build_processor(
+            config,
+            preprocess=_Prepare(tokenizer, sampling_parameters(sampling)),
+            preprocess_map_kwargs=tasks,
+            postprocess_map_kwargs=tasks,
+        )
+        return processor(dataset).map(_outcome, **tasks)
+
+
+def sampling_parameters(sampling: Sampling) -> dict[str, Any]:
+    """Those of vLLM, without the seed."""
+    parameters: dict[str, Any] = {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
+    if sampling.stop:
+        parameters |= {"stop": [sampling.stop], "include_stop_str_in_output": True}
+    if sampling.schema:
+        # Left to itself a weak model fills the room with the blanks that JSON allows.
+        parameters["structured_outputs"] = {
+            "json": sampling.schema,
+            "disable_any_whitespace": True,
+        }
+    return parameters
+
+
+@dataclass(frozen=True)
+class _Prepare:
+    """Adds what the engine needs to a request."""
+
+    tokenizer: ChatTokenizer
+    parameters: dict[str, Any]
+
+    def __call__(self, row: Row) -> Row:
+        return {
+            "tokenized_prompt": self.tokenizer.prompt_ids(row["content"]),
+            "sampling_params": self.parameters | {"seed": row["seed"]},
+        }
+
+
+def _outcome(row: Row) -> Row:
+    error = row.get("__inference_error__") or ""
+    if error:
+        error = f"refused by the engine: {' '.join(error.split())[:200]}"
+    return {
+        "id": row["id"],
+        "carry": row["carry"],
+        "reply": row.get("generated_text") or "",
+        "prompt_tokens": row.get("num_input_tokens") or 0,
+        "reply_tokens": row.get("num_generated_tokens") or 0,
+        "problem": error,
+    }

@@ -1,0 +1,267 @@
+"""A self-instruct job from documents to examples, stage by stage; each goes on where it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from longspan.ingest.pool import run_on_all_cpus
+from longspan.instruct.ask import Generator, ask
+from longspan.instruct.choose import chosen, shares
+from longspan.instruct.documents import DocumentFile, gather
+from longspan.instruct.engine import Engine
+from longspan.instruct.examples import TOO_LONG, ExampleWorker, Making
+from longspan.instruct.hashing import content_id
+from longspan.instruct.outcome import Outcome, read_manifest, verdict, write_manifest
+from longspan.instruct.parts import read_parts
+from longspan.instruct.prepare import Prepared, engine_model, needs
+from longspan.instruct.report import full_report, short_report
+from longspan.instruct.requests import Judgements, question_id
+from longspan.instruct.sieve import (
+    Rejects,
+    accepted_by_chunk,
+    approved,
+    by_chunk,
+    distinct,
+    grounded,
+)
+from longspan.instruct.tables import REPLIES, VERDICTS
+from longspan.recipe.sources import source_specs
+
+FORMAT = 1
+
+Row = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def run(prepared: Prepared, say: Say = print) -> str | None:
+    """Make the set of examples; Ray must be connected.
+
+    Returns:
+        None, or why there is no set: too little was left of what was asked for.
+
+    Raises:
+        UserError: something is not as the recipe needs it, or the endpoint does not answer any more.
+    """
+    prepared.store.preflight(needs(prepared))
+    files = gather(prepared.store, source_specs(prepared.recipe), prepared.choice, say)
+    files, documents = chosen(files, shares(prepared.recipe))
+    facts = _facts(prepared, files)
+    manifest = f"{prepared.folder}/manifest.json"
+    before = read_manifest(prepared.store, manifest)
+    if before and before["fingerprint"] == facts["fingerprint"]:
+        say(f"{prepared.folder}: {before['examples']:,} examples are there, made from just this")
+        return None
+    job = _Stages(prepared, files, say)
+    rejects = Rejects()
+    unanswered = job.ask_questions()
+    rows = grounded(job.replies(), prepared.recipe.min_grounding, rejects)
+    unanswered += job.ask_verdicts(rows)
+    critique = prepared.recipe.critique
+    verdicts = read_parts(prepared.store, prepared.verdicts_folder, VERDICTS)
+    rows = approved(rows, verdicts, critique.require, critique.min_score, rejects)
+    rows = distinct(rows, prepared.recipe.near_duplicates, rejects)
+    # From here on the old set is no set any more: a reader takes what the manifest names.
+    prepared.store.delete(manifest)
+    prepared.store.delete(f"{prepared.folder}/examples")
+    made = job.make_examples(rows, rejects)
+    outcome = Outcome(
+        documents,
+        job.chunks,
+        job.asked,
+        unanswered,
+        rejects,
+        [row for file in made for row in file["examples"]],
+        [{"path": file["path"], "examples": len(file["examples"])} for file in made],
+        job.tokens(),
+    )
+    return _finish(prepared, outcome, facts, manifest, say)
+
+
+def _finish(
+    prepared: Prepared, outcome: Outcome, facts: Row, manifest: str, say: Say
+) -> str | None:
+    store, name = prepared.store, prepared.recipe.name
+    least = prepared.recipe.least
+    why = None if outcome.enough(least) else verdict(outcome, least)
+    report = f"{prepared.folder}/report.md"
+    store.write_bytes(report, full_report(store, name, outcome, why).encode())
+    if why is None:
+        write_manifest(store, manifest, outcome, facts)
+    else:
+        store.delete(f"{prepared.folder}/examples")
+    say(f"\n{short_report(outcome)}\n")
+    say(f"Report:    {store.uri(report)}")
+    if why is None:
+        say(f"Examples:  {store.uri(f'{prepared.folder}/examples')}   (manifest.json beside it)")
+    return why
+
+
+class _Stages:
+    """The stages over one choice of documents."""
+
+    def __init__(self, prepared: Prepared, files: Sequence[DocumentFile], say: Say) -> None:
+        self._prepared, self._files, self._say = prepared, files, say
+        self._generator: Generator | None = None
+        recipe = prepared.recipe
+        asked_with = prepared.prompts.hash_of("question")
+        chunks = [
+            chunk for file in files for document in file.documents for chunk in document["chunks"]
+        ]
+        self._ids = {
+            question_id(chunk, number, asked_with, recipe.seed)
+            for chunk in chunks
+            for number in range(recipe.questions_per_chunk)
+        }
+        self.chunks, self.asked = len(chunks), len(self._ids)
+
+    def ask_questions(self) -> int:
+        """Ask for the questions that are not there; returns how many got no answer."""
+        prepared = self._prepared
+        done = frozenset(self.replies().column("id").to_pylist())
+        return self._ask(
+            prepared.replies_folder,
+            REPLIES,
+            prepared.questions(done),
+            self._files,
+            self.asked - len(done),
+            "questions",
+        )
+
+    def replies(self) -> pa.Table:
+        """The replies that are there, of the questions asked for now, as a table."""
+        table = read_parts(self._prepared.store, self._prepared.replies_folder, REPLIES)
+        ids = table.column("id").to_pylist()
+        return table.filter(pa.array([id in self._ids for id in ids], pa.bool_()))
+
+    def ask_verdicts(self, rows: Sequence[Row]) -> int:
+        """Ask for the verdicts on rows that are not there; returns how many got no answer."""
+        prepared = self._prepared
+        done = read_parts(prepared.store, prepared.verdicts_folder, VERDICTS)
+        judged = set(done.column("id").to_pylist())
+        left = [row for row in rows if row["id"] not in judged]
+        judgements = Judgements(
+            prepared.store,
+            prepared.prompts,
+            prepared.recipe.seed,
+            prepared.recipe.critique.max_tokens,
+            by_chunk(left),
+        )
+        return self._ask(
+            prepared.verdicts_folder, VERDICTS, judgements, self._files, len(left), "critique"
+        )
+
+    def make_examples(self, rows: Sequence[Row], rejects: Rejects) -> list[Row]:
+        """Write the examples; returns of each object its path and its examples' facts."""
+        prepared, accepted = self._prepared, accepted_by_chunk(rows)
+        making = Making(
+            prepared.store,
+            f"{prepared.folder}/examples",
+            prepared.chat,
+            prepared.prompts,
+            prepared.recipe.target_context,
+            _name(prepared),
+            prepared.recipe.seed,
+        )
+        items = []
+        for file in self._files:
+            wanted = [
+                document["id"]
+                for document in file.documents
+                if any(chunk in accepted for chunk in document["chunks"])
+            ]
+            if wanted:
+                name = re.sub(r"\.parquet$", "", file.path.rsplit("/", 1)[-1])
+                size = sum(document["tokens"] for document in file.documents)
+                items.append(({"path": file.path, "documents": wanted, "name": name}, size))
+        if not items:
+            return []
+        self._say(f"examples: {sum(map(len, accepted.values())):,} to make")
+        by_id = {row["id"]: row for row in rows}
+        made = []
+        for result in run_on_all_cpus("examples", ExampleWorker, (making, accepted), items, 2**22):
+            for id in result["too_long"]:
+                row = by_id[id]
+                rejects.add("window", TOO_LONG, f"Q: {row['question']} A: {row['answer']}")
+            if result["examples"]:
+                made.append(result)
+        return sorted(made, key=lambda file: file["path"])
+
+    def tokens(self) -> dict[str, list[int]]:
+        """Tokens of prompts and replies, by stage."""
+        prepared = self._prepared
+        verdicts = read_parts(prepared.store, prepared.verdicts_folder, VERDICTS)
+        return {
+            stage: [sum(table.column(f"{of}_tokens").to_pylist()) for of in ("prompt", "reply")]
+            for stage, table in (("questions", self.replies()), ("critique", verdicts))
+        }
+
+    def _ask(
+        self,
+        folder: str,
+        schema: Any,
+        asking: Any,
+        files: Sequence[DocumentFile],
+        total: int,
+        doing: str,
+    ) -> int:
+        if not total:
+            return 0
+        self._generator = self._generator or make_generator(self._prepared)
+        store = self._prepared.store
+        return ask(store, folder, schema, self._generator, asking, files, total, doing, self._say)
+
+
+def make_generator(prepared: Prepared) -> Generator:
+    """The generator on the cluster that is connected."""
+    import ray
+
+    asked = prepared.recipe.generator
+    if asked.endpoint:
+        return Generator(prepared.tokenizer, endpoint=asked.endpoint, key=prepared.key)
+    resources = ray.cluster_resources()
+    engine = Engine(
+        engine_model(prepared),
+        prepared.sizes.window,
+        gpu=bool(resources.get("GPU")),
+        engines=asked.engines,
+        batch=asked.batch,
+        arguments=asked.engine,
+        cpus=int(resources.get("CPU", 1)),
+    )
+    return Generator(prepared.tokenizer, engine)
+
+
+def _name(prepared: Prepared) -> str:
+    endpoint = prepared.recipe.generator.endpoint
+    name = endpoint.model if endpoint else str(prepared.recipe.generator.model)
+    return f"{name} ({prepared.identity[:8]})"
+
+
+def _facts(prepared: Prepared, files: Sequence[DocumentFile]) -> Row:
+    """What the set is made from; the fingerprint is of all that decides its examples."""
+    recipe = prepared.recipe
+    asked = recipe.model_dump(mode="json", exclude={"storage", "corpora", "generator", "prompts"})
+    documents = [[document["id"] for document in file.documents] for file in files]
+    facts = {
+        "name": recipe.name,
+        "target_context": recipe.target_context,
+        "chunk_tokens": prepared.sizes.chunk,
+        "tokenizer": prepared.chat.hash,
+        "generator": _name(prepared),
+        "prompts": prepared.prompts.hash,
+        "seed": recipe.seed,
+    }
+    fingerprint = content_id(
+        FORMAT,
+        facts,
+        asked,
+        prepared.identity,
+        prepared.verdicts_folder,
+        [file.path for file in files],
+        documents,
+    )
+    return {"fingerprint": fingerprint, **facts}

@@ -1,0 +1,60 @@
+"""Replies are committed part by part: what is in the store is never asked for again.
+
+A part is one Parquet object, so that it is there whole or not at all. Ray Data's own checkpoints
+would do for a dataset written by one pipeline; these hold what the replies were as well, go through
+the store like everything else, and are at hand before a dataset begins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from longspan.instruct.hashing import content_id
+from longspan.instruct.tables import read_table, write_rows
+from longspan.storage import Store
+
+PART_ROWS = 256
+PART_SECONDS = 10.0
+
+
+def read_parts(store: Store, folder: str, schema: pa.Schema) -> pa.Table:
+    """All records that are committed, each once."""
+    paths = [item.path for item in store.list(f"{folder}/*.parquet")]
+    table = pa.concat_tables([schema.empty_table(), *(read_table(store, path) for path in paths)])
+    ids = table.column("id").to_pylist()
+    first = {id: number for number, id in reversed(list(enumerate(ids)))}
+    return table if len(first) == len(ids) else table.take(sorted(first.values()))
+
+
+class PartWriter:
+    """Commits records as they come, some rows or some seconds at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        schema: pa.Schema,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._folder, self._schema, self._clock = store, folder, schema, clock
+        self._rows: list[dict[str, Any]] = []
+        self._last = clock()
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Take records; they are safe when a later call, or `close`, has committed them."""
+        self._rows += rows
+        if len(self._rows) >= PART_ROWS or self._clock() - self._last >= PART_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Commit what is not yet."""
+        self._last = self._clock()
+        if not self._rows:
+            return
+        name = content_id(sorted(row["id"] for row in self._rows))
+        write_rows(self._store, f"{self._folder}/{name}.parquet", self._rows, self._schema)
+        self._rows = []

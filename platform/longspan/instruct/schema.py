@@ -1,0 +1,174 @@
+"""What a user writes: the recipe of a self-instruct job as pydantic models.
+
+Validation here is pure, as that of the pretraining recipe: it reads no file and starts nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from longspan.recipe.schema import Corpus, Section, Storage
+
+Quality = Literal["answerable", "correct", "supported"]
+
+RESERVED = ("model", "trust_remote_code", "max_model_len", "task_type")
+"""Engine arguments that the job sets itself, or that would run code out of a model's folder."""
+
+
+class LongCorpus(Corpus):
+    """One source of long documents; everything as in pretraining, and ``base_weight`` not used."""
+
+    weight: float = Field(1.0, gt=0, le=1)
+    """Share of max_documents, relative to the other sources'."""
+
+
+class Endpoint(Section):
+    """A server that speaks the OpenAI chat API, as the generator."""
+
+    url: str
+    """Up to and including the version: https://host/v1."""
+    model: str = Field(min_length=1)
+    """The model's name there."""
+    key_variable: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Environment variable that holds the API key; the key itself is never in a recipe."""
+    requests: int = Field(16, ge=1)
+    """Requests on their way at a time."""
+    timeout: float = Field(300.0, gt=0)
+    """Seconds to wait for a reply."""
+    retries: int = Field(5, ge=0)
+    """How often a request is repeated that met a busy or absent server."""
+
+    @field_validator("url")
+    @classmethod
+    def _url_holds_no_secret(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"must be http://host:port/v1 or https://host/v1, but is {url!r}")
+        if "@" in parts.netloc or parts.query:
+            raise ValueError("must hold no credentials; name their variable with key_variable")
+        return url.rstrip("/")
+
+
+class Generator(Section):
+    """The model that asks, answers and judges: a local vLLM engine, or an endpoint."""
+
+    model: str | None = None
+    """Hugging Face folder (local, relative to storage.root, s3://) or hub name, of a chat model."""
+    endpoint: Endpoint | None = None
+    window: int | None = Field(None, ge=128)
+    """Tokens of a prompt and its reply; the model's own when unset, 4,096 for an endpoint."""
+    max_tokens: int = Field(256, ge=16)
+    """Longest reply: a question and its answer."""
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    engines: int = Field(1, ge=1)
+    """Engines at most; each takes a GPU of the cluster, or the CPUs of a node."""
+    batch: int = Field(16, ge=1)
+    """Requests that an engine is given, and gives back, together."""
+    engine: dict[str, Any] = Field(default_factory=dict)
+    """More arguments of the vLLM engine (tensor_parallel_size, dtype, gpu_memory_utilization, ...)."""
+
+    @model_validator(mode="after")
+    def _one_generator(self) -> Generator:
+        if (self.model is None) == (self.endpoint is None):
+            raise ValueError("generator: give either model, for an engine of this job, or endpoint")
+        return self
+
+    @field_validator("engine")
+    @classmethod
+    def _engine_is_ours(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        for key in engine:
+            if key in RESERVED:
+                raise ValueError(
+                    f"{key!r} can't be set here; the job sets model and max_model_len itself "
+                    "(generator.model, generator.window), and never runs a model's own code"
+                )
+        return engine
+
+
+class Critique(Section):
+    """What the generator's own judgement of a question and its answer must say."""
+
+    require: list[Quality] = Field(["answerable", "correct", "supported"])
+    """Each of these must be true; the list may be empty."""
+    min_score: int = Field(4, ge=1, le=5)
+    """Smallest score, of 1 to 5."""
+    max_tokens: int = Field(64, ge=32)
+    """Room for the verdict."""
+
+
+class Least(Section):
+    """What must be left for the job to count as a success."""
+
+    examples: int = Field(1, ge=1)
+    share: float = Field(0.01, ge=0, le=1)
+    """Of the questions asked for."""
+
+
+class InstructRecipe(Section):
+    """One set of synthetic examples."""
+
+    name: str
+    """The set's name; submitting it again goes on with what is missing."""
+    target_context: int = Field(ge=128)
+    """The longest example, in tokens, as the chat template renders it."""
+    tokenizer: str | None = None
+    """Folder or hub name of the tokenizer, with chat template, of the model that will be tuned; the
+    generator's own when unset."""
+    generator: Generator
+    corpora: list[LongCorpus] = Field(min_length=1)
+    bad_input: Literal["stop", "skip"] = "skip"
+    """What an unreadable object or row leads to: the end of the job, or a counted, reported skip."""
+    max_documents: int = Field(1000, ge=1)
+    """Documents to take, at most, chosen by a seeded hash of their text."""
+    chunk_tokens: int | None = Field(None, ge=16)
+    """Longest chunk, in tokens of the generator; what its window has room for, up to 2,048, when unset."""
+    chunks_per_document: int | None = Field(1, ge=1)
+    """Chunks to ask about, chosen by a seeded hash; all when null."""
+    questions_per_chunk: int = Field(2, ge=1)
+    min_grounding: float = Field(0.5, ge=0, le=1)
+    """Smallest share of an answer's words that must occur in the chunk."""
+    critique: Critique = Critique()
+    near_duplicates: float = Field(0.7, gt=0, le=1)
+    """Questions whose word sequences overlap at least so far (Jaccard) count as one."""
+    prompts: str | None = None
+    """Local folder with prompt files in place of ours; see docs/self_instruct.md."""
+    least: Least = Least()
+    seed: int = Field(0, ge=0)
+    storage: Storage = Storage()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(f"{name!r}: use letters, digits, '.', '-' and '_' (it names a folder)")
+        return name
+
+    @field_validator("corpora")
+    @classmethod
+    def _sources_are_told_apart(cls, corpora: list[LongCorpus]) -> list[LongCorpus]:
+        names = [corpus.name for corpus in corpora]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {twice[0]!r}; give each its own name")
+        return corpora
+
+    @model_validator(mode="after")
+    def _tokenizer_is_known(self) -> InstructRecipe:
+        if self.generator.endpoint and not self.tokenizer:
+            raise ValueError(
+                "tokenizer: required with generator.endpoint, whose own tokenizer is not at hand; "
+                "name that of the model to be tuned"
+            )
+        return self
+
+    @property
+    def questions(self) -> int | None:
+        """Questions asked for at most; None where all chunks of a document are asked about."""
+        if self.chunks_per_document is None:
+            return None
+        return self.max_documents * self.chunks_per_document * self.questions_per_chunk
