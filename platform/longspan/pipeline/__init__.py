@@ -1,0 +1,1 @@
+"""Stages one after another: each begun where it ended, or passed over where nothing has changed."""

@@ -1,0 +1,51 @@
+"""What a user writes: which recipes follow one another."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from longspan.recipe.schema import Section
+
+StageName = Literal["pretrain", "self_instruct", "sft"]
+STAGES: tuple[StageName, ...] = ("pretrain", "self_instruct", "sft")
+"""In their order."""
+
+
+class StageRecipe(Section):
+    """One stage."""
+
+    recipe: str
+    """YAML file, relative to the pipeline's own."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Values to change in it, by dotted key."""
+
+
+class PipelineRecipe(Section):
+    """A chat model from a base model: continual pretraining, self-instruct, finetuning."""
+
+    name: str
+    pretrain: StageRecipe | None = None
+    self_instruct: StageRecipe | None = None
+    sft: StageRecipe | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(f"{name!r}: use letters, digits, '.', '-' and '_' (it names a folder)")
+        return name
+
+    @model_validator(mode="after")
+    def _there_is_a_stage(self) -> PipelineRecipe:
+        if not self.stages:
+            raise ValueError(f"give at least one stage: {', '.join(STAGES)}")
+        return self
+
+    @property
+    def stages(self) -> dict[StageName, StageRecipe]:
+        """Those that are asked for, in order."""
+        found = {name: getattr(self, name) for name in STAGES}
+        return {name: stage for name, stage in found.items() if stage}

@@ -1,0 +1,178 @@
+"""A stage: its job, what goes in, what comes out, and whether that is there already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longspan.corpus.resolve import resolve as resolve_objects
+from longspan.errors import UserError
+from longspan.instruct.schema import InstructRecipe
+from longspan.pipeline.schema import STAGES, PipelineRecipe, StageName
+from longspan.recipe.load import load
+from longspan.recipe.model import resolve
+from longspan.recipe.schema import Recipe
+from longspan.recipe.sft import SftRecipe
+from longspan.recipe.sources import open_store, source_specs
+from longspan.storage import Store, sealed
+
+AnyRecipe = Recipe | InstructRecipe
+
+FORMAT = 1
+SCHEMAS: dict[str, type[AnyRecipe]] = {
+    "pretrain": Recipe,
+    "self_instruct": InstructRecipe,
+    "sft": SftRecipe,
+}
+OF_ALL = re.compile(r"storage(\.|=)")
+"""An override without a stage's name that is of all of them."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a pipeline.
+
+    Attributes:
+        name: which.
+        pipeline: the pipeline's name.
+        path: its recipe.
+        overrides: what is changed in it.
+        recipe: both, as one.
+    """
+
+    name: StageName
+    pipeline: str
+    path: Path
+    overrides: tuple[str, ...]
+    recipe: AnyRecipe
+
+    @property
+    def command(self) -> list[str]:
+        """The stage's job, as one would type it."""
+        return [f"jobs/{self.name}.py", str(self.path), *self.overrides]
+
+    @property
+    def store(self) -> Store:
+        """Where it reads and writes."""
+        return open_store(self.recipe)
+
+    @property
+    def output(self) -> str:
+        """What comes out, in the store: there when the stage has ended well."""
+        if isinstance(self.recipe, InstructRecipe):
+            return f"instruct/{self.recipe.name}/manifest.json"
+        return f"runs/{self.recipe.name}/model/config.json"
+
+    def fingerprint(self) -> str:
+        """Identity of what goes in: the recipe, and every object that it reads.
+
+        Raises:
+            UserError: something of it is not there, or the store can't be reached.
+        """
+        facts = [FORMAT, self.recipe.model_dump(mode="json"), *self._objects()]
+        return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()[:16]
+
+    def is_done(self) -> bool:
+        """Whether it has ended well with these very inputs, and what came out is there."""
+        store = self.store
+        if not store.exists(self._record) or not store.exists(self.output):
+            return False
+        try:
+            return sealed.read(store, self._record)["fingerprint"] == self.fingerprint()
+        except sealed.Damaged:
+            return False
+
+    def note_done(self, fingerprint: str) -> None:
+        """It has ended well with these inputs."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        value = {"stage": self.name, "fingerprint": fingerprint, "ended": now}
+        self.store.write_bytes(self._record, sealed.dumps(value))
+
+    @property
+    def _record(self) -> str:
+        return f"pipelines/{self.pipeline}/{self.name}.json"
+
+    def _objects(self) -> list[list[Any]]:
+        """Paths and versions of what is read."""
+        store, found = self.store, []
+        for spec in source_specs(self.recipe):
+            found += [[item.path, item.version] for item in resolve_objects(store, spec)]
+        for name in self._models():
+            folder = resolve(name, store)
+            if folder.startswith(("s3://", "/")):  # A hub's are told by their name alone.
+                found += [[item.path, item.version] for item in store.list(folder)]
+        return found
+
+    def _models(self) -> list[str]:
+        recipe = self.recipe
+        if isinstance(recipe, InstructRecipe):
+            named = [recipe.generator.model, recipe.tokenizer]
+        else:
+            named = [recipe.base_model, recipe.tokenizer]
+        return [name for name in named if name]
+
+
+def stages_of(pipeline: PipelineRecipe, path: Path, overrides: Sequence[str]) -> list[Stage]:
+    """The stages, in order.
+
+    Args:
+        pipeline: what is asked for.
+        path: its file.
+        overrides: ``stage.key=value``, or ``storage.key=value`` for all of them.
+
+    Raises:
+        UserError: a recipe is not valid, or an override is of no stage (it is named).
+    """
+    shared, own = _divided(overrides, pipeline)
+    found = []
+    for name, stage in pipeline.stages.items():
+        file = path.parent / stage.recipe
+        stated = [f"{key}={_as_yaml(value)}" for key, value in stage.set.items()]
+        changes = (*stated, *shared, *own[name])
+        recipe = _named(
+            name, lambda file=file, changes=changes, name=name: load(SCHEMAS[name], file, changes)
+        )
+        found.append(Stage(name, pipeline.name, file, changes, recipe))
+    return found
+
+
+def _divided(
+    overrides: Iterable[str], pipeline: PipelineRecipe
+) -> tuple[list[str], dict[str, list[str]]]:
+    shared: list[str] = []
+    own: dict[str, list[str]] = {name: [] for name in pipeline.stages}
+    for override in overrides:
+        stage, dot, rest = override.partition(".")
+        if OF_ALL.match(override):
+            shared.append(override)
+        elif dot and stage in own and "=" not in stage:
+            own[stage].append(rest)
+        else:
+            raise UserError(
+                f"override {override!r}: begin it with the stage that it is for "
+                f"({', '.join(own)}), as in {next(iter(own))}.{override}; only storage.* is for all"
+            )
+    return shared, own
+
+
+def _named(name: str, make: Callable[[], AnyRecipe]) -> AnyRecipe:
+    """Mistakes in a stage's recipe say of which one."""
+    try:
+        return make()
+    except UserError as error:
+        raise UserError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
+
+
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+
+
+__all__ = ["STAGES", "Stage", "stages_of"]

@@ -1,0 +1,83 @@
+"""Stages of a pipeline: what is of which, what is done, and what makes it undone."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from longspan.errors import UserError
+from longspan.pipeline.schema import PipelineRecipe
+from longspan.pipeline.stages import Stage, stages_of
+from longspan.recipe.load import load, parse
+from tests.tiny import make_tiny_tokenizer
+
+RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
+
+
+def test_the_shipped_pipeline_is_valid() -> None:
+    path = RECIPES / "pipeline" / "quickstart.yaml"
+    stages = stages_of(load(PipelineRecipe, path), path, ["sft.training.epochs=2"])
+    assert [stage.name for stage in stages] == ["pretrain", "self_instruct", "sft"]
+    assert stages[2].command[-1] == "training.epochs=2"
+    assert stages[1].output == "instruct/quickstart/manifest.json"
+    assert stages[2].output == "runs/quickstart-chat/model/config.json"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """Pretraining with everything that it reads, and what it would leave."""
+    store = tmp_path / "store"
+    for folder in ("corpora/books", "model", "runs/long/model"):
+        (store / folder).mkdir(parents=True)
+    (store / "corpora" / "books" / "a.txt").write_text("Once upon a time.")
+    make_tiny_tokenizer().save_pretrained(store / "model")
+    (store / "model" / "config.json").write_text("{}")
+    recipe = {
+        "name": "long",
+        "base_model": str(store / "model"),
+        "target_context": 4096,
+        "corpora": [{"name": "books", "path": "corpora/books", "weight": 1}],
+        "storage": {"root": str(store)},
+    }
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(recipe))
+    return one(tmp_path)
+
+
+def one(folder: Path, *overrides: str) -> Stage:
+    pipeline = parse(PipelineRecipe, {"name": "pipe", "pretrain": {"recipe": "long.yaml"}})
+    (found,) = stages_of(pipeline, folder / "pipe.yaml", overrides)
+    return found
+
+
+def test_what_has_ended_well_is_done_until_something_changes(stage: Stage, tmp_path: Path) -> None:
+    assert not stage.is_done()
+    stage.note_done(stage.fingerprint())
+    assert not stage.is_done(), "what it says is not there"
+    (tmp_path / "store" / "runs" / "long" / "model" / "config.json").write_text("{}")
+    assert stage.is_done()
+    assert one(tmp_path).is_done(), "another start of the pipeline"
+    assert not one(tmp_path, "pretrain.training.seed=1").is_done()
+
+
+@pytest.mark.parametrize("path", ["corpora/books/b.txt", "model/model.safetensors"])
+def test_another_corpus_or_model_makes_it_undone(stage: Stage, tmp_path: Path, path: str) -> None:
+    (tmp_path / "store" / "runs" / "long" / "model" / "config.json").write_text("{}")
+    stage.note_done(stage.fingerprint())
+    assert stage.is_done()
+    (tmp_path / "store" / path).write_text("Another one.")
+    assert not stage.is_done()
+
+
+def test_overrides_are_of_a_stage_or_of_the_store(stage: Stage, tmp_path: Path) -> None:
+    assert one(tmp_path, "storage.root=/elsewhere").store.root == "/elsewhere"
+    assert one(tmp_path, "pretrain.name=other").recipe.name == "other"
+    for wrong in ("training.seed=1", "sft.training.seed=1", "seed=1"):
+        with pytest.raises(UserError, match=r"begin it with the stage .*\(pretrain\)"):
+            one(tmp_path, wrong)
+
+
+def test_mistakes_say_in_which_stage_they_are(stage: Stage, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"pretrain: trainin: unknown key; .* is training"):
+        one(tmp_path, "pretrain.trainin.seed=1")
+    with pytest.raises(UserError, match="give at least one stage: pretrain, self_instruct, sft"):
+        parse(PipelineRecipe, {"name": "none"})
