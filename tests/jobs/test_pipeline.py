@@ -1,0 +1,148 @@
+"""A whole pipeline: pretraining, self-instruct at an endpoint, finetuning, and a model that answers."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+from tests.instruct.server import MODEL, serving
+
+from longspan.samples import chat
+from longspan.storage import Store
+from tests.instruct.texts import story
+from tests.jobs.project import ROOT
+from tests.jobs.test_serving import ask, model_served, server
+from tests.tiny import make_tiny_model
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+WINDOW = 1024
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model, stories and conversations, and recipes for each stage."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    model = make_tiny_model(folder / "base", tied=False)
+    store = folder / "store"
+    for name in ("stories", "chat"):
+        (store / "corpora" / name).mkdir(parents=True)
+    for number in range(12):
+        (store / "corpora" / "stories" / f"{number}.txt").write_text(story(number, 20))
+    chat.write(chat.documents(names=["textwrap", "random"]), store / "corpora" / "chat")
+    common = {"storage": {"root": str(store)}, "target_context": WINDOW}
+    training = {
+        "heldout": {"fraction": 0.2, "rows_per_source": 1},
+        "workers": {"min": 1, "max": 1, "cpus_per_worker": 1},
+        "optimizer": {"learning_rate": 1e-3, "warmup_updates": 1},
+    }
+    stories = {"name": "stories", "path": "corpora/stories"}
+    recipes = {
+        "long": common
+        | training
+        | {
+            "base_model": str(model),
+            "document_separator": "<|endoftext|>",
+            "lengths": 256,
+            "corpora": [stories | {"weight": 1}],
+            "training": {"tokens": 4096, "tokens_per_update": 1024, "precision": "fp32"},
+        },
+        "instruct": common
+        | {
+            "tokenizer": str(model),
+            "generator": {"endpoint": {"url": "http://127.0.0.1:1/v1", "model": MODEL}},
+            "corpora": [stories],
+            "chunk_tokens": 300,
+        },
+        "chat": common
+        | training
+        | {
+            "base_model": f"{store}/runs/long/model",
+            "corpora": [
+                {"name": "chat", "path": "corpora/chat"},
+                {"name": "long", "path": "instruct/instruct/examples", "pack": False},
+            ],
+            "training": {"tokens_per_update": 4 * WINDOW, "precision": "fp32", "epochs": 1},
+        },
+    }
+    for name, recipe in recipes.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe | {"name": name}))
+    stages = {"pretrain": "long", "self_instruct": "instruct", "sft": "chat"}
+    pipeline = {stage: {"recipe": f"{name}.yaml"} for stage, name in stages.items()}
+    (folder / "pipeline.yaml").write_text(yaml.safe_dump({"name": "pipe"} | pipeline))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with serving() as found:
+        yield found.url
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, endpoint: str, ray_session: str) -> Iterator[object]:
+    """`python jobs/pipeline.py pipeline.yaml overrides`."""
+
+    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "jobs/pipeline.py", str(folder / "pipeline.yaml"), *overrides]
+        command.append(f"self_instruct.generator.endpoint.url={endpoint}")
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+def states(text: str) -> list[str]:
+    """What became of each stage, in order."""
+    done = "done before, with the same inputs"
+    parts = re.split(r"^== \d of 3: ", text, flags=re.MULTILINE)[1:]
+    return ["passed over" if done in part else "run" for part in parts]
+
+
+def test_a_chat_model_comes_out_and_answers(folder: Path, run, tmp_path: Path) -> None:
+    plan = run("--plan")
+    assert plan.returncode == 0, plan.stderr
+    assert plan.stdout.count("to be run") == 3
+
+    first = run()
+    assert first.returncode == 0, first.stdout[-6000:] + first.stderr[-2000:]
+    assert states(first.stdout) == ["run"] * 3
+    assert Store(str(folder / "store")).exists("runs/chat/model/model.safetensors")
+
+    again = run()
+    assert again.returncode == 0, again.stdout[-4000:] + again.stderr[-2000:]
+    assert states(again.stdout) == ["passed over"] * 3
+
+    # A changed stage runs, and what does not read it stays.
+    changed = run("sft.name=chat2", "sft.training.seed=1")
+    assert changed.returncode == 0, changed.stdout[-4000:] + changed.stderr[-2000:]
+    assert states(changed.stdout) == ["passed over", "passed over", "run"]
+
+    command = re.findall(r"^Next: +(.*)$", first.stdout, re.MULTILINE)[-1]
+    assert shlex.split(command)[-1] == str(WINDOW)
+    log = tmp_path / "server.log"
+    with server(command, log) as address:
+        question = {"role": "user", "content": "What does the function random.seed do?"}
+        body = {"model": model_served(address, log), "messages": [question], "max_tokens": 8}
+        reply = ask(address, "/v1/chat/completions", body)
+    assert reply["usage"]["completion_tokens"] > 0
+    assert reply["choices"][0]["message"]["role"] == "assistant"
+
+
+def test_a_stage_that_fails_ends_the_pipeline_with_its_message(run) -> None:
+    failed = run("pretrain.name=other", "pretrain.corpora.stories.path=corpora/nothing")
+    assert failed.returncode == 2
+    assert "corpora.stories.path" in failed.stderr
+    assert "Traceback" not in failed.stderr
