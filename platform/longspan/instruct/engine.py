@@ -132,5 +132,6 @@ def _outcome(row: Row) -> Row:
         "reply": row.get("generated_text") or "",
         "prompt_tokens": row.get("num_input_tokens") or 0,
         "reply_tokens": row.get("num_generated_tokens") or 0,
+        "seconds": float(row.get("time_taken_llm") or 0.0),
         "problem": error,
     }
