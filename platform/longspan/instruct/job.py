@@ -13,12 +13,12 @@ from longspan.ingest.pool import run_on_all_cpus
 from longspan.instruct.ask import Generator, ask
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import DocumentFile, gather
-from longspan.instruct.engine import Engine
 from longspan.instruct.examples import TOO_LONG, ExampleWorker, Making
+from longspan.instruct.generators import make_generator
 from longspan.instruct.hashing import content_id
 from longspan.instruct.outcome import Outcome, read_manifest, verdict, write_manifest
 from longspan.instruct.parts import read_parts
-from longspan.instruct.prepare import Prepared, engine_model, needs
+from longspan.instruct.prepare import Prepared, needs
 from longspan.instruct.report import full_report, short_report
 from longspan.instruct.requests import Asking, Judgements, question_id
 from longspan.instruct.sieve import (
@@ -217,26 +217,6 @@ class _Stages:
         self._generator = self._generator or make_generator(self._prepared)
         store = self._prepared.store
         return ask(store, folder, schema, self._generator, asking, files, total, doing, self._say)
-
-
-def make_generator(prepared: Prepared) -> Generator:
-    """The generator on the cluster that is connected."""
-    import ray
-
-    asked = prepared.recipe.generator
-    if asked.endpoint:
-        return Generator(prepared.tokenizer, endpoint=asked.endpoint, key=prepared.key)
-    resources = ray.cluster_resources()
-    engine = Engine(
-        engine_model(prepared),
-        prepared.sizes.window,
-        gpu=bool(resources.get("GPU")),
-        engines=asked.engines,
-        batch=asked.batch,
-        arguments=asked.engine,
-        cpus=int(resources.get("CPU", 1)),
-    )
-    return Generator(prepared.tokenizer, engine)
 
 
 def _name(prepared: Prepared) -> str:
