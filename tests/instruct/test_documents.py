@@ -1,5 +1,6 @@
 """Raw objects into documents with chunks: what is taken, what is left out, and that it is reproducible."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -115,8 +116,6 @@ def test_requests_are_the_same_each_time_and_of_both_styles(
 ) -> None:
     put(store, {"raw/a.jsonl": jsonl([story(n, 20) for n in range(10)])})
     (file,) = taken(store, tokenizer)
-    import json
-
     item = {"path": file.path, "documents": json.dumps([row["id"] for row in file.documents])}
     questions = Questions(store, load_prompts(), 3, 7, Sampling(64, 0.7))
     rows = list(questions.requests(item))

@@ -1,6 +1,7 @@
 """Examples hold their chunk, fit the window as the chat template renders them, and say where it lies."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,26 @@ def test_a_chunk_too_long_for_the_window_is_turned_down(
     assert not store.exists("e")
 
 
+def test_the_generator_may_have_another_tokenizer(
+    store: Store, tokenizer: ChatTokenizer, letters: ChatTokenizer
+) -> None:
+    """Chunks are cut by tokens of many letters, examples measured by tokens of one byte."""
+    put(store, {"raw/a.jsonl": jsonl([story(1, 20) + " \u4f60\u597d" * 50])})
+    (file,) = taken(store, tokenizer)
+    (document,) = file.documents
+    accepted = {chunk: [question(chunk, chunk)] for chunk in document["chunks"]}
+    making = Making(store, "e", letters, load_prompts(), 1000, "m", 1)
+    item = {"path": file.path, "documents": [document["id"]], "name": "part"}
+    made = ExampleWorker(making, accepted).work(item)
+    assert len(made["examples"]) == len(accepted) > 5
+    (stored,) = each_row(store, file.path)
+    chunks = {c["id"]: stored["text"][c["start"] : c["end"]] for c in stored["chunks"]}
+    for row in each_row(store, made["path"]):
+        content = row["messages"][0]["content"]
+        assert chunks[row["chunk"]] in content
+        assert row["tokens"] == letters.count(letters.rendered(row["messages"])) <= 1000
+
+
 def reply(id: str, **values: Any) -> dict[str, Any]:
     row = {
         "id": id,
@@ -162,7 +183,7 @@ def test_everything_that_is_turned_down_has_a_reason(store: Store) -> None:
         "critique": {"score 2, below 4": 1, "judged not correct": 1, "the verdict is no JSON": 1},
         "near duplicates": {"says again what another question says": 1},
     }
-    outcome = Outcome(Counter_of(taken=1), 1, 7, 0, rejects)
+    outcome = Outcome(Counter(taken=1), 1, 7, 0, rejects)
     assert [left for _, left in outcome.left_after()] == [7, 7, 6, 5, 2, 1, 1]
     assert "judged not correct" in short_report(outcome)
     why = verdict(outcome, Least(examples=1))
@@ -171,14 +192,8 @@ def test_everything_that_is_turned_down_has_a_reason(store: Store) -> None:
     assert "**No data set.** 0 of 7" in full_report(store, "x", outcome, why)
 
 
-def Counter_of(**counts: int) -> Any:
-    from collections import Counter
-
-    return Counter(counts)
-
-
 def test_a_set_without_documents_says_so() -> None:
-    outcome = Outcome(Counter_of(read=3, empty=2, repeated=1), 0, 0, 0, Rejects())
+    outcome = Outcome(Counter(read=3, empty=2, repeated=1), 0, 0, 0, Rejects())
     assert verdict(outcome, Least()) == (
         "there is nothing to ask about: no document was taken (empty 2, repeated 1)"
     )

@@ -1,9 +1,11 @@
 """Documents whose facts can be asked for, one line a paragraph."""
 
 import random
+import re
 
 NAMES = ("Anna", "Boris", "Clara", "David", "Edith", "Felix", "Greta", "Hugo")
 THINGS = ("lantern", "compass", "violin", "kettle", "ledger", "saddle", "mirror", "anchor")
+FACT = re.compile(r"(\w+) kept a (\w+) in house (\d+)")
 
 
 def story(seed: int, paragraphs: int) -> str:

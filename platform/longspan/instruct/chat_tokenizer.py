@@ -57,6 +57,13 @@ class Encoded:
         """The first token that begins at a character or after it."""
         return int(np.searchsorted(self.starts, character))
 
+    def token_holding(self, character: int) -> int:
+        """The first token that begins at a character, or else the one that it is inside of."""
+        token = self.token_at(character)
+        if token < len(self) and self.starts[token] == character:
+            return token
+        return max(0, token - 1)
+
 
 class ChatTokenizer:
     """A tokenizer out of a local folder. It travels to other processes, which need no folder then.

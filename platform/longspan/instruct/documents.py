@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from longspan.storage import ObjectInfo, Store, sealed
 FORMAT = 1
 GROUP_BYTES = 2**25
 ROWS_PER_GROUP = 8
+THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,12 @@ def gather(
         UserError: a source names no object, or has bad input (where that stops).
     """
     units_of = {spec.name: resolve(store, spec) for spec in specs}
-    found: dict[tuple[str, str], DocumentFile] = {}
-    tasks: list[tuple[SourceSpec, ObjectInfo]] = []
-    for spec in specs:
-        for info in units_of[spec.name]:
-            done = _load(store, choice.path(spec, info))
-            if done is None:
-                tasks.append((spec, info))
-            else:
-                found[spec.name, info.path] = done
+    everything = [(spec, info) for spec in specs for info in units_of[spec.name]]
+    with ThreadPoolExecutor(THREADS) as pool:
+        known = pool.map(lambda task: _load(store, choice.path(*task)), everything)
+        before = list(zip(everything, known, strict=True))
+    found = {(spec.name, info.path): done for (spec, info), done in before if done is not None}
+    tasks = [task for task, done in before if done is None]
     if tasks:
         report = Report("documents", [info.size for _, info in tasks], say)
         sizes = {(spec.name, info.path): info.size for spec, info in tasks}
@@ -120,8 +119,7 @@ def gather(
             found[done.corpus, done.object] = done
             tokens = sum(document["tokens"] for document in done.documents)
             report.add(sizes[done.corpus, done.object], tokens)
-    order = [(spec.name, info.path) for spec in specs for info in units_of[spec.name]]
-    return [found[place] for place in order]
+    return [found[spec.name, info.path] for spec, info in everything]
 
 
 class DocumentWorker(Worker):

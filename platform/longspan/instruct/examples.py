@@ -97,7 +97,8 @@ def make_example(
         question: id, question, answer, style, seed, grounding and verdict.
     """
     text, tokenizer = document["text"], making.tokenizer
-    span = Span(encoded.token_at(chunk["start"]), encoded.token_at(chunk["end"]))
+    # The chunk was cut by the generator's tokenizer, whose tokens may be others.
+    span = Span(encoded.token_holding(chunk["start"]), encoded.token_at(chunk["end"]))
 
     def messages(start: int, end: int) -> Sequence[dict[str, str]]:
         content = making.prompts.example(question["style"], text[start:end], question["question"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,14 +13,14 @@ from longspan.ingest.pool import run_on_all_cpus
 from longspan.instruct.ask import Generator, ask
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import DocumentFile, gather
-from longspan.instruct.engine import Engine
 from longspan.instruct.examples import TOO_LONG, ExampleWorker, Making
+from longspan.instruct.generators import make_generator
 from longspan.instruct.hashing import content_id
 from longspan.instruct.outcome import Outcome, read_manifest, verdict, write_manifest
 from longspan.instruct.parts import read_parts
-from longspan.instruct.prepare import Prepared, engine_model, needs
+from longspan.instruct.prepare import Prepared, needs
 from longspan.instruct.report import full_report, short_report
-from longspan.instruct.requests import Judgements, question_id
+from longspan.instruct.requests import Asking, Judgements, question_id
 from longspan.instruct.sieve import (
     Rejects,
     accepted_by_chunk,
@@ -112,7 +113,7 @@ class _Stages:
             chunk for file in files for document in file.documents for chunk in document["chunks"]
         ]
         self._ids = {
-            question_id(chunk, number, asked_with, recipe.seed)
+            question_id(chunk, number, asked_with, recipe.seed): chunk
             for chunk in chunks
             for number in range(recipe.questions_per_chunk)
         }
@@ -122,14 +123,10 @@ class _Stages:
         """Ask for the questions that are not there; returns how many got no answer."""
         prepared = self._prepared
         done = frozenset(self.replies().column("id").to_pylist())
-        return self._ask(
-            prepared.replies_folder,
-            REPLIES,
-            prepared.questions(done),
-            self._files,
-            self.asked - len(done),
-            "questions",
-        )
+        missing = {chunk for id, chunk in self._ids.items() if id not in done}
+        total = self.asked - len(done)
+        asking = prepared.questions(done)
+        return self._ask(prepared.replies_folder, REPLIES, asking, missing, total, "questions")
 
     def replies(self) -> pa.Table:
         """The replies that are there, of the questions asked for now, as a table."""
@@ -143,15 +140,16 @@ class _Stages:
         done = read_parts(prepared.store, prepared.verdicts_folder, VERDICTS)
         judged = set(done.column("id").to_pylist())
         left = [row for row in rows if row["id"] not in judged]
-        judgements = Judgements(
+        candidates = by_chunk(left)
+        asking = Judgements(
             prepared.store,
             prepared.prompts,
             prepared.recipe.seed,
             prepared.recipe.critique.max_tokens,
-            by_chunk(left),
+            candidates,
         )
         return self._ask(
-            prepared.verdicts_folder, VERDICTS, judgements, self._files, len(left), "critique"
+            prepared.verdicts_folder, VERDICTS, asking, set(candidates), len(left), "critique"
         )
 
     def make_examples(self, rows: Sequence[Row], rejects: Rejects) -> list[Row]:
@@ -203,36 +201,22 @@ class _Stages:
         self,
         folder: str,
         schema: Any,
-        asking: Any,
-        files: Sequence[DocumentFile],
+        asking: Asking,
+        chunks: set[str],
         total: int,
         doing: str,
     ) -> int:
+        """Ask about some chunks."""
         if not total:
             return 0
+        files = [
+            replace(file, documents=wanted)
+            for file in self._files
+            if (wanted := [d for d in file.documents if not chunks.isdisjoint(d["chunks"])])
+        ]
         self._generator = self._generator or make_generator(self._prepared)
         store = self._prepared.store
         return ask(store, folder, schema, self._generator, asking, files, total, doing, self._say)
-
-
-def make_generator(prepared: Prepared) -> Generator:
-    """The generator on the cluster that is connected."""
-    import ray
-
-    asked = prepared.recipe.generator
-    if asked.endpoint:
-        return Generator(prepared.tokenizer, endpoint=asked.endpoint, key=prepared.key)
-    resources = ray.cluster_resources()
-    engine = Engine(
-        engine_model(prepared),
-        prepared.sizes.window,
-        gpu=bool(resources.get("GPU")),
-        engines=asked.engines,
-        batch=asked.batch,
-        arguments=asked.engine,
-        cpus=int(resources.get("CPU", 1)),
-    )
-    return Generator(prepared.tokenizer, engine)
 
 
 def _name(prepared: Prepared) -> str:

@@ -21,7 +21,7 @@ from longspan.instruct.requests import Questions, Sampling
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.sizes import Sizes, derive_sizes
 from longspan.model.facts import read_facts
-from longspan.model.source import local_model_dir, local_tokenizer_dir, require_weights
+from longspan.model.source import local_tokenizer_dir, require_weights
 from longspan.recipe.model import resolve
 from longspan.recipe.sources import find_objects, local_path, open_store, source_specs
 from longspan.storage import Need, Store
@@ -124,7 +124,7 @@ def prepare(recipe: InstructRecipe) -> Prepared:
     else:
         assert generator.model is not None
         model = resolve(generator.model, store)
-        with _under("generator.model"):
+        with under("generator.model"):
             require_weights(model, store)
             folder = local_tokenizer_dir(model, store, Job.cache_folder())
             window = read_facts(folder).window
@@ -149,46 +149,8 @@ def needs(prepared: Prepared) -> list[Need]:
     return [LIST_ROOT, *read, *of_model, Need("write", prepared.folder, "storage.root")]
 
 
-def engine_model(prepared: Prepared) -> str:
-    """The generator as the engines find it: a hub name, or a folder that is on every node; Ray must be connected.
-
-    Raises:
-        UserError: it is not whole.
-    """
-    model, store = prepared.model, prepared.store
-    assert model is not None
-    if not model.startswith("s3://"):
-        if Path(model).is_absolute():
-            with _under("generator.model"):
-                local_model_dir(model, store, Job.cache_folder())
-        return model
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    fetch = ray.remote(num_cpus=0)(_fetched)
-    folders = ray.get(
-        [
-            fetch.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-            ).remote(model, store)
-            for node in nodes
-        ]
-    )
-    if len(set(folders)) > 1:
-        raise UserError(
-            f"generator.model: nodes keep {model} in different folders ({', '.join(sorted(set(folders)))}); "
-            "set XDG_CACHE_HOME alike on all of them"
-        )
-    return folders[0]
-
-
-def _fetched(model: str, store: Store) -> str:
-    return str(local_model_dir(model, store, Job.cache_folder()))
-
-
 def _tokenizer(name: str, key: str, store: Store) -> ChatTokenizer:
-    with _under(key):
+    with under(key):
         folder = local_tokenizer_dir(resolve(name, store), store, Job.cache_folder())
     return ChatTokenizer(folder, key)
 
@@ -204,7 +166,7 @@ def _identity(model: str, store: Store) -> str:
 
 
 @contextmanager
-def _under(key: str) -> Iterator[None]:
+def under(key: str) -> Iterator[None]:
     """Name the recipe's own key in messages about models."""
     try:
         yield

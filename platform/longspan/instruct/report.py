@@ -14,6 +14,8 @@ from longspan.storage import Store
 EXAMPLES_SHOWN = 10
 BINS = 10
 BAR = 40
+QUESTION_SHOWN = 600
+"""Characters of a user's turn, from its end: the question stands there."""
 
 Row = dict[str, Any]
 
@@ -122,7 +124,7 @@ def _to_read(store: Store, outcome: Outcome) -> list[str]:
 def _shown(row: Row) -> str:
     user, assistant = (turn["content"] for turn in row["messages"])
     kept, chunk = row["kept"], row["chunk_span"]
-    question = user.rpartition('"""')[2].strip()
+    question = user.rpartition('"""')[2].strip()[-QUESTION_SHOWN:]
     text = (
         f"**{row['id']}** ({row['style']}, {row['corpus']}, {row['object']}, document {row['number']}; "
         f"tokens {kept['first_token']:,} to {kept['end_token']:,} of {row['document_tokens']:,}, chunk "

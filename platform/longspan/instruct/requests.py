@@ -40,7 +40,10 @@ class Sampling:
 class Asking(Protocol):
     """One kind of request: made from document files, and turned into a record when replied to."""
 
-    sampling: Sampling
+    @property
+    def sampling(self) -> Sampling:
+        """Of its replies."""
+        ...
 
     def requests(self, item: Row) -> Iterator[Row]:
         """Requests about some documents of a file: id, content (the user's turn), seed, carry (JSON).

@@ -97,7 +97,7 @@ class Critique(Section):
     """Each of these must be true; the list may be empty."""
     min_score: int = Field(4, ge=1, le=5)
     """Smallest score, of 1 to 5."""
-    max_tokens: int = Field(64, ge=32)
+    max_tokens: int = Field(96, ge=32)
     """Room for the verdict."""
 
 

@@ -71,7 +71,7 @@ VERDICTS = pa.schema(
 )
 """What became of each request for a verdict; its id is that of the question."""
 
-MESSAGE = pa.struct([("role", pa.string()), ("content", pa.large_string())])
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 EXAMPLES = pa.schema(
     [
         ("id", pa.string()),

@@ -1,0 +1,126 @@
+"""The whole job with vLLM on the CPU: rubbish has a verdict, kills lose little, verdicts are constrained."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from longspan.instruct.parts import PartWriter, read_parts
+from longspan.instruct.tables import REPLIES, VERDICTS, each_row
+from longspan.instruct.verdicts import parse_verdict
+from tests.instruct.project import Project, end_of, engine_cores, until
+from tests.tiny import make_tiny_model
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Project:
+    folder = tmp_path_factory.mktemp("engine")
+    make_tiny_model(folder / "model", window=2048, tied=False)
+    recipe = {
+        "generator": {"model": str(folder / "model"), "max_tokens": 192, "batch": 8},
+        "chunk_tokens": 200,
+        "chunks_per_document": 4,
+        "questions_per_chunk": 4,
+    }
+    return Project(folder, recipe, documents=24, paragraphs=60)
+
+
+def test_a_generator_of_rubbish_has_a_verdict_and_kills_lose_little(project: Project) -> None:
+    assert not engine_cores(), "another job's engine is running"
+    job = project.start()
+    until(lambda: len(project.replies()) >= 8)
+    job.kill()
+    _, output = end_of(job)
+    assert "questions: 404 requests; the engine starts" in output
+    until(lambda: not engine_cores(), 60)
+    before = {row["id"]: row for row in project.replies().to_pylist()}
+    assert len(before) < 404
+
+    job = project.start()
+    until(lambda: len(project.replies()) > len(before))
+    (core,) = engine_cores()
+    os.kill(core.pid, signal.SIGKILL)
+    status, output = end_of(job)
+    after = project.replies().to_pylist()
+    # A new engine did the rest; what was there stayed as it was.
+    assert len(after) == len({row["id"] for row in after}) == 404
+    assert all(before[row["id"]] == row for row in after if row["id"] in before)
+    assert not any("refused" in row["problem"] for row in after)
+
+    assert status == 1, output
+    assert "error: 0 of 404 questions became examples (0.0%)" in output
+    assert "Most were lost at the stage 'replies': 404 (" in output
+    assert output.count("  rejected (") == 2
+    assert not project.store.exists("instruct/x/manifest.json")
+    assert not project.store.exists("instruct/x/examples")
+    assert b"**No data set.**" in project.store.read_bytes("instruct/x/report.md")
+    until(lambda: not engine_cores(), 60)
+
+
+def test_verdicts_are_constrained_and_examples_come_out(project: Project) -> None:
+    """Questions and answers that a better model wrote are judged by this one."""
+    overrides = ("name=judged", "max_documents=4", "critique={require: [], min_score: 1}")
+    status, _ = project.run(*overrides, "--validate")
+    assert status == 0
+    prepared = project.prepared(*overrides)
+    written = write_replies(project, prepared)
+    status, output = project.run(*overrides)
+    assert status == 0, output
+    assert f"critique: {written} requests" in output and "questions: " not in output
+    verdicts = read_parts(project.store, prepared.verdicts_folder, VERDICTS).to_pylist()
+    assert len(verdicts) == written
+    assert all(not row["problem"] for row in verdicts)
+    assert not any(isinstance(parse_verdict(row["reply"]), str) for row in verdicts)
+    (found,) = project.store.list("instruct/judged/manifest.json")
+    assert found and "examples" in output
+
+
+def write_replies(project: Project, prepared: object) -> int:
+    """Commit replies to all questions, as a run before would have."""
+    from longspan.corpus.resolve import resolve
+    from longspan.instruct.choose import chosen
+    from longspan.instruct.documents import take
+    from longspan.instruct.prepare import Prepared
+    from longspan.recipe.sources import source_specs
+    from tests.instruct.texts import FACT
+
+    assert isinstance(prepared, Prepared)
+    (spec,) = source_specs(prepared.recipe)
+    files = [
+        take(project.store, spec, info, prepared.choice) for info in resolve(project.store, spec)
+    ]
+    files, _ = chosen(files, prepared.choice.most)
+    questions = prepared.questions()
+    writer = PartWriter(project.store, prepared.replies_folder, REPLIES)
+    written = 0
+    for file in files:
+        wanted = [document["id"] for document in file.documents]
+        for request in questions.requests({"path": file.path, "documents": json.dumps(wanted)}):
+            text = json.loads(request["carry"])["text"]
+            facts = FACT.findall(text)
+            name, thing, house = facts[request["seed"] % len(facts)]
+            reply = (
+                f"<question>What did {name} keep in {house}?</question><answer>A {thing}</answer>"
+            )
+            outcome = request | {
+                "reply": reply,
+                "problem": "",
+                "prompt_tokens": 1,
+                "reply_tokens": 1,
+            }
+            writer.add([questions.record(outcome)])
+            written += 1
+    writer.close()
+    assert list(each_row(project.store, files[0].path))
+    return written
+
+
+def test_the_model_is_found_missing_before_anything_starts(
+    project: Project, tmp_path: Path
+) -> None:
+    status, output = project.run(f"generator.model={tmp_path}")
+    assert status == 2 and output.startswith("error: generator.model: ")

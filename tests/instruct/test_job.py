@@ -1,0 +1,204 @@
+"""The whole job with an endpoint as its generator: what comes out, and what a killed one repeats."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longspan.instruct.tables import EXAMPLES, each_row, read_table
+from tests.instruct.project import WINDOW, Project, end_of, until
+from tests.instruct.server import MODEL, Server, request_hash, serving
+from tests.tiny import make_tiny_model
+
+pytestmark = pytest.mark.real
+KEY = "a-key-that-nobody-may-see"
+
+
+def endpoint(server: Server, **values: object) -> str:
+    facts = {"url": server.url, "model": MODEL, "key_variable": "STORY_KEY", "retries": 1}
+    return f"generator.endpoint={json.dumps(facts | values)}"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Project:
+    folder = tmp_path_factory.mktemp("instruct")
+    make_tiny_model(folder / "tokenizer")
+    recipe = {
+        "tokenizer": str(folder / "tokenizer"),
+        "generator": {
+            "endpoint": {"url": "http://127.0.0.1:1/v1", "model": MODEL},
+            "max_tokens": 64,
+        },
+        "chunk_tokens": 200,
+        "chunks_per_document": 3,
+        "questions_per_chunk": 2,
+        "near_duplicates": 0.95,
+    }
+    return Project(folder, recipe, documents=12, paragraphs=60)
+
+
+@pytest.fixture(scope="module")
+def done(project: Project) -> Iterator[tuple[Project, Server, str]]:
+    """A whole run: the project, the server with what it was asked, the output."""
+    with serving(KEY) as server:
+        status, output = project.run(endpoint(server), STORY_KEY=KEY)
+        assert status == 0, output
+        yield project, server, output
+
+
+def test_examples_come_out_with_their_provenance(done: tuple[Project, Server, str]) -> None:
+    project, _, output = done
+    manifest = project.manifest()
+    files = [read_table(project.store, file["path"]) for file in manifest["files"]]
+    assert all(table.schema.equals(EXAMPLES) for table in files)
+    rows = [row for table in files for row in table.to_pylist()]
+    assert len(rows) == manifest["examples"] > 30
+    assert len({row["id"] for row in rows}) == len(rows)
+    texts: dict[str, str] = {}
+    for item in project.store.list("instruct/x/documents/*.parquet"):
+        texts |= {row["id"]: row["text"] for row in each_row(project.store, item.path)}
+    for row in rows:
+        chunk = texts[row["document"]][row["chunk_span"]["start"] : row["chunk_span"]["end"]]
+        user, assistant = (turn["content"] for turn in row["messages"])
+        assert chunk in user and row["tokens"] <= WINDOW
+        # The server asks for what a paragraph of the chunk says: the answer is in the chunk.
+        name, house = user.rpartition("What did ")[2].rstrip("?").split(" keep in house ")
+        thing = assistant.removeprefix("A ").rstrip(".")
+        assert f"{name} kept a {thing} in house {house}." in chunk
+        assert row["score"] == 5 and row["correct"] and row["generator"].startswith(MODEL)
+    assert {"normal", "short"} == {row["style"] for row in rows}
+    assert max(row["position"] for row in rows) > 0.5 > min(row["position"] for row in rows)
+    assert manifest["documents"]["taken"] == 14
+    assert manifest["documents"]["empty"] == 3 and manifest["documents"]["not UTF-8"] == 1
+    assert f"Examples:  {project.store.uri('instruct/x/examples')}" in output
+
+
+def test_the_report_counts_everything(done: tuple[Project, Server, str]) -> None:
+    project, _, output = done
+    manifest, report = project.manifest(), project.store.read_bytes("instruct/x/report.md").decode()
+    rejects = manifest["rejects"]
+    assert manifest["asked"] == manifest["examples"] + sum(
+        n for c in rejects.values() for n in c.values()
+    )
+    assert rejects["replies"]["no <question>"] > 0
+    assert sum(n for why, n in rejects["replies"].items() if why.startswith("refused by")) == 2
+    assert rejects["critique"]["judged not correct"] > 0
+    assert report.count("\n> What did ") + report.count("\n> Question: What did ") == 10
+    assert "chunk begins at" in report and "chunk begins at" in output
+    assert "questions: " in output and " tok/s" in output
+
+
+def test_the_key_is_nowhere(done: tuple[Project, Server, str]) -> None:
+    project, _, output = done
+    assert KEY not in output
+    for item in project.store.list("instruct"):
+        assert KEY.encode() not in project.store.read_bytes(item.path)
+
+
+def test_the_same_again_asks_nothing(done: tuple[Project, Server, str]) -> None:
+    project, server, _ = done
+    before, asked = project.manifest(), len(server.asked)
+    status, output = project.run(endpoint(server), STORY_KEY=KEY)
+    assert status == 0 and f"{before['examples']} examples are there" in output
+    assert (project.manifest(), len(server.asked)) == (before, asked)
+    # A milder critique is a matter of the verdicts that are there.
+    status, output = project.run(endpoint(server), "critique.require=[answerable]", STORY_KEY=KEY)
+    assert status == 0 and len(server.asked) == asked
+    assert project.manifest()["examples"] > before["examples"]
+
+
+def test_a_killed_job_goes_on_without_repeating(project: Project, done: Any) -> None:
+    with serving(KEY, seconds=0.4) as server:
+        overrides = (endpoint(server, requests=1), "name=killed", "seed=5")
+        job = project.start(*overrides, STORY_KEY=KEY)
+        until(lambda: len(server.asked) > 30, 120)
+        job.kill()
+        end_of(job)
+        time.sleep(1)  # What is on its way arrives.
+        asked_before = Counter(server.asked)
+        prepared = project.prepared(*overrides) if _set_key() else None
+        assert prepared is not None
+        committed = _committed(project, prepared)
+        assert len(committed) >= 8
+        server.seconds = 0.0
+        server.asked.clear()
+        status, output = project.run(*overrides, STORY_KEY=KEY)
+    assert status == 0, output
+    assert not committed & set(server.asked)
+    assert max(Counter(server.asked).values()) == 1
+    # Only what was on its way, or not yet committed, is asked for twice.
+    assert len(set(server.asked) & set(asked_before)) <= 30
+
+
+def _set_key() -> bool:
+    import os
+
+    os.environ["STORY_KEY"] = KEY
+    return True
+
+
+def _committed(project: Project, prepared: Any) -> set[str]:
+    """Hashes of the requests whose replies are in the store."""
+    ids = set()
+    for item in project.store.list(f"{prepared.replies_folder}/*.parquet"):
+        ids |= set(read_table(project.store, item.path, ["id"]).column("id").to_pylist())
+    requests = {}
+    for item in project.store.list(f"{prepared.folder}/documents/*.parquet"):
+        documents = [row["id"] for row in each_row(project.store, item.path)]
+        asked = {"path": item.path, "documents": json.dumps(documents)}
+        for row in prepared.questions().requests(asked):
+            requests[row["id"]] = request_hash(row["content"], row["seed"])
+    return {requests[id] for id in ids}
+
+
+def test_an_endpoint_that_stops_answering_ends_the_job(project: Project, done: Any) -> None:
+    with serving(KEY) as server:
+        server.busy = 10_000
+        overrides = (endpoint(server, retries=0), "name=busy")
+        status, output = project.run(*overrides, STORY_KEY=KEY)
+        assert status == 2, output
+        assert "got no answer" in output and "Traceback" not in output
+        server.busy = 0
+        status, output = project.run(*overrides, STORY_KEY=KEY)
+    assert status == 0, output
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("corpora.0.path=nowhere",), "corpora.stories.path: 'nowhere' matches no object"),
+        (("chunk_tokens=5000",), "chunk_tokens: 5,000 is more than"),
+        (("bad_input=stop", "name=stop"), "not UTF-8"),
+    ],
+)
+def test_a_mistake_ends_the_job_before_anything_is_asked(
+    project: Project, overrides: tuple[str, ...], said: str
+) -> None:
+    with serving(KEY) as server:
+        status, output = project.run(endpoint(server), *overrides, STORY_KEY=KEY)
+        assert status == 2 and said in output and "Traceback" not in output
+        assert server.asked == []
+
+
+def test_no_document_is_no_success(project: Project) -> None:
+    with serving(KEY) as server:
+        status, output = project.run(
+            endpoint(server), "name=none", "corpora.0.path=raw/empty.txt", STORY_KEY=KEY
+        )
+    assert status == 1
+    assert "error: there is nothing to ask about: no document was taken (empty 1)" in output
+    assert not project.store.exists("instruct/none/manifest.json")
+
+
+def test_validate_and_plan_start_nothing(project: Project, tmp_path: Path) -> None:
+    with serving(KEY) as server:
+        status, output = project.run(endpoint(server), "--validate", STORY_KEY=KEY)
+        assert status == 0 and "the recipe is valid" in output
+        status, output = project.run(endpoint(server), "--plan", "name=planned", STORY_KEY=KEY)
+        assert status == 0 and "chunk_tokens" in output and "stories" in output
+        assert server.asked == []
+    assert not project.store.exists("instruct/planned")
