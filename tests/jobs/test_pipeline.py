@@ -5,16 +5,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import ray
 import yaml
-from tests.instruct.server import MODEL, serving
 
 from longspan.samples import chat
 from longspan.storage import Store
+from tests.instruct.server import MODEL, serving
 from tests.instruct.texts import story
 from tests.jobs.project import ROOT
 from tests.jobs.test_serving import ask, model_served, server
@@ -23,6 +23,7 @@ from tests.tiny import make_tiny_model
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 WINDOW = 1024
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (store / "corpora" / name).mkdir(parents=True)
     for number in range(12):
         (store / "corpora" / "stories" / f"{number}.txt").write_text(story(number, 20))
-    chat.write(chat.documents(names=["textwrap", "random"]), store / "corpora" / "chat")
+    chat.write(
+        chat.documents(names=["textwrap", "random", "shutil", "statistics"]),
+        store / "corpora" / "chat",
+    )
     common = {"storage": {"root": str(store)}, "target_context": WINDOW}
     training = {
-        "heldout": {"fraction": 0.2, "rows_per_source": 1},
+        "heldout": {"fraction": 0.3, "rows_per_source": 1},
         "workers": {"min": 1, "max": 1, "cpus_per_worker": 1},
         "optimizer": {"learning_rate": 1e-3, "warmup_updates": 1},
     }
@@ -86,7 +90,7 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path, endpoint: str, ray_session: str) -> Iterator[object]:
+def run(folder: Path, endpoint: str, ray_session: str) -> Run:
     """`python jobs/pipeline.py pipeline.yaml overrides`."""
 
     def run(*overrides: str) -> subprocess.CompletedProcess[str]:
@@ -111,7 +115,7 @@ def states(text: str) -> list[str]:
     return ["passed over" if done in part else "run" for part in parts]
 
 
-def test_a_chat_model_comes_out_and_answers(folder: Path, run, tmp_path: Path) -> None:
+def test_a_chat_model_comes_out_and_answers(folder: Path, run: Run, tmp_path: Path) -> None:
     plan = run("--plan")
     assert plan.returncode == 0, plan.stderr
     assert plan.stdout.count("to be run") == 3
@@ -141,7 +145,7 @@ def test_a_chat_model_comes_out_and_answers(folder: Path, run, tmp_path: Path) -
     assert reply["choices"][0]["message"]["role"] == "assistant"
 
 
-def test_a_stage_that_fails_ends_the_pipeline_with_its_message(run) -> None:
+def test_a_stage_that_fails_ends_the_pipeline_with_its_message(run: Run) -> None:
     failed = run("pretrain.name=other", "pretrain.corpora.stories.path=corpora/nothing")
     assert failed.returncode == 2
     assert "corpora.stories.path" in failed.stderr

@@ -56,7 +56,7 @@ def parse_options(
         action="store_true",
         help="print every derived value with its reason, start nothing",
     )
-    found = parser.parse_args(arguments)
+    found = parser.parse_intermixed_args(arguments)
     words = [word for word in (found.recipe, *found.overrides) if word is not None]
     files = [word for word in words if "=" not in word]
     if len(files) > 1:
