@@ -4,11 +4,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from longspan.errors import UserError, user_error_in
+from longspan.instruct.job import run
 from longspan.instruct.tables import EXAMPLES, each_row, read_table
 from tests.instruct.project import WINDOW, Project, end_of, until
 from tests.instruct.server import MODEL, Server, request_hash, serving
@@ -21,6 +22,11 @@ KEY = "a-key-that-nobody-may-see"
 def endpoint(server: Server, **values: object) -> str:
     facts = {"url": server.url, "model": MODEL, "key_variable": "STORY_KEY", "retries": 1}
     return f"generator.endpoint={json.dumps(facts | values)}"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORY_KEY", KEY)
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +108,13 @@ def test_the_key_is_nowhere(done: tuple[Project, Server, str]) -> None:
 def test_the_same_again_asks_nothing(done: tuple[Project, Server, str]) -> None:
     project, server, _ = done
     before, asked = project.manifest(), len(server.asked)
-    status, output = project.run(endpoint(server), STORY_KEY=KEY)
-    assert status == 0 and f"{before['examples']} examples are there" in output
+    said: list[str] = []
+    assert run(project.prepared(endpoint(server)), said.append) is None
+    assert f"{before['examples']} examples are there" in said[-1]
     assert (project.manifest(), len(server.asked)) == (before, asked)
     # A milder critique is a matter of the verdicts that are there.
-    status, output = project.run(endpoint(server), "critique.require=[answerable]", STORY_KEY=KEY)
-    assert status == 0 and len(server.asked) == asked
+    milder = project.prepared(endpoint(server), "critique.require=[answerable]")
+    assert run(milder, said.append) is None and len(server.asked) == asked
     assert project.manifest()["examples"] > before["examples"]
 
 
@@ -120,9 +127,7 @@ def test_a_killed_job_goes_on_without_repeating(project: Project, done: Any) -> 
         end_of(job)
         time.sleep(1)  # What is on its way arrives.
         asked_before = Counter(server.asked)
-        prepared = project.prepared(*overrides) if _set_key() else None
-        assert prepared is not None
-        committed = _committed(project, prepared)
+        committed = _committed(project, project.prepared(*overrides))
         assert len(committed) >= 8
         server.seconds = 0.0
         server.asked.clear()
@@ -132,13 +137,6 @@ def test_a_killed_job_goes_on_without_repeating(project: Project, done: Any) -> 
     assert max(Counter(server.asked).values()) == 1
     # Only what was on its way, or not yet committed, is asked for twice.
     assert len(set(server.asked) & set(asked_before)) <= 30
-
-
-def _set_key() -> bool:
-    import os
-
-    os.environ["STORY_KEY"] = KEY
-    return True
 
 
 def _committed(project: Project, prepared: Any) -> set[str]:
@@ -155,50 +153,26 @@ def _committed(project: Project, prepared: Any) -> set[str]:
     return {requests[id] for id in ids}
 
 
-def test_an_endpoint_that_stops_answering_ends_the_job(project: Project, done: Any) -> None:
+def test_an_endpoint_that_stops_answering_ends_the_job(project: Project) -> None:
     with serving(KEY) as server:
+        prepared = project.prepared(endpoint(server, retries=0), "name=busy", "max_documents=4")
         server.busy = 10_000
-        overrides = (endpoint(server, retries=0), "name=busy")
-        status, output = project.run(*overrides, STORY_KEY=KEY)
-        assert status == 2, output
-        assert "got no answer" in output and "Traceback" not in output
+        with pytest.raises(UserError, match=r"got no answer .* goes on where this one ends"):
+            run(prepared)
         server.busy = 0
-        status, output = project.run(*overrides, STORY_KEY=KEY)
-    assert status == 0, output
+        assert run(prepared) is None
 
 
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (("corpora.0.path=nowhere",), "corpora.stories.path: 'nowhere' matches no object"),
-        (("chunk_tokens=5000",), "chunk_tokens: 5,000 is more than"),
-        (("bad_input=stop", "name=stop"), "not UTF-8"),
-    ],
-)
-def test_a_mistake_ends_the_job_before_anything_is_asked(
-    project: Project, overrides: tuple[str, ...], said: str
-) -> None:
+def test_bad_input_stops_where_it_is_told_to(project: Project) -> None:
     with serving(KEY) as server:
-        status, output = project.run(endpoint(server), *overrides, STORY_KEY=KEY)
-        assert status == 2 and said in output and "Traceback" not in output
-        assert server.asked == []
+        with pytest.raises(UserError) as error:
+            run(project.prepared(endpoint(server), "bad_input=stop", "name=stop"))
+        assert "not UTF-8" in str(user_error_in(error.value)) and server.asked == []
 
 
 def test_no_document_is_no_success(project: Project) -> None:
     with serving(KEY) as server:
-        status, output = project.run(
-            endpoint(server), "name=none", "corpora.0.path=raw/empty.txt", STORY_KEY=KEY
-        )
-    assert status == 1
-    assert "error: there is nothing to ask about: no document was taken (empty 1)" in output
+        prepared = project.prepared(endpoint(server), "name=none", "corpora.0.path=raw/empty.txt")
+        why = run(prepared)
+    assert why == "there is nothing to ask about: no document was taken (empty 1)"
     assert not project.store.exists("instruct/none/manifest.json")
-
-
-def test_validate_and_plan_start_nothing(project: Project, tmp_path: Path) -> None:
-    with serving(KEY) as server:
-        status, output = project.run(endpoint(server), "--validate", STORY_KEY=KEY)
-        assert status == 0 and "the recipe is valid" in output
-        status, output = project.run(endpoint(server), "--plan", "name=planned", STORY_KEY=KEY)
-        assert status == 0 and "chunk_tokens" in output and "stories" in output
-        assert server.asked == []
-    assert not project.store.exists("instruct/planned")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import ray
 from pydantic import SecretStr
 
-from longspan.errors import UserError
+from longspan.errors import UserError, user_error_in
 from longspan.instruct.chat_tokenizer import ChatTokenizer
 from longspan.instruct.documents import DocumentFile
 from longspan.instruct.endpoint import AGAIN, BATCHES, DENIED, Caller
@@ -119,9 +120,23 @@ def ask(
                     f"({rows[-1]['problem']}); the same command goes on where this one ends"
                 )
             progress.add(rows)
+    except ray.exceptions.RayError as error:
+        if generator.engine is None or user_error_in(error):
+            raise
+        raise UserError(_dead(error)) from error
     finally:
         writer.close()
     return unanswered
+
+
+def _dead(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (
+        "generator: the engine died and could not go on, also as a new one "
+        f"({type(error).__name__}: {(lines or ['no reason given'])[-1][:300]}); what it said itself is in "
+        "the logs of its workers in Ray's dashboard. Replies that came before are kept: the same "
+        "command goes on from there"
+    )
 
 
 def _items(files: Sequence[DocumentFile]) -> list[Row]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +13,12 @@ from longspan.instruct.requests import Row, Sampling
 
 CPU_CACHE_GIBIBYTES = 1
 """On a CPU vLLM would take nearly all memory for its cache."""
+CPU_STEP_TOKENS = 4096
 ROWS_AT_ONCE = 512
 """Requests that an engine has been given, at least: more than any engine works on at a time."""
 TASK_CPUS = 0.5
+MAX_RESTARTS = 3
+"""Times that Ray starts a dead engine anew; without a limit a request that kills engines goes on for ever."""
 WITHOUT_TRACKING = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -51,7 +57,13 @@ class Engine:
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
         if not self.gpu:
-            kwargs |= {"distributed_executor_backend": "mp", "enforce_eager": True}
+            kwargs |= {
+                "distributed_executor_backend": "mp",
+                "enforce_eager": True,
+                # vLLM's CPU worker dies of a prompt computed in parts whose request has a seed.
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(self.window, CPU_STEP_TOKENS),
+            }
         return kwargs | self.arguments
 
     def environment(self) -> dict[str, str]:
@@ -62,35 +74,49 @@ class Engine:
 
     def replies(self, dataset: Any, tokenizer: ChatTokenizer, sampling: Sampling) -> Any:
         """A dataset of requests into one of outcomes; see `Asking`."""
-        from ray.data.llm import build_processor, vLLMEngineProcessorConfig
-
         bundle = {"CPU": 1.0 if self.cpus > 1 else TASK_CPUS}
         if self.gpu:
             bundle |= {"GPU": 1.0}
-        config = vLLMEngineProcessorConfig(
-            model_source=self.model,
-            engine_kwargs=self.engine_kwargs(),
-            batch_size=self.batch,
-            concurrency=(1, self.engines),
-            max_concurrent_batches=-(-ROWS_AT_ONCE // self.batch),
-            # What one row does wrong is told of that row. A dead engine is none of them: Ray starts
-            # another one, which is given the rows that were not finished.
-            should_continue_on_error=True,
-            # We know the ids already, and the engine gives text.
-            chat_template_stage=False,
-            tokenize_stage=False,
-            detokenize_stage=False,
-            placement_group_config={"bundle_per_worker": bundle},
-            runtime_env={"env_vars": self.environment()},
-        )
         tasks = {"num_cpus": TASK_CPUS}
-        processor = build_processor(
-            config,
-            preprocess=_Prepare(tokenizer, sampling_parameters(sampling)),
-            preprocess_map_kwargs=tasks,
-            postprocess_map_kwargs=tasks,
-        )
+        with _quiet():
+            from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+            config = vLLMEngineProcessorConfig(
+                model_source=self.model,
+                engine_kwargs=self.engine_kwargs(),
+                batch_size=self.batch,
+                concurrency=(1, self.engines),
+                max_concurrent_batches=-(-ROWS_AT_ONCE // self.batch),
+                # What one row does wrong is told of that row. A dead engine is none of them: Ray starts
+                # another one, which is given the rows that were not finished.
+                should_continue_on_error=True,
+                # We know the ids already, and the engine gives text.
+                chat_template_stage=False,
+                tokenize_stage=False,
+                detokenize_stage=False,
+                placement_group_config={"bundle_per_worker": bundle},
+                runtime_env={"env_vars": self.environment()},
+            )
+            processor = build_processor(
+                config,
+                preprocess=_Prepare(tokenizer, sampling_parameters(sampling)),
+                preprocess_map_kwargs=tasks,
+                postprocess_map_kwargs=tasks,
+            )
+        stage = processor.get_stage_by_name("vLLMEngineStage")
+        stage.map_batches_kwargs["max_restarts"] = MAX_RESTARTS
         return processor(dataset).map(_outcome, **tasks)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """While a processor is built, libraries log what concerns nobody."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def sampling_parameters(sampling: Sampling) -> dict[str, Any]:
