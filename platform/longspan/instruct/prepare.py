@@ -16,7 +16,7 @@ from longspan.instruct.documents import Choice
 from longspan.instruct.endpoint import probe, read_key
 from longspan.instruct.hashing import content_id
 from longspan.instruct.prompt_files import Prompts, load_prompts
-from longspan.instruct.replies import STOP
+from longspan.instruct.replies import FORM, STOP
 from longspan.instruct.requests import Questions, Sampling
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.sizes import Sizes, derive_sizes
@@ -81,7 +81,8 @@ class Prepared:
     def sampling(self) -> Sampling:
         """Of questions and answers."""
         asked = self.recipe.generator
-        return Sampling(asked.max_tokens, asked.temperature, asked.top_p, STOP)
+        form = FORM if asked.hold_form else None
+        return Sampling(asked.max_tokens, asked.temperature, asked.top_p, STOP, pattern=form)
 
     def questions(self, done: frozenset[str] = frozenset()) -> Questions:
         """What is asked for; `done` are ids of what is there."""

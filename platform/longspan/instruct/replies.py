@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 STOP = "</answer>"
 """Nothing of use comes after it."""
+FORM = r"<question>[^<>\n]{8,240}</question>\n<answer>[^<>\n]{1,400}</answer>"
+"""What a reply looks like, for decoding that is held to it."""
 CUT_OFF = "cut off at max_tokens"
 
 _QUESTION = re.compile(r"<\s*question\s*>(.*?)<\s*/\s*question\s*>", re.IGNORECASE | re.DOTALL)

@@ -28,6 +28,7 @@ class Sampling:
         top_p: see any API.
         stop: what a reply ends with.
         schema: JSON schema, as JSON, that decoding is held to; None is free text.
+        pattern: regular expression that decoding is held to.
     """
 
     max_tokens: int
@@ -35,6 +36,7 @@ class Sampling:
     top_p: float = 1.0
     stop: str | None = None
     schema: str | None = None
+    pattern: str | None = None
 
 
 class Asking(Protocol):
