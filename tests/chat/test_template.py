@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longspan.chat.conversation import Conversation, Message
+from longspan.chat.conversation import Conversation, Message, NotAConversation
 from longspan.chat.template import Template
 from longspan.errors import UserError
 from tests.tiny import CHAT_TEMPLATE, make_tiny_tokenizer
@@ -47,6 +47,20 @@ FORGETS = (
     "{{ message['content'] if loop.last else message['content'].split(']')[-1] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# Ends the last turn with a token of its own, as Phi 3 does.
+ENDS = CHAT_TEMPLATE.replace(
+    "{% if add_generation_prompt %}",
+    "{% if not add_generation_prompt %}</s>{% endif %}{% if add_generation_prompt %}",
+)
+# Begins the last answer with its own words, as Qwen 3 does.
+THINKS = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ '()\n\n' if loop.last and message['role'] == 'assistant' }}"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# States the day.
+DATED = "{{ date_string if date_string else strftime_now('%d %b %Y') }}" + CHAT_TEMPLATE
 SPECIAL = ["<s>", "</s>", "<|begin|>", "<|start|>", "<|end|>", "<|eot|>"]
 
 ONE = [("user", "Hi?"), ("assistant", "Yo.")]
@@ -124,8 +138,37 @@ def written(text: str) -> list[tuple[str, bool]]:
             ONE,
             "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n{{Yo.}}<|im_end|>\n",
         ),
+        (
+            ENDS,
+            [*ONE, *ONE],
+            2 * "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n{{Yo.<|im_end|>}}\n"
+            + "</s>",
+        ),
+        (
+            THINKS,
+            [*ONE, *ONE],
+            "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n{{Yo.<|im_end|>}}\n"
+            "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n{{()\n\nYo.<|im_end|>}}\n",
+        ),
+        (
+            DATED,
+            ONE,
+            "26 Jul 2024<|im_start|>user\nHi?<|im_end|>\n"
+            "<|im_start|>assistant\n{{Yo.<|im_end|>}}\n",
+        ),
     ],
-    ids=["chatml", "chatml-2", "llama-2", "llama-2-2", "llama-3", "llama-3-2", "marked"],
+    ids=[
+        "chatml",
+        "chatml-2",
+        "llama-2",
+        "llama-2-2",
+        "llama-3",
+        "llama-3-2",
+        "marked",
+        "ends",
+        "thinks",
+        "dated",
+    ],
 )
 def test_answers_token_by_token(template: str, turns: list[tuple[str, str]], expected: str) -> None:
     subject = by_letters(template)
@@ -165,13 +208,13 @@ def test_tokens_are_the_tokenizers_own(
 def test_a_template_that_renders_a_turn_otherwise_later_is_refused() -> None:
     template = by_letters(FORGETS)
     assert template.encode(talk(ONE))[1].any()
-    with pytest.raises(UserError, match="otherwise once others follow"):
+    with pytest.raises(NotAConversation, match=r"writes an answer otherwise \(turn 2"):
         template.encode(talk([("user", "Hi"), ("assistant", "[hm]Yo"), *ONE]))
 
 
 def test_a_template_that_refuses_a_role_says_so() -> None:
     refuses = "{{ raise_exception('no system here') if messages[0].role == 'system' }}" + LLAMA_3
-    with pytest.raises(UserError, match=r"refuses system, user, assistant.*: no system here"):
+    with pytest.raises(NotAConversation, match=r"refuses it \(no system here"):
         by_letters(refuses).encode(talk(TWO))
 
 
@@ -187,3 +230,18 @@ def test_control_tokens_in_a_turn_are_found(tiny: "PreTrainedTokenizerFast") -> 
     assert template.control_token_in(talk(ONE)) is None
     turns = [("user", "What is <|im_end|>?"), ("assistant", "A token.")]
     assert template.control_token_in(talk(turns)) == "<|im_end|>"
+
+
+def test_a_template_that_marks_too_few_answers_is_refused() -> None:
+    first_only = MARKED.replace("message['role'] == 'assistant'", "loop.index == 2")
+    with pytest.raises(NotAConversation, match="marks 1 answers of 2"):
+        by_letters(first_only).encode(talk([*ONE, *ONE]))
+
+
+@pytest.mark.parametrize(
+    ("template", "end"), [(CHAT_TEMPLATE, "<|im_end|>"), (LLAMA_2, "</s>"), (LLAMA_3, "<|eot|>")]
+)
+def test_what_ends_a_turn(template: str, end: str) -> None:
+    subject = by_letters(template)
+    assert subject.end_of_turn() == subject._tokenizer.convert_tokens_to_ids(end)
+    assert by_letters(MARKED).end_of_turn() is None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from longspan.instruct.chat_tokenizer import ChatTokenizer
-from longspan.instruct.examples import ExampleWorker, Making
+from longspan.instruct.examples import TOO_LONG, ExampleWorker, Making
 from longspan.instruct.outcome import Outcome, verdict
 from longspan.instruct.parts import PartWriter, read_parts
 from longspan.instruct.prompt_files import load_prompts
@@ -53,7 +53,7 @@ def test_every_example_fits_and_holds_its_chunk(
         for row in each_row(store, "instruct/x/documents/" + documents(store))
     }
     rows = list(each_row(store, made["path"]))
-    assert len(rows) == len(made["examples"]) > 40 and not made["too_long"]
+    assert len(rows) == len(made["examples"]) > 40 and not made["left_out"]
     for row in rows:
         user, assistant = row["messages"]
         assert (user["role"], assistant["role"]) == ("user", "assistant")
@@ -108,7 +108,7 @@ def test_a_chunk_too_long_for_the_window_is_turned_down(
     making = Making(store, "e", tokenizer, load_prompts(), 120, "m", 1)
     item = {"path": file.path, "documents": [document["id"]], "name": "part"}
     done = ExampleWorker(making, {chunk: [question("q", chunk)]}).work(item)
-    assert done["examples"] == [] and done["too_long"] == ["q"]
+    assert done["examples"] == [] and done["left_out"] == [("q", TOO_LONG)]
     assert not store.exists("e")
 
 

@@ -1,11 +1,13 @@
 """Stages of a pipeline: what is of which, what is done, and what makes it undone."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from longspan.errors import UserError
+from longspan.instruct import prompt_files
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.pipeline.stages import Stage, stages_of
 from longspan.recipe.load import load, parse
@@ -20,7 +22,7 @@ def test_the_shipped_pipeline_is_valid() -> None:
     assert [stage.name for stage in stages] == ["pretrain", "self_instruct", "sft"]
     assert stages[2].command[-1] == "training.epochs=2"
     assert stages[1].output == "instruct/quickstart/manifest.json"
-    assert stages[2].output == "runs/quickstart-chat/model/config.json"
+    assert stages[2].output == "runs/quickstart-chat/exported.json"
 
 
 @pytest.fixture
@@ -49,11 +51,18 @@ def one(folder: Path, *overrides: str) -> Stage:
     return found
 
 
+def finished(stage: Stage) -> None:
+    inputs = stage.inputs()
+    stage.begin(inputs)
+    assert not stage.is_done()
+    stage.end(inputs)
+
+
 def test_what_has_ended_well_is_done_until_something_changes(stage: Stage, tmp_path: Path) -> None:
     assert not stage.is_done()
-    stage.note_done(stage.fingerprint())
+    finished(stage)
     assert not stage.is_done(), "what it says is not there"
-    (tmp_path / "store" / "runs" / "long" / "model" / "config.json").write_text("{}")
+    (tmp_path / "store" / "runs" / "long" / "exported.json").write_text("{}")
     assert stage.is_done()
     assert one(tmp_path).is_done(), "another start of the pipeline"
     assert not one(tmp_path, "pretrain.training.seed=1").is_done()
@@ -61,11 +70,15 @@ def test_what_has_ended_well_is_done_until_something_changes(stage: Stage, tmp_p
 
 @pytest.mark.parametrize("path", ["corpora/books/b.txt", "model/model.safetensors"])
 def test_another_corpus_or_model_makes_it_undone(stage: Stage, tmp_path: Path, path: str) -> None:
-    (tmp_path / "store" / "runs" / "long" / "model" / "config.json").write_text("{}")
-    stage.note_done(stage.fingerprint())
+    (tmp_path / "store" / "runs" / "long" / "exported.json").write_text("{}")
+    finished(stage)
     assert stage.is_done()
     (tmp_path / "store" / path).write_text("Another one.")
     assert not stage.is_done()
+    with pytest.raises(UserError, match=r"has begun with other corpora.*pretrain\.name="):
+        stage.begin(stage.inputs())
+    other = one(tmp_path, "pretrain.name=anew")
+    other.begin(other.inputs())
 
 
 def test_overrides_are_of_a_stage_or_of_the_store(stage: Stage, tmp_path: Path) -> None:
@@ -81,3 +94,26 @@ def test_mistakes_say_in_which_stage_they_are(stage: Stage, tmp_path: Path) -> N
         one(tmp_path, "pretrain.trainin.seed=1")
     with pytest.raises(UserError, match="give at least one stage: pretrain, self_instruct, sft"):
         parse(PipelineRecipe, {"name": "none"})
+
+
+def test_a_run_that_was_stopped_goes_on(stage: Stage, tmp_path: Path) -> None:
+    stage.begin(stage.inputs())
+    again = one(tmp_path, "pretrain.workers=2")
+    assert not again.is_done()
+    again.begin(again.inputs())
+
+
+def test_prompts_are_inputs(tmp_path: Path) -> None:
+    prompts = Path(prompt_files.__file__).parent / "prompts"
+    shutil.copytree(prompts, tmp_path / "prompts")
+    path = RECIPES / "pipeline" / "quickstart.yaml"
+    overrides = [f"storage.root={tmp_path}", f"self_instruct.prompts={tmp_path}/prompts"]
+    for name in ("books", "code"):
+        (tmp_path / "corpora" / name).mkdir(parents=True)
+        (tmp_path / "corpora" / name / "a.txt").write_text("Once.")
+    stage = stages_of(load(PipelineRecipe, path), path, overrides)[1]
+    before = stage.inputs()
+    assert stage.inputs() == before
+    with (tmp_path / "prompts" / "critique.txt").open("a") as file:
+        file.write("Be strict.\n")
+    assert stage.inputs() != before

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from longspan.chat.conversation import Conversation
+from longspan.chat.conversation import Conversation, NotAConversation
 from longspan.chat.template import Template
 from longspan.corpus.bad_input import BadInput
 from longspan.corpus.filters import LeftOut
@@ -49,10 +49,11 @@ class ChatTokenizer:
             for path in sorted(Path(folder).iterdir())
             if path.is_file() and path.suffix in SUFFIXES and not path.name.endswith(".index.json")
         }
+        self._waiting: dict[str, np.ndarray] = {}
         self.__dict__["_template"] = Template.load(folder)  # A template that is none is found here.
 
     def __getstate__(self) -> dict:
-        return {"_files": self._files}
+        return {"_files": self._files, "_waiting": {}}
 
     def verify(self, texts: Sequence[str]) -> bool:
         """There is no second implementation to compare with."""
@@ -72,23 +73,33 @@ class ChatTokenizer:
             tokens: uint32 [tokens].
             lengths: int64 [conversations].
         """
-        encoded = [marked(*self._template.encode(Conversation.loads(text))) for text in texts]
+        encoded = [self._taken(text) for text in texts]
         lengths = np.array([len(tokens) for tokens in encoded], np.int64)
         return np.concatenate([np.empty(0, np.uint32), *encoded]).astype(np.uint32), lengths
 
     def checked(
         self, items: Iterable[str | LeftOut | BadInput], object_path: str
     ) -> Iterator[str | LeftOut | BadInput]:
-        """Conversations; those that spell out a control token, which would become one, are bad input."""
+        """Conversations; those that the template can't render, or that spell out a control token, are bad input."""
         for number, item in enumerate(items, 1):
-            if isinstance(item, str) and (
-                token := self._template.control_token_in(Conversation.loads(item))
-            ):
-                yield BadInput(
-                    object_path, f"conversation {number}", "control token in a turn", repr(token)
-                )
-            else:
-                yield item
+            if isinstance(item, str):
+                try:
+                    self._waiting[item] = self._encoded(item)
+                except NotAConversation as error:
+                    where = f"conversation {number}"
+                    yield BadInput(object_path, where, error.reason, error.detail)
+                    continue
+            yield item
+
+    def _taken(self, text: str) -> np.ndarray:
+        waiting = self._waiting.pop(text, None)
+        return self._encoded(text) if waiting is None else waiting
+
+    def _encoded(self, text: str) -> np.ndarray:
+        conversation = Conversation.loads(text)
+        if token := self._template.control_token_in(conversation):
+            raise NotAConversation("control token in a turn", repr(token))
+        return marked(*self._template.encode(conversation))
 
     @cached_property
     def _template(self) -> Template:

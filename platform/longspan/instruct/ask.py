@@ -197,5 +197,7 @@ class Progress:
             left = f"{duration(seconds / since * (self._total - self._done))} left"
         else:
             return "time left unknown"
-        speed = f"{count((self._tokens - tokens) / seconds)} tok/s | " if seconds else ""
+        # Engines give back whole batches: of one or two nothing can be said.
+        steady = seconds >= REPORT_SECONDS
+        speed = f"{count((self._tokens - tokens) / seconds)} tok/s | " if steady else ""
         return speed + left

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from longspan.chat.template import control_tokens
 from longspan.errors import UserError
 from longspan.ingest.tokenizer import tokenizer_hash
 from longspan.instruct.hashing import content_id
@@ -96,7 +97,7 @@ class ChatTokenizer:
             )
         self._pickled = pickle.dumps(self._loaded)
         self.hash = content_id(tokenizer_hash(Path(self.folder)), str(self._loaded.chat_template))
-        self.control_tokens = tuple(sorted(set(self._loaded.all_special_tokens)))
+        self.control_tokens = control_tokens(self._loaded)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.hash, self.folder, self.control_tokens, self._pickled)

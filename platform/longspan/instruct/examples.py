@@ -16,6 +16,7 @@ from longspan.instruct.window import Span, fit
 from longspan.storage import Store
 
 TOO_LONG = "the chunk, question and answer do not fit the window"
+CONTROL = "spells out a control token of the model to be tuned"
 GROUP_ROWS = 16
 
 Row = dict[str, Any]
@@ -58,7 +59,7 @@ class ExampleWorker(Worker):
         making = self._making
         wanted = set(item["documents"])
         examples: list[Row] = []
-        too_long: list[str] = []
+        left_out: list[tuple[str, str]] = []
         for document in each_row(making.store, item["path"]):
             if document["id"] not in wanted:
                 continue
@@ -66,8 +67,8 @@ class ExampleWorker(Worker):
             for chunk in document["chunks"]:
                 for question in self._accepted.get(chunk["id"], ()):
                     made = make_example(making, document, encoded, chunk, question)
-                    if made is None:
-                        too_long.append(question["id"])
+                    if isinstance(made, str):
+                        left_out.append((question["id"], made))
                     else:
                         examples.append(made)
         path = f"{making.folder}/{item['name']}.parquet"
@@ -81,13 +82,13 @@ class ExampleWorker(Worker):
             }
             for row in examples
         ]
-        return {"path": path, "examples": facts, "too_long": too_long}
+        return {"path": path, "examples": facts, "left_out": left_out}
 
 
 def make_example(
     making: Making, document: Row, encoded: Encoded, chunk: Row, question: Row
-) -> Row | None:
-    """The example of one question; None where even the chunk alone is too long for the window.
+) -> Row | str:
+    """The example of one question, or why there is none.
 
     Args:
         making: what all examples have in common.
@@ -113,7 +114,9 @@ def make_example(
     share = uniform("window", making.seed, question["id"])
     kept = fit(encoded, span, making.window, share, rendered)
     if kept is None:
-        return None
+        return TOO_LONG
+    if tokenizer.spells_control_token(f"{text} {question['question']} {question['answer']}"):
+        return CONTROL
     start, end = encoded.character(kept.first), encoded.character(kept.end)
     turns = messages(start, end)
     tokens, at = _layout(tokenizer, turns, text[start:end], chunk["start"] - start)

@@ -13,7 +13,7 @@ from longspan.ingest.pool import run_on_all_cpus
 from longspan.instruct.ask import Generator, ask
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import DocumentFile, gather
-from longspan.instruct.examples import TOO_LONG, ExampleWorker, Making
+from longspan.instruct.examples import ExampleWorker, Making
 from longspan.instruct.generators import make_generator
 from longspan.instruct.hashing import content_id
 from longspan.instruct.outcome import Outcome, read_manifest, verdict, write_manifest
@@ -181,9 +181,9 @@ class _Stages:
         by_id = {row["id"]: row for row in rows}
         made = []
         for result in run_on_all_cpus("examples", ExampleWorker, (making, accepted), items, 2**22):
-            for id in result["too_long"]:
+            for id, why in result["left_out"]:
                 row = by_id[id]
-                rejects.add("window", TOO_LONG, f"Q: {row['question']} A: {row['answer']}")
+                rejects.add("window", why, f"Q: {row['question']} A: {row['answer']}")
             if result["examples"]:
                 made.append(result)
         return sorted(made, key=lambda file: file["path"])

@@ -27,7 +27,8 @@ def run(stages: Sequence[Stage], root: Path) -> int:
         if stage.is_done():
             print(f"done before, with the same inputs: {stage.store.uri(stage.output)}")
             continue
-        fingerprint = stage.fingerprint()
+        inputs = stage.inputs()
+        stage.begin(inputs)
         print(f"$ python {' '.join(map(_quoted, stage.command))}", flush=True)
         began = time.monotonic()
         status = _run(stage, root)
@@ -40,7 +41,7 @@ def run(stages: Sequence[Stage], root: Path) -> int:
             return status
         if not stage.store.exists(stage.output):
             raise UserError(f"{stage.name}: it ended well, but {stage.output} is not there")
-        stage.note_done(fingerprint)
+        stage.end(inputs)
         print(f"{stage.name}: done in {time.monotonic() - began:.0f} s", flush=True)
     return 0
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import yaml
 
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.errors import UserError
+from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.schema import InstructRecipe
 from longspan.pipeline.schema import STAGES, PipelineRecipe, StageName
 from longspan.recipe.load import load
 from longspan.recipe.model import resolve
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
-from longspan.recipe.sources import open_store, source_specs
+from longspan.recipe.sources import cleaning_rules, local_path, open_store, source_specs
 from longspan.storage import Store, sealed
 
 AnyRecipe = Recipe | InstructRecipe
@@ -34,6 +35,14 @@ SCHEMAS: dict[str, type[AnyRecipe]] = {
 }
 OF_ALL = re.compile(r"storage(\.|=)")
 """An override without a stage's name that is of all of them."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Identity of what goes into a stage, as hashes: its recipe, and every object that it reads."""
+
+    recipe: str
+    objects: str
 
 
 @dataclass(frozen=True)
@@ -69,32 +78,54 @@ class Stage:
         """What comes out, in the store: there when the stage has ended well."""
         if isinstance(self.recipe, InstructRecipe):
             return f"instruct/{self.recipe.name}/manifest.json"
-        return f"runs/{self.recipe.name}/model/config.json"
+        return f"runs/{self.recipe.name}/exported.json"
 
-    def fingerprint(self) -> str:
-        """Identity of what goes in: the recipe, and every object that it reads.
+    def inputs(self) -> Inputs:
+        """Identity of what goes in.
 
         Raises:
             UserError: something of it is not there, or the store can't be reached.
         """
-        facts = [FORMAT, self.recipe.model_dump(mode="json"), *self._objects()]
-        return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()[:16]
+        return Inputs(_hash(self.recipe.model_dump(mode="json")), _hash(self._objects()))
 
     def is_done(self) -> bool:
         """Whether it has ended well with these very inputs, and what came out is there."""
-        store = self.store
-        if not store.exists(self._record) or not store.exists(self.output):
+        record = self._load()
+        if not record or not record["ended"] or not self.store.exists(self.output):
             return False
-        try:
-            return sealed.read(store, self._record)["fingerprint"] == self.fingerprint()
-        except sealed.Damaged:
-            return False
+        return Inputs(record["recipe"], record["objects"]) == self.inputs()
 
-    def note_done(self, fingerprint: str) -> None:
-        """It has ended well with these inputs."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        value = {"stage": self.name, "fingerprint": fingerprint, "ended": now}
-        self.store.write_bytes(self._record, sealed.dumps(value))
+    def begin(self, inputs: Inputs) -> None:
+        """Note with what it begins, or goes on.
+
+        Raises:
+            UserError: it is a training run that has begun with other corpora or models under this name:
+                it keeps what it began with, and would not take the new ones in.
+        """
+        record = self._load()
+        training = not isinstance(self.recipe, InstructRecipe)
+        begun = record["objects"] if record and record["run"] == self.recipe.name else None
+        if training and begun not in (None, inputs.objects):
+            raise UserError(
+                f"{self.name}: run {self.recipe.name!r} has begun with other corpora or another "
+                f"model than there are now; give the new one a name: {self.name}.name=..."
+            )
+        self._note(inputs, ended=None)
+
+    def end(self, inputs: Inputs) -> None:
+        """Note that it has ended well."""
+        self._note(inputs, ended=datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def _note(self, inputs: Inputs, ended: str | None) -> None:
+        facts = {"format": FORMAT, "run": self.recipe.name, "ended": ended}
+        self.store.write_bytes(self._record, sealed.dumps(facts | asdict(inputs)))
+
+    def _load(self) -> dict[str, Any] | None:
+        try:
+            found = sealed.read(self.store, self._record)
+        except (FileNotFoundError, sealed.Damaged):
+            return None
+        return found if found.get("format") == FORMAT else None
 
     @property
     def _record(self) -> str:
@@ -102,13 +133,21 @@ class Stage:
 
     def _objects(self) -> list[list[Any]]:
         """Paths and versions of what is read."""
-        store, found = self.store, []
-        for spec in source_specs(self.recipe):
+        store, recipe, found = self.store, self.recipe, []
+        for spec in source_specs(recipe):
             found += [[item.path, item.version] for item in resolve_objects(store, spec)]
         for name in self._models():
             folder = resolve(name, store)
-            if folder.startswith(("s3://", "/")):  # A hub's are told by their name alone.
+            # A hub's are told by their name alone.
+            if folder.startswith(("s3://", "/")) or store.list(f"{name}/*.json", limit=1):
                 found += [[item.path, item.version] for item in store.list(folder)]
+        if isinstance(recipe, InstructRecipe):
+            folder = Path(local_path(recipe.prompts)) if recipe.prompts else None
+            found.append(["prompts", load_prompts(folder).hash])
+        else:
+            for spec in cleaning_rules(recipe).evaluations:
+                for pattern in spec.patterns:
+                    found += [[item.path, item.version] for item in store.list(pattern)]
         return found
 
     def _models(self) -> list[str]:
@@ -173,6 +212,10 @@ def _named(name: str, make: Callable[[], AnyRecipe]) -> AnyRecipe:
 
 def _as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()[:16]
 
 
 __all__ = ["STAGES", "Stage", "stages_of"]

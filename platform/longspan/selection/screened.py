@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longspan.ingest.manifest import PARTS, ObjectManifest, fingerprint_of
+from longspan.ingest.marks import unmarked
 from longspan.ingest.shards import Block, read_block
 from longspan.selection.overlap import OverlapIndex, Overlaps
 from longspan.storage import Store, sealed
@@ -79,7 +80,7 @@ def _overlaps(store: Store, blocks: Sequence[Block], index: OverlapIndex) -> Ove
     found = []
     for block in blocks:
         data = read_block(store, block)
-        found.append(index.find(data.tokens, data.offsets))
+        found.append(index.find(unmarked(data.tokens)[0], data.offsets))
     return Overlaps.joined(found, [block.documents for block in blocks])
 
 

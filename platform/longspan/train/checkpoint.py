@@ -52,8 +52,9 @@ class CheckpointFacts:
         Raises:
             UserError: it is of another run (the key that differs is named, with both values).
         """
-        for key, wanted in expected.settings.items():
-            saved = self.settings.get(key, "nothing of it")
+        nothing = "nothing of it"
+        for key in expected.settings | self.settings:
+            saved, wanted = (of.settings.get(key, nothing) for of in (self, expected))
             if saved != wanted:
                 raise UserError(
                     f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; "

@@ -152,6 +152,8 @@ def _cleaned(
 
 def _pin(recipe: Recipe, ingest: Ingest) -> Pin:
     settings = data_settings(recipe, ingest.settings.tokenizer)
+    if any(corpus.format == "chat" for corpus in recipe.corpora):
+        settings["tokenizer's chat template"] = f"a file with hash {ingest.settings.template}"
     return Pin(ingest.store, recipe.name, settings)
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from longspan.errors import UserError
 from longspan.history.starts import FOLDER
 from longspan.ingest.manifest import SourceManifest
+from longspan.ingest.shards import read_index
 from longspan.order.order import Order
 from longspan.order.packs import PackTable
 from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.sources import Source
 
@@ -81,15 +82,19 @@ class Job:
         Raises:
             UserError: one is.
         """
-        for source, table in zip(self.sources, self.packs, strict=False):
-            for stage, packed in zip(self.plan.stages, table.stages, strict=True):
-                if (source.chat or source.alone) and packed.long_documents:
-                    raise UserError(
-                        f"corpora.{source.name}: {packed.long_documents:,} of its documents are longer "
-                        f"than a row of {stage.length:,} tokens, and these are not cut: give "
-                        f"target_context and lengths room for them, or leave them out with "
-                        f"max_tokens={stage.length}"
-                    )
+        for source in self.sources:
+            if not (source.chat or source.alone):
+                continue
+            blocks = source.manifest.train + source.manifest.heldout
+            lengths = [read_index(self.store, block).lengths for block in blocks]
+            shortest = min(stage.length for stage in self.plan.stages)
+            longer = sum(int((each > shortest).sum()) for each in lengths)
+            if longer:
+                raise UserError(
+                    f"corpora.{source.name}: {longer:,} of its documents are longer than a row of "
+                    f"{shortest:,} tokens, and these are not cut: give target_context and lengths "
+                    f"room for them, or leave them out with max_tokens={shortest}"
+                )
 
     def packed(self) -> Job:
         """This job with its documents packed as its recipe says; may read their lengths."""
@@ -207,6 +212,28 @@ class Job:
     def history_path(self) -> str:
         """Folder of the record of what every worker was given."""
         return f"{self.run_path}/{FOLDER}"
+
+    def exporting(self) -> None:
+        """From now on the model in the store is not whole."""
+        self.store.delete(self.exported_path)
+
+    def exported(self) -> None:
+        """The whole model is in the store."""
+        value = {"update": self.plan.updates, "order": self.fingerprint}
+        self.store.write_bytes(self.exported_path, sealed.dumps(value))
+
+    def is_exported(self) -> bool:
+        """Whether it is."""
+        try:
+            sealed.read(self.store, self.exported_path)
+        except (FileNotFoundError, sealed.Damaged):
+            return False
+        return self.store.exists(f"{self.model_path}/config.json")
+
+    @property
+    def exported_path(self) -> str:
+        """What says that the exported model is whole."""
+        return f"{self.run_path}/exported.json"
 
     @property
     def model_path(self) -> str:

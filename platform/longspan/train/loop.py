@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from longspan.chat.template import Template
 from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.model.attention import choose
@@ -60,7 +63,9 @@ def train(job: Job, host: Host) -> None:
             if not found:
                 measure_before(engine, job, heldout, recorder)
             run_updates(engine, job, host, batches, heldout, recorder, guard, keeping)
-            export(engine, job, recorder)
+            trained = found is None or found.facts.update < job.plan.updates
+            if trained or not from_first_rank(job.is_exported):
+                export(engine, job, recorder)
         finally:
             recorder.close()
 
@@ -182,6 +187,9 @@ def export(engine: Engine, job: Job, recorder: Recorder) -> None:
         with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
             folder = Path(temporary) / "model"
             tokenizer = load_tokenizer(job.tokenizer_folder())
+            generation_config = engine.model.model.generation_config
+            if any(source.chat for source in job.sources):
+                generation_config = ending_turns(generation_config, Template(tokenizer))
             export_model(
                 weights,
                 tokenizer,
@@ -190,8 +198,22 @@ def export(engine: Engine, job: Job, recorder: Recorder) -> None:
                 job.plan.positions,
                 job.plan.window,
                 engine.config.dtype,
-                engine.model.model.generation_config,
+                generation_config,
             )
+            job.exporting()
             job.store.upload(folder, job.model_path)
+        job.exported()
         recorder.event("exported", engine.update_count, model=job.store.uri(job.model_path))
     dist.barrier()
+
+
+def ending_turns(config: Any, template: Template) -> Any:
+    """A generation config that also stops at what ends a turn of the chat template: a base model's may not."""
+    end = template.end_of_turn()
+    if end is None:
+        return config
+    config = copy.deepcopy(config)
+    known = config.eos_token_id
+    ids = known if isinstance(known, list) else [] if known is None else [known]
+    config.eos_token_id = ids if end in ids else [*ids, end]
+    return config
