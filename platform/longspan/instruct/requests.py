@@ -53,7 +53,11 @@ class Asking(Protocol):
         ...
 
     def record(self, outcome: Row) -> Row:
-        """What is kept: of id, carry, reply, prompt_tokens, reply_tokens, problem ("" or why there is no reply)."""
+        """What is kept of id, carry, reply, prompt_tokens, reply_tokens, seconds and problem.
+
+        A problem is why there is no reply, "" where there is one; seconds are those since the request
+        was handed over.
+        """
         ...
 
 
@@ -155,7 +159,9 @@ class Judgements:
 
 
 def _outcome(outcome: Row) -> Row:
-    return {key: outcome[key] for key in ("id", "reply", "prompt_tokens", "reply_tokens")}
+    # The seconds are for progress; they are not kept.
+    kept = ("id", "reply", "prompt_tokens", "reply_tokens", "seconds")
+    return {key: outcome[key] for key in kept}
 
 
 def _chunks(store: Store, item: Row) -> Iterator[tuple[str, str]]:

@@ -65,6 +65,8 @@ class Generator(Section):
     """Longest reply: a question and its answer."""
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
+    constrained: bool = False
+    """Hold the decoding of questions and answers to JSON: for models that do not keep to a form."""
     engines: int = Field(1, ge=1)
     """Engines at most; each takes a GPU of the cluster, or the CPUs of a node."""
     batch: int = Field(16, ge=1)
