@@ -42,10 +42,10 @@ def test_a_generator_of_rubbish_has_a_verdict_and_kills_lose_little(project: Pro
     until(lambda: len(project.replies()) >= 8)
     job.kill()
     _, output = end_of(job)
-    assert "questions: 404 requests; the engine starts" in output
+    assert "questions: 392 requests; the engine starts" in output
     until(lambda: not engine_cores(), 60)
     before = {row["id"]: row for row in project.replies().to_pylist()}
-    assert len(before) < 404
+    assert len(before) < 392
 
     job = project.start()
     until(lambda: len(project.replies()) > len(before))
@@ -54,13 +54,13 @@ def test_a_generator_of_rubbish_has_a_verdict_and_kills_lose_little(project: Pro
     status, output = end_of(job)
     after = project.replies().to_pylist()
     # A new engine did the rest; what was there stayed as it was.
-    assert len(after) == len({row["id"] for row in after}) == 404
+    assert len(after) == len({row["id"] for row in after}) == 392
     assert all(before[row["id"]] == row for row in after if row["id"] in before)
     assert not any("refused" in row["problem"] for row in after)
 
     assert status == 1, output
-    assert "error: 0 of 404 questions became examples (0.0%)" in output
-    assert "Most were lost at the stage 'replies': 404 (" in output
+    assert "error: 0 of 392 questions became examples (0.0%)" in output
+    assert "Most were lost at the stage 'replies': 392 (" in output
     assert output.count("  rejected (") == 2
     assert not project.store.exists("instruct/x/manifest.json")
     assert not project.store.exists("instruct/x/examples")
@@ -75,7 +75,7 @@ def test_verdicts_are_constrained_and_examples_come_out(project: Project) -> Non
     written = write_replies(project, prepared)
     said: list[str] = []
     assert run(prepared, said.append) is None
-    assert said[1].startswith(f"critique: {written} requests"), said
+    assert any(line.startswith(f"critique: {written} requests") for line in said), said
     verdicts = read_parts(project.store, prepared.verdicts_folder, VERDICTS).to_pylist()
     assert len(verdicts) == written
     assert all(not row["problem"] for row in verdicts)

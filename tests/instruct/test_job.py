@@ -122,13 +122,14 @@ def test_a_killed_job_goes_on_without_repeating(project: Project, done: Any) -> 
     with serving(KEY, seconds=0.4) as server:
         overrides = (endpoint(server, requests=1), "name=killed", "seed=5")
         job = project.start(*overrides, STORY_KEY=KEY)
-        until(lambda: len(server.asked) > 30, 120)
+        folder = project.prepared(*overrides).replies_folder
+        until(lambda: project.store.list(folder), 120)
         job.kill()
         end_of(job)
         time.sleep(1)  # What is on its way arrives.
         asked_before = Counter(server.asked)
         committed = _committed(project, project.prepared(*overrides))
-        assert len(committed) >= 8
+        assert committed
         server.seconds = 0.0
         server.asked.clear()
         status, output = project.run(*overrides, STORY_KEY=KEY)
@@ -155,7 +156,7 @@ def _committed(project: Project, prepared: Any) -> set[str]:
 
 def test_an_endpoint_that_stops_answering_ends_the_job(project: Project) -> None:
     with serving(KEY) as server:
-        prepared = project.prepared(endpoint(server, retries=0), "name=busy", "max_documents=4")
+        prepared = project.prepared(endpoint(server, retries=0), "name=busy")
         server.busy = 10_000
         with pytest.raises(UserError, match=r"got no answer .* goes on where this one ends"):
             run(prepared)

@@ -107,6 +107,8 @@ def ask(
     try:
         for table in generator.outcomes(_items(files), asking, doing):
             rows = table.to_pylist()
+            if not rows:
+                continue
             answered = [row for row in rows if not row["problem"].startswith((AGAIN, DENIED))]
             writer.add(answered)
             denied = next((row for row in rows if row["problem"].startswith(DENIED)), None)
@@ -114,7 +116,7 @@ def ask(
                 raise UserError(denied["problem"].removeprefix(f"{DENIED}: "))
             unanswered += len(rows) - len(answered)
             in_a_row = 0 if answered else in_a_row + len(rows)
-            if in_a_row >= UNANSWERED:
+            if in_a_row >= min(UNANSWERED, total):
                 raise UserError(
                     f"generator.endpoint.url: the last {in_a_row} requests got no answer "
                     f"({rows[-1]['problem']}); the same command goes on where this one ends"
@@ -157,7 +159,7 @@ def _items(files: Sequence[DocumentFile]) -> list[Row]:
 
 
 class Progress:
-    """Lines on how far a stage is; speed and time left are those since the first replies came."""
+    """Lines on how far a stage is; its speed counts from when the first requests were handed over."""
 
     def __init__(
         self,
@@ -168,7 +170,7 @@ class Progress:
     ) -> None:
         self._doing, self._total, self._say, self._clock = doing, total, say, clock
         self._done = self._tokens = self._problems = 0
-        self._first: tuple[float, int, int] | None = None
+        self._begun: float | None = None
         self._last = float("-inf")
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -177,8 +179,8 @@ class Progress:
         self._tokens += sum(row["reply_tokens"] for row in rows)
         self._problems += sum(bool(row["problem"]) for row in rows)
         now = self._clock()
-        if self._first is None:
-            self._first = (now, self._done, self._tokens)
+        if self._begun is None:
+            self._begun = now - max(row["seconds"] for row in rows)
         if now - self._last < REPORT_SECONDS and self._done < self._total:
             return
         self._last = now
@@ -188,16 +190,8 @@ class Progress:
         )
 
     def _speed(self, now: float) -> str:
-        assert self._first is not None
-        begun, done, tokens = self._first
-        seconds, since = now - begun, self._done - done
-        if self._done >= self._total:
-            left = "done"
-        elif since and seconds:
-            left = f"{duration(seconds / since * (self._total - self._done))} left"
-        else:
-            return "time left unknown"
-        # Engines give back whole batches: of one or two nothing can be said.
-        steady = seconds >= REPORT_SECONDS
-        speed = f"{count((self._tokens - tokens) / seconds)} tok/s | " if steady else ""
-        return speed + left
+        assert self._begun is not None
+        seconds = max(now - self._begun, 1e-3)
+        left = duration(seconds / self._done * (self._total - self._done))
+        end = "done" if self._done >= self._total else f"{left} left"
+        return f"{count(self._tokens / seconds)} tok/s | {end}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -81,7 +82,12 @@ class Caller:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Rows of requests into rows of outcomes; see `Asking`."""
-        return pa.Table.from_pylist(list(self._pool.map(self._outcome, batch.to_pylist())))
+        began = time.monotonic()
+
+        def outcome(row: Row) -> Row:
+            return self._outcome(row) | {"seconds": time.monotonic() - began}
+
+        return pa.Table.from_pylist(list(self._pool.map(outcome, batch.to_pylist())))
 
     def _outcome(self, row: Row) -> Row:
         import openai
@@ -123,7 +129,7 @@ class Caller:
         if sampling.stop:
             request["stop"] = [sampling.stop]
         if sampling.schema:
-            schema = {"name": "verdict", "strict": True, "schema": json.loads(sampling.schema)}
+            schema = {"name": "reply", "strict": True, "schema": json.loads(sampling.schema)}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
         return request
 

@@ -130,8 +130,6 @@ def sampling_parameters(sampling: Sampling) -> dict[str, Any]:
         parameters |= {"stop": [sampling.stop], "include_stop_str_in_output": True}
     if sampling.schema:
         parameters["structured_outputs"] = {"json": sampling.schema}
-    if sampling.pattern:
-        parameters["structured_outputs"] = {"regex": sampling.pattern}
     return parameters
 
 

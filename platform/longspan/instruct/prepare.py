@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from longspan.instruct.documents import Choice
 from longspan.instruct.endpoint import probe, read_key
 from longspan.instruct.hashing import content_id
 from longspan.instruct.prompt_files import Prompts, load_prompts
-from longspan.instruct.replies import FORM, STOP
+from longspan.instruct.replies import STOP, pair_schema
 from longspan.instruct.requests import Questions, Sampling
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.sizes import Sizes, derive_sizes
@@ -28,7 +29,7 @@ from longspan.storage import Need, Store
 from longspan.storage.preflight import LIST_ROOT
 from longspan.train.job import Job
 
-PARSER = 1
+PARSER = 2
 """Changes when what is read out of a reply does."""
 
 
@@ -81,8 +82,10 @@ class Prepared:
     def sampling(self) -> Sampling:
         """Of questions and answers."""
         asked = self.recipe.generator
-        form = FORM if asked.hold_form else None
-        return Sampling(asked.max_tokens, asked.temperature, asked.top_p, STOP, pattern=form)
+        if asked.constrained:
+            schema = json.dumps(pair_schema())
+            return Sampling(asked.max_tokens, asked.temperature, asked.top_p, schema=schema)
+        return Sampling(asked.max_tokens, asked.temperature, asked.top_p, STOP)
 
     def questions(self, done: frozenset[str] = frozenset()) -> Questions:
         """What is asked for; `done` are ids of what is there."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 STOP = "</answer>"
 """Nothing of use comes after it."""
-FORM = r"<question>[^<>\n]{8,240}</question>\n<answer>[^<>\n]{1,400}</answer>"
-"""What a reply looks like, for decoding that is held to it."""
 CUT_OFF = "cut off at max_tokens"
 
 _QUESTION = re.compile(r"<\s*question\s*>(.*?)<\s*/\s*question\s*>", re.IGNORECASE | re.DOTALL)
@@ -36,6 +36,8 @@ def parse(reply: str, *, cut_off: bool = False) -> Pair | str:
     """
     if not reply.strip():
         return "empty reply"
+    if reply.lstrip().startswith("{"):
+        return _parse_json(reply, cut_off)
     question = _QUESTION.search(reply)
     if question is None:
         if _OPEN_QUESTION.search(reply):
@@ -47,6 +49,26 @@ def parse(reply: str, *, cut_off: bool = False) -> Pair | str:
     if cut_off and not answer[2]:
         return CUT_OFF
     pair = Pair(_tidy(question[1]), _tidy(answer[1]))
+    return _why_unusable(pair) or pair
+
+
+def pair_schema() -> dict[str, Any]:
+    """The JSON schema of a reply whose decoding is constrained."""
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "properties": {"question": text, "answer": text},
+        "required": ["question", "answer"],
+        "additionalProperties": False,
+    }
+
+
+def _parse_json(reply: str, cut_off: bool) -> Pair | str:
+    try:
+        found = json.loads(reply)
+        pair = Pair(_tidy(found["question"]), _tidy(found["answer"]))
+    except (ValueError, KeyError, TypeError):
+        return CUT_OFF if cut_off else "no question and answer in the JSON"
     return _why_unusable(pair) or pair
 
 

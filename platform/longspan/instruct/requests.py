@@ -28,7 +28,6 @@ class Sampling:
         top_p: see any API.
         stop: what a reply ends with.
         schema: JSON schema, as JSON, that decoding is held to; None is free text.
-        pattern: regular expression that decoding is held to.
     """
 
     max_tokens: int
@@ -36,7 +35,6 @@ class Sampling:
     top_p: float = 1.0
     stop: str | None = None
     schema: str | None = None
-    pattern: str | None = None
 
 
 class Asking(Protocol):
@@ -55,7 +53,11 @@ class Asking(Protocol):
         ...
 
     def record(self, outcome: Row) -> Row:
-        """What is kept: of id, carry, reply, prompt_tokens, reply_tokens, problem ("" or why there is no reply)."""
+        """What is kept of id, carry, reply, prompt_tokens, reply_tokens, seconds and problem.
+
+        A problem is why there is no reply, "" where there is one; seconds are those since the request
+        was handed over.
+        """
         ...
 
 
@@ -157,7 +159,9 @@ class Judgements:
 
 
 def _outcome(outcome: Row) -> Row:
-    return {key: outcome[key] for key in ("id", "reply", "prompt_tokens", "reply_tokens")}
+    # The seconds are for progress; they are not kept.
+    kept = ("id", "reply", "prompt_tokens", "reply_tokens", "seconds")
+    return {key: outcome[key] for key in kept}
 
 
 def _chunks(store: Store, item: Row) -> Iterator[tuple[str, str]]:

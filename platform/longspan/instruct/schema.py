@@ -65,8 +65,8 @@ class Generator(Section):
     """Longest reply: a question and its answer."""
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    hold_form: bool = False
-    """Hold questions and answers to their form by constrained decoding: for models too weak to keep to it."""
+    constrained: bool = False
+    """Hold the decoding of questions and answers to JSON: for models that do not keep to a form."""
     engines: int = Field(1, ge=1)
     """Engines at most; each takes a GPU of the cluster, or the CPUs of a node."""
     batch: int = Field(16, ge=1)
@@ -78,8 +78,6 @@ class Generator(Section):
     def _one_generator(self) -> Generator:
         if (self.model is None) == (self.endpoint is None):
             raise ValueError("generator: give either model, for an engine of this job, or endpoint")
-        if self.endpoint and self.hold_form:
-            raise ValueError("generator: hold_form is for an engine of this job, not for endpoint")
         return self
 
     @field_validator("engine")
