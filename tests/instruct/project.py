@@ -1,5 +1,6 @@
 """A store with stories, a recipe over them, and the job that it is given to."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -101,11 +102,13 @@ def until(true: Callable[[], Any], seconds: float = 180) -> None:
 
 
 def engine_cores() -> Sequence[Any]:
-    """vLLM's engine processes below the Ray of this test session."""
+    """vLLM's engine processes: what Ray Data's engine actors have spawned themselves."""
     import psutil
 
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "VLLM::EngineCore" in " ".join(process.info["cmdline"] or []):
-            found.append(process)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            above = process.parent()
+            if above and "vLLMEngineStageUDF" in " ".join(above.cmdline()):
+                found += [process] if "spawn_main" in " ".join(process.cmdline()) else []
     return found

@@ -120,6 +120,7 @@ def write_replies(project: Project, prepared: Prepared) -> int:
                 "problem": "",
                 "prompt_tokens": 1,
                 "reply_tokens": 1,
+                "seconds": 0.0,
             }
             writer.add([questions.record(outcome)])
             written += 1
