@@ -92,7 +92,7 @@ def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(
         f"corpora.{name}.path={project.folder}/store/corpora/{name}"
         for name in ("long", "short", "code")
     ]
-    there = (f"storage.root={small_disk}", *places)
+    there = (f"storage.root={small_disk}", "training.give_up_after=0", *places)
     first = project.submit("name=full", "training.tokens=2560", *there)  # up to its update 5
     assert first.returncode == 0, said(first)[-4000:]
     room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize

@@ -24,8 +24,8 @@ Sft = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def sft(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Sft:
-    """`python jobs/sft.py recipe overrides`, on the tests' Ray."""
+def sft_recipe(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe, and the conversations that it names."""
     corpora = Path(project.store.root) / "corpora"
     (corpora / "chat").mkdir()
     chat.write(chat.documents(names=["textwrap", "shutil", "random"]), corpora / "chat")
@@ -41,6 +41,7 @@ def sft(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Sft:
                 "corpora": [
                     {"name": "chat", "path": "corpora/chat"},
                     {"name": "long", "path": "corpora/examples", "pack": False, "prompt_loss": 0.5},
+                    {"name": "text", "path": "corpora/short", "format": "jsonl", "weight": 0.2},
                 ],
                 "heldout": {"fraction": 0.15, "rows_per_source": 2},
                 "training": {"tokens_per_update": 4 * LENGTH, "precision": "fp32", "epochs": 1},
@@ -50,10 +51,16 @@ def sft(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Sft:
             }
         )
     )
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def sft(sft_recipe: Path) -> Sft:
+    """`python jobs/sft.py recipe overrides`, on the tests' Ray."""
 
     def run(*overrides: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "jobs/sft.py", str(recipe), *overrides],
+            [sys.executable, "jobs/sft.py", str(sft_recipe), *overrides],
             cwd=ROOT,
             env=os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address},
             capture_output=True,
@@ -98,6 +105,9 @@ def test_an_epoch_is_every_example_once(
     long_rows = sum(record["source_tokens.long"] for record in updates) / LENGTH
     # The last update is completed with rows of the next epoch.
     assert alone <= long_rows <= alone + 3
+    rows = sum(record["tokens"] for record in updates) / LENGTH
+    text_rows = sum(record["source_tokens.text"] for record in updates) / LENGTH
+    assert text_rows == pytest.approx(0.2 * rows, abs=1)
 
 
 def test_it_ends_with_a_better_model_that_keeps_its_template(
@@ -122,6 +132,16 @@ def test_the_same_command_goes_on_and_other_weights_are_another_run(
     other = sft("corpora.long.prompt_loss=0")
     assert other.returncode == 2
     assert "prompt_loss of corpora" in other.stderr and "long 0.5" in other.stderr
+
+
+def test_torchrun_goes_on_with_it(
+    finished: subprocess.CompletedProcess[str], sft_recipe: Path
+) -> None:
+    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-2000:]
+    command = [sys.executable, "-m", "longspan.train.standalone", "--sft", str(sft_recipe)]
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stdout[-4000:] + again.stderr[-2000:]
+    assert "resumed at update" in again.stdout
 
 
 def test_a_conversation_longer_than_a_row_stops_the_job_unless_it_is_left_out(sft: Sft) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from longspan.corpus.resolve import resolve as resolve_objects
@@ -18,7 +17,6 @@ from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import SourceFacts, describe
 from longspan.recipe.describe_rows import RowSource
 from longspan.recipe.device import Device, this_machines_device
-from longspan.recipe.load import load_recipe
 from longspan.recipe.model import look_at_model, resolve
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store, run_needs, source_specs
@@ -110,9 +108,8 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     return job
 
 
-def prepare_without_ray(path: Path, overrides: Sequence[str]) -> Job:
+def prepare_without_ray(recipe: Recipe) -> Job:
     """The same over shards that exist already."""
-    recipe = load_recipe(path, overrides)
     store = open_store(recipe)
     device = this_machines_device(recipe.workers.gpus_per_worker)
     _planned(recipe, store, device)

@@ -1,6 +1,7 @@
-"""The training loop without Ray: ``torchrun -m longspan.train.standalone recipe.yaml [key=value ...]``.
+"""The training loop without Ray: ``torchrun -m longspan.train.standalone [--sft] recipe.yaml [key=value ...]``.
 
-Token shards must exist already (the Ray job writes them); everything else is the same.
+``--sft`` takes a recipe of jobs/sft.py, else it is one of jobs/pretrain.py. Token shards must exist
+already (the Ray job writes them); everything else is the same.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
+from longspan.recipe.load import load
+from longspan.recipe.schema import Recipe
+from longspan.recipe.sft import SftRecipe
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
 from longspan.train.agree import from_first_rank
@@ -67,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     """Train one recipe in the processes that torchrun started (or in this one alone)."""
     from longspan.train.prepare import prepare_without_ray
 
-    if not arguments:
+    schema = SftRecipe if "--sft" in arguments else Recipe
+    words = [word for word in arguments if word != "--sft"]
+    if not words:
         print(__doc__)
         return 2
     os.environ.setdefault("RANK", "0")
@@ -79,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        job = from_first_rank(lambda: prepare_without_ray(Path(arguments[0]), arguments[1:]))
+        job = from_first_rank(lambda: prepare_without_ray(load(schema, words[0], words[1:])))
         least, most = job.plan.workers
         if not least <= dist.get_world_size() <= most:
             asked = f"{least}" if least == most else f"{least} to {most}"
