@@ -1,11 +1,10 @@
 """A store with stories, a recipe over them, and the job that it is given to."""
 
-import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +98,3 @@ def until(true: Callable[[], Any], seconds: float = 180) -> None:
     while not true():
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
         time.sleep(0.2)
-
-
-def engine_cores() -> Sequence[Any]:
-    """vLLM's engine processes: what Ray Data's engine actors have spawned themselves."""
-    import psutil
-
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            above = process.parent()
-            if above and "vLLMEngineStageUDF" in " ".join(above.cmdline()):
-                found += [process] if "spawn_main" in " ".join(process.cmdline()) else []
-    return found

@@ -1,8 +1,6 @@
 """The whole job with vLLM on the CPU: rubbish has a verdict, kills lose little, verdicts are constrained."""
 
 import json
-import os
-import signal
 
 import pytest
 
@@ -16,7 +14,7 @@ from longspan.instruct.prepare import Prepared
 from longspan.instruct.tables import REPLIES, VERDICTS
 from longspan.instruct.verdicts import parse_verdict
 from longspan.recipe.sources import source_specs
-from tests.instruct.project import Project, end_of, engine_cores, until
+from tests.instruct.project import Project, end_of, until
 from tests.instruct.texts import FACT
 from tests.tiny import make_tiny_model
 
@@ -37,23 +35,18 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Proje
 
 
 def test_a_generator_of_rubbish_has_a_verdict_and_kills_lose_little(project: Project) -> None:
-    assert not engine_cores(), "another job's engine is running"
     job = project.start()
     until(lambda: len(project.replies()) >= 8)
     job.kill()
     _, output = end_of(job)
     assert "questions: 392 requests; the engine starts" in output
-    until(lambda: not engine_cores(), 60)
     before = {row["id"]: row for row in project.replies().to_pylist()}
     assert len(before) < 392
 
     job = project.start()
-    until(lambda: len(project.replies()) > len(before))
-    (core,) = engine_cores()
-    os.kill(core.pid, signal.SIGKILL)
     status, output = end_of(job)
     after = project.replies().to_pylist()
-    # A new engine did the rest; what was there stayed as it was.
+    # What was there stayed as it was.
     assert len(after) == len({row["id"] for row in after}) == 392
     assert all(before[row["id"]] == row for row in after if row["id"] in before)
     assert not any("refused" in row["problem"] for row in after)
@@ -65,7 +58,6 @@ def test_a_generator_of_rubbish_has_a_verdict_and_kills_lose_little(project: Pro
     assert not project.store.exists("instruct/x/manifest.json")
     assert not project.store.exists("instruct/x/examples")
     assert b"**No data set.**" in project.store.read_bytes("instruct/x/report.md")
-    until(lambda: not engine_cores(), 60)
 
 
 def test_verdicts_are_constrained_and_examples_come_out(project: Project) -> None:
