@@ -34,6 +34,11 @@ def question(id: str, chunk: str, style: str = "normal") -> dict[str, Any]:
 def made(store: Store, tokenizer: ChatTokenizer) -> dict[str, Any]:
     """Examples of a long document, a short one, and one whose chunk is longer than the window."""
     put(store, {"raw/a.jsonl": jsonl([story(1, 60), "Anna was here."])})
+    return made_of(store, tokenizer)
+
+
+def made_of(store: Store, tokenizer: ChatTokenizer) -> dict[str, Any]:
+    """Two examples of each chunk of what the store holds."""
     (file,) = taken(store, tokenizer)
     accepted = {
         chunk: [question(f"{chunk}-0", chunk), question(f"{chunk}-1", chunk, "short")]
@@ -86,15 +91,7 @@ def test_the_same_examples_come_out_again(
     store: Store, tokenizer: ChatTokenizer, made: dict[str, Any]
 ) -> None:
     before = store.read_bytes(made["path"])
-    (file,) = taken(store, tokenizer)
-    accepted = {
-        chunk: [question(f"{chunk}-0", chunk), question(f"{chunk}-1", chunk, "short")]
-        for document in file.documents
-        for chunk in document["chunks"]
-    }
-    making = Making(store, "instruct/x/examples", tokenizer, load_prompts(), WINDOW, "m", 1)
-    item = {"path": file.path, "documents": [d["id"] for d in file.documents], "name": "part"}
-    ExampleWorker(making, accepted).work(item)
+    made_of(store, tokenizer)
     assert store.read_bytes(made["path"]) == before
 
 

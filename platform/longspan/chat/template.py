@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from longspan.chat.conversation import Conversation, NotAConversation
+from longspan.chat.conversation import Conversation, Message, NotAConversation
 from longspan.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +35,19 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     added = tokenizer.added_tokens_decoder.values()
     found = {str(token.content) for token in added if token.special}
     return tuple(sorted(found, key=lambda token: (-len(token), token)))
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], ask: bool = False
+) -> str:
+    """Turns as the chat template writes them; ``ask`` adds what comes before an answer.
+
+    Raises:
+        jinja2.TemplateError: the template refuses them.
+    """
+    return tokenizer.apply_chat_template(
+        [dict(turn) for turn in turns], tokenize=False, add_generation_prompt=ask, **_date()
+    )
 
 
 class Template:
@@ -103,8 +117,6 @@ class Template:
 
     def end_of_turn(self) -> int | None:
         """The control token that ends an answer; None where there is none."""
-        from longspan.chat.conversation import Message
-
         tokens, answers = self.encode(
             Conversation((Message("user", "Hi"), Message("assistant", "Yo")))
         )
@@ -165,9 +177,7 @@ class Template:
         import jinja2
 
         try:
-            return self._tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=ask, **_date()
-            )
+            return render(self._tokenizer, turns, ask)
         except jinja2.TemplateError as error:
             raise NotAConversation(REFUSED, str(error)) from None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -74,7 +75,7 @@ def _json_rows(stream: pa.NativeFile, object_path: str) -> Iterator[tuple[str, A
         yield from _list(first, parts, object_path)
         return
     number = 0
-    for part in _with(first, parts):
+    for part in chain([first] if first else [], parts):
         if isinstance(part, BadInput):
             yield part
             return
@@ -109,12 +110,6 @@ def _parsed(text: bytes, object_path: str, where: str) -> tuple[str, Any] | BadI
         return undecodable(object_path, where, error)
     except (ValueError, RecursionError) as error:
         return BadInput(object_path, where, "not JSON", str(error))
-
-
-def _with(first: bytes | BadInput, rest: Iterator[bytes | BadInput]) -> Iterator[bytes | BadInput]:
-    if first:
-        yield first
-    yield from rest
 
 
 def _parquet_rows(file: pa.NativeFile, object_path: str) -> Iterator[tuple[str, Any] | BadInput]:

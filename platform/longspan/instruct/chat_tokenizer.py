@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from longspan.chat.template import control_tokens
+from longspan.chat.template import control_tokens, render
 from longspan.errors import UserError
 from longspan.ingest.tokenizer import tokenizer_hash
 from longspan.instruct.hashing import content_id
@@ -116,9 +116,7 @@ class ChatTokenizer:
 
     def rendered(self, messages: Messages, *, reply: bool = False) -> str:
         """Messages as the chat template writes them; `reply` opens the assistant's turn."""
-        return self._loaded.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=reply
-        )
+        return render(self._loaded, messages, ask=reply)
 
     def prompt_ids(self, content: str) -> list[int]:
         """Token ids of one user's turn, and of the beginning of the reply to it."""

@@ -5,13 +5,12 @@ Validation here is pure, as that of the pretraining recipe: it reads no file and
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from longspan.recipe.schema import Corpus, Section, Storage
+from longspan.recipe.schema import Corpus, FolderName, Section, Storage, require_own_names
 
 Quality = Literal["answerable", "correct", "supported"]
 
@@ -114,7 +113,7 @@ class Least(Section):
 class InstructRecipe(Section):
     """One set of synthetic examples."""
 
-    name: str
+    name: FolderName
     """The set's name; submitting it again goes on with what is missing."""
     target_context: int = Field(ge=128)
     """The longest example, in tokens, as the chat template renders it."""
@@ -143,20 +142,10 @@ class InstructRecipe(Section):
     seed: int = Field(0, ge=0)
     storage: Storage = Storage()
 
-    @field_validator("name")
-    @classmethod
-    def _name_is_a_folder_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError(f"{name!r}: use letters, digits, '.', '-' and '_' (it names a folder)")
-        return name
-
     @field_validator("corpora")
     @classmethod
     def _sources_are_told_apart(cls, corpora: list[LongCorpus]) -> list[LongCorpus]:
-        names = [corpus.name for corpus in corpora]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two sources are called {twice[0]!r}; give each its own name")
+        require_own_names(corpora)
         return corpora
 
     @model_validator(mode="after")

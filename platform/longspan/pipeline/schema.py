@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from longspan.recipe.schema import Section
+from longspan.recipe.schema import FolderName, Section
 
 StageName = Literal["pretrain", "self_instruct", "sft"]
 STAGES: tuple[StageName, ...] = ("pretrain", "self_instruct", "sft")
@@ -26,17 +25,10 @@ class StageRecipe(Section):
 class PipelineRecipe(Section):
     """A chat model from a base model: continual pretraining, self-instruct, finetuning."""
 
-    name: str
+    name: FolderName
     pretrain: StageRecipe | None = None
     self_instruct: StageRecipe | None = None
     sft: StageRecipe | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_a_folder_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError(f"{name!r}: use letters, digits, '.', '-' and '_' (it names a folder)")
-        return name
 
     @model_validator(mode="after")
     def _there_is_a_stage(self) -> PipelineRecipe:

@@ -17,7 +17,7 @@ from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.errors import UserError
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.schema import InstructRecipe
-from longspan.pipeline.schema import STAGES, PipelineRecipe, StageName
+from longspan.pipeline.schema import PipelineRecipe, StageName
 from longspan.recipe.load import load
 from longspan.recipe.model import resolve
 from longspan.recipe.schema import Recipe
@@ -216,6 +216,3 @@ def _as_yaml(value: Any) -> str:
 
 def _hash(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()[:16]
-
-
-__all__ = ["STAGES", "Stage", "stages_of"]

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -336,6 +338,27 @@ class Architecture(Section):
     rope_base: float = Field(gt=1)
 
 
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"{name!r}: use letters, digits, '.', '-' and '_' (it names a folder)")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+"""What a run, a set or a pipeline is called, and its folder with it."""
+
+
+def require_own_names(corpora: Sequence[Corpus]) -> None:
+    """No two sources have the same name.
+
+    Raises:
+        ValueError: two do.
+    """
+    names = [corpus.name for corpus in corpora]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two sources are called {twice[0]!r}; give each its own name")
+
+
 def _one_stage(value: object) -> object:
     return [{"length": value}] if isinstance(value, int) else value
 
@@ -343,7 +366,7 @@ def _one_stage(value: object) -> object:
 class Recipe(Section):
     """One run of continual pretraining."""
 
-    name: str
+    name: FolderName
     """The run's name; submitting it again continues the run."""
     base_model: str
     """Hugging Face folder (local, relative to storage.root, s3://) or hub name."""
@@ -373,20 +396,10 @@ class Recipe(Section):
     workers: Workers = Workers()
     storage: Storage = Storage()
 
-    @field_validator("name")
-    @classmethod
-    def _name_is_a_folder_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError(f"{name!r}: use letters, digits, '.', '-' and '_' (it names a folder)")
-        return name
-
     @field_validator("corpora")
     @classmethod
     def _sources_fit_together(cls, corpora: list[Corpus]) -> list[Corpus]:
-        names = [corpus.name for corpus in corpora]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two sources are called {twice[0]!r}; give each its own name")
+        require_own_names(corpora)
         total = math.fsum(corpus.weight for corpus in corpora)
         if abs(total - 1) > 1e-4:
             weights = ", ".join(f"{c.name} {c.weight:g}" for c in corpora)

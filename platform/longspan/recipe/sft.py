@@ -17,6 +17,7 @@ from longspan.recipe.schema import (
     Positions,
     Recipe,
     Training,
+    require_own_names,
 )
 
 PACKED_LENGTH = 16_384
@@ -61,15 +62,16 @@ class SftRecipe(Recipe):
     @field_validator("corpora")
     @classmethod
     def _sources_fit_together(cls, corpora: list[SftCorpus]) -> list[SftCorpus]:  # pyrefly: ignore
-        names = [corpus.name for corpus in corpora]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two sources are called {twice[0]!r}; give each its own name")
+        require_own_names(corpora)
         given = [corpus.weight for corpus in corpora if corpus.weight is not None]
-        total, most = math.fsum(given), len(given) == len(corpora)
-        if (abs(total - 1) > 1e-4) if most else (total > 1 - SMALLEST_WEIGHT):
-            left = "1" if most else "less than 1, so that something is left for the others"
-            raise ValueError(f"weights add up to {total:g}, and must to {left}")
+        total = math.fsum(given)
+        if len(given) == len(corpora):
+            wanted, fits = "1", abs(total - 1) <= 1e-4
+        else:
+            wanted = "less than 1, so that something is left for the others"
+            fits = total <= 1 - SMALLEST_WEIGHT
+        if not fits:
+            raise ValueError(f"weights add up to {total:g}, and must to {wanted}")
         return corpora
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from longspan.errors import UserError
 from longspan.history.starts import FOLDER
@@ -213,22 +213,25 @@ class Job:
         """Folder of the record of what every worker was given."""
         return f"{self.run_path}/{FOLDER}"
 
-    def exporting(self) -> None:
+    def begin_export(self) -> None:
         """From now on the model in the store is not whole."""
         self.store.delete(self.exported_path)
 
-    def exported(self) -> None:
+    def end_export(self) -> None:
         """The whole model is in the store."""
-        value = {"update": self.plan.updates, "order": self.fingerprint}
-        self.store.write_bytes(self.exported_path, sealed.dumps(value))
+        self.store.write_bytes(self.exported_path, sealed.dumps(self._export))
 
     def is_exported(self) -> bool:
-        """Whether it is."""
+        """Whether the model of this run's end is in the store, and whole."""
         try:
-            sealed.read(self.store, self.exported_path)
+            found = sealed.read(self.store, self.exported_path)
         except (FileNotFoundError, sealed.Damaged):
             return False
-        return self.store.exists(f"{self.model_path}/config.json")
+        return found == self._export and self.store.exists(f"{self.model_path}/config.json")
+
+    @property
+    def _export(self) -> dict[str, Any]:
+        return {"updates": self.plan.updates, "order": self.fingerprint}
 
     @property
     def exported_path(self) -> str:

@@ -200,9 +200,9 @@ def export(engine: Engine, job: Job, recorder: Recorder) -> None:
                 engine.config.dtype,
                 generation_config,
             )
-            job.exporting()
+            job.begin_export()
             job.store.upload(folder, job.model_path)
-        job.exported()
+        job.end_export()
         recorder.event("exported", engine.update_count, model=job.store.uri(job.model_path))
     dist.barrier()
 
