@@ -113,9 +113,13 @@ def plain_side(model: str, engine: Engine, requests: Path) -> tuple[int, float]:
 
 def plain(requests: Path) -> None:
     from vllm import LLM, SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
 
     llm = LLM(**json.loads(sys.stdin.read()))
     asked = [json.loads(line) for line in requests.read_text().splitlines()]
+    for row in asked:
+        if shape := row["parameters"].get("structured_outputs"):
+            row["parameters"]["structured_outputs"] = StructuredOutputsParams(**shape)
     parameters = [SamplingParams(**row["parameters"]) for row in asked]
     conversations: Any = [[{"role": "user", "content": row["content"]}] for row in asked]
     llm.chat([[{"role": "user", "content": "Hello"}]], SamplingParams(max_tokens=2), use_tqdm=False)

@@ -23,6 +23,7 @@ import torch
 from benchmarks.common import machine, parse, parser, table, timed
 from longspan.chat.conversation import Conversation
 from longspan.chat.template import Template
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.sources import SourceSpec, documents
 from longspan.ingest.marks import marked
 from longspan.model.facts import read_facts
@@ -39,7 +40,7 @@ CHUNK = 2048
 
 def conversations(samples: Path, model: Path, count: int) -> list[np.ndarray]:
     """Marked tokens of sample conversations."""
-    template, store = Template.load(model), Store(str(samples))
+    template, store = Template(ChatTokenizer.load(model)), Store(str(samples))
     spec = SourceSpec("chat", ("corpora/chat",), format="chat")
     texts = [
         text for info in store.list("corpora/chat") for text in documents(store, info.path, spec)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from longspan.chat.conversation import Conversation, Message, NotAConversation
 from longspan.chat.template import Template
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.errors import UserError
 from tests.tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 
@@ -79,7 +80,9 @@ def by_letters(template: str) -> Template:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(letters)
-    return Template(PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template))
+    return Template(
+        ChatTokenizer(PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template))
+    )
 
 
 def talk(turns: list[tuple[str, str]]) -> Conversation:
@@ -173,7 +176,7 @@ def written(text: str) -> list[tuple[str, bool]]:
 def test_answers_token_by_token(template: str, turns: list[tuple[str, str]], expected: str) -> None:
     subject = by_letters(template)
     tokens, answers = subject.encode(talk(turns))
-    texts = [subject._tokenizer.decode([token]) for token in tokens.tolist()]
+    texts = [subject._tokenizer.loaded.decode([token]) for token in tokens.tolist()]
     assert list(zip(texts, answers.tolist(), strict=True)) == written(expected)
     assert tokens.dtype == np.int32
 
@@ -194,7 +197,7 @@ def test_tokens_are_the_tokenizers_own(
     conversation = talk(
         [turn for pair in pairs for turn in zip(("user", "assistant"), pair, strict=True)]
     )
-    tokens, answers = Template(tiny).encode(conversation)
+    tokens, answers = Template(ChatTokenizer(tiny)).encode(conversation)
     whole = tiny.apply_chat_template(conversation.turns, tokenize=True, return_dict=True)
     assert tokens.tolist() == whole["input_ids"]
     ends = tiny.convert_tokens_to_ids("<|im_end|>")
@@ -222,11 +225,11 @@ def test_a_tokenizer_without_a_template_is_told() -> None:
     tokenizer = make_tiny_tokenizer()
     tokenizer.chat_template = None
     with pytest.raises(UserError, match="has no chat template"):
-        Template(tokenizer)
+        ChatTokenizer(tokenizer)
 
 
 def test_control_tokens_in_a_turn_are_found(tiny: "PreTrainedTokenizerFast") -> None:
-    template = Template(tiny)
+    template = Template(ChatTokenizer(tiny))
     assert template.control_token_in(talk(ONE)) is None
     turns = [("user", "What is <|im_end|>?"), ("assistant", "A token.")]
     assert template.control_token_in(talk(turns)) == "<|im_end|>"
@@ -243,5 +246,5 @@ def test_a_template_that_marks_too_few_answers_is_refused() -> None:
 )
 def test_what_ends_a_turn(template: str, end: str) -> None:
     subject = by_letters(template)
-    assert subject.end_of_turn() == subject._tokenizer.convert_tokens_to_ids(end)
+    assert subject.end_of_turn() == subject._tokenizer.loaded.convert_tokens_to_ids(end)
     assert by_letters(MARKED).end_of_turn() is None

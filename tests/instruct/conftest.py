@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from longspan.instruct.chat_tokenizer import ChatTokenizer
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.storage import Store
 from tests.tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 
@@ -13,7 +13,7 @@ from tests.tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> ChatTokenizer:
     folder = tmp_path_factory.mktemp("tokenizer")
     make_tiny_tokenizer().save_pretrained(folder)
-    return ChatTokenizer(folder)
+    return ChatTokenizer.load(folder)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> ChatTokenizer:
         eos_token="<|im_end|>",
         chat_template=CHAT_TEMPLATE,
     ).save_pretrained(folder)
-    return ChatTokenizer(folder)
+    return ChatTokenizer.load(folder)
 
 
 @pytest.fixture

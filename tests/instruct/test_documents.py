@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
-from longspan.instruct.chat_tokenizer import ChatTokenizer
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import Choice, DocumentFile, take
 from longspan.instruct.prompt_files import load_prompts

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from longspan.instruct.chat_tokenizer import ChatTokenizer
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.instruct.examples import TOO_LONG, ExampleWorker, Making
 from longspan.instruct.outcome import Outcome, verdict
 from longspan.instruct.parts import PartWriter, read_parts
@@ -66,11 +66,11 @@ def test_every_example_fits_and_holds_its_chunk(
         kept = texts[row["number"]][row["kept"]["start"] : row["kept"]["end"]]
         assert chunk in kept and kept in user["content"]
         assert user["content"].index(kept) < user["content"].index("Question: Who was it, ")
-        ids = tokenizer._loaded.apply_chat_template(
+        ids = tokenizer.loaded.apply_chat_template(
             row["messages"], tokenize=True, return_dict=False
         )
         assert len(ids) == row["tokens"] <= WINDOW
-        before = tokenizer._loaded.decode(ids[: row["chunk_at"]])
+        before = tokenizer.loaded.decode(ids[: row["chunk_at"]])
         assert before.endswith(kept[: kept.index(chunk)][-20:])
         assert row["position"] == row["chunk_at"] / WINDOW
         assert ("as short as you can" in user["content"]) == (row["style"] == "short")
@@ -126,7 +126,7 @@ def test_the_generator_may_have_another_tokenizer(
     for row in each_row(store, made["path"]):
         content = row["messages"][0]["content"]
         assert chunks[row["chunk"]] in content
-        assert row["tokens"] == letters.count(letters.rendered(row["messages"])) <= 1000
+        assert row["tokens"] == letters.count(row["messages"]) <= 1000
 
 
 def reply(id: str, **values: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.errors import UserError
-from longspan.instruct.chat_tokenizer import ChatTokenizer
 from longspan.instruct.endpoint import read_key
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.schema import Endpoint, InstructRecipe
@@ -122,7 +122,7 @@ def test_a_tokenizer_without_a_chat_template_is_refused(
     plain.chat_template = None
     plain.save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"generator\.model: .* has no chat template"):
-        ChatTokenizer(tmp_path, "generator.model")
+        ChatTokenizer.load(tmp_path, "generator.model")
 
 
 def test_overrides_reach_the_endpoint(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from longspan.instruct.chat_tokenizer import ChatTokenizer
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.instruct.hashing import uniform
 from longspan.instruct.window import Span, fit, place
 from tests.instruct.texts import story
@@ -49,7 +49,7 @@ def test_an_example_fits_as_it_is_rendered(
     chunk = Span(first, min(len(document), first + 30))
 
     def rendered(start: int, end: int) -> int:
-        return tokenizer.count(f"Read <{text[start:end]}> and answer.")
+        return len(tokenizer.ids(f"Read <{text[start:end]}> and answer."))
 
     kept = fit(document, chunk, most, share, rendered)
     shown = rendered(document.character(chunk.first), document.character(chunk.end))
@@ -70,7 +70,7 @@ def test_characters_of_several_tokens_stay_whole(tokenizer: ChatTokenizer) -> No
     chunk = Span(document.token_at(200), document.token_at(210))
 
     def rendered(start: int, end: int) -> int:
-        return tokenizer.count(text[start:end])
+        return len(tokenizer.ids(text[start:end]))
 
     for draw in range(20):
         kept = fit(document, chunk, 100, draw / 20, rendered)

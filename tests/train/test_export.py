@@ -4,6 +4,7 @@ import pytest
 from transformers import GenerationConfig
 
 from longspan.chat.template import Template
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.train.loop import ending_turns
 from tests.tiny import make_tiny_tokenizer
 
@@ -13,5 +14,5 @@ def test_an_exported_chat_model_stops_where_its_turns_end(
     before: int | list[int] | None, after: list[int]
 ) -> None:
     base = GenerationConfig(eos_token_id=before)
-    assert ending_turns(base, Template(make_tiny_tokenizer())).eos_token_id == after
+    assert ending_turns(base, Template(ChatTokenizer(make_tiny_tokenizer()))).eos_token_id == after
     assert base.eos_token_id == before

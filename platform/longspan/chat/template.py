@@ -8,46 +8,18 @@ well, which must be how the whole text begins. A template that says so itself, w
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from longspan.chat.conversation import Conversation, Message, NotAConversation
-from longspan.errors import UserError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from longspan.chat.tokenizer import DATE, ChatTokenizer
 
 Span = tuple[int, int]
-DAY = datetime(2024, 7, 26)
-"""For templates that state a date and let it be given: the same tokens on every day (Llama 3's own default)."""
 REFUSED = "its chat template refuses it"
 OTHERWISE = "its chat template writes an answer otherwise"
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-
-
-def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """Every token that is marked special, the longest first: spelled out in a turn it would become one."""
-    added = tokenizer.added_tokens_decoder.values()
-    found = {str(token.content) for token in added if token.special}
-    return tuple(sorted(found, key=lambda token: (-len(token), token)))
-
-
-def render(
-    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], ask: bool = False
-) -> str:
-    """Turns as the chat template writes them; ``ask`` adds what comes before an answer.
-
-    Raises:
-        jinja2.TemplateError: the template refuses them.
-    """
-    return tokenizer.apply_chat_template(
-        [dict(turn) for turn in turns], tokenize=False, add_generation_prompt=ask, **_date()
-    )
 
 
 class Template:
@@ -57,32 +29,9 @@ class Template:
     after it: a line's end between turns is the template's.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Wrap a tokenizer.
-
-        Raises:
-            UserError: it has no chat template, or cannot tell where its tokens lie in a text.
-        """
-        if not tokenizer.chat_template:
-            raise UserError(
-                "tokenizer: it has no chat template (chat_template.jinja, or chat_template in "
-                "tokenizer_config.json); name one that has with 'tokenizer'"
-            )
-        if not tokenizer.is_fast:
-            raise UserError(
-                "tokenizer: it has no tokenizer.json, so it can't tell which of its tokens are answers"
-            )
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._marked = bool(_GENERATION.search(str(tokenizer.chat_template)))
-        specials = "|".join(map(re.escape, control_tokens(tokenizer)))
-        self._special = re.compile(specials or r"\Z.")  # The latter matches nothing.
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Template:
-        """Of the tokenizer in a local folder."""
-        from transformers import AutoTokenizer
-
-        return cls(AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True))
+        self._marked = bool(_GENERATION.search(str(tokenizer.loaded.chat_template)))
 
     def encode(self, conversation: Conversation) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and which of them are of answers.
@@ -99,21 +48,19 @@ class Template:
         text, spans = (
             self._marked_spans(conversation) if self._marked else self._spans(conversation)
         )
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        tokens = np.array(encoded["input_ids"], np.int32)
-        offsets = np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2)
-        answers = np.zeros(len(tokens), bool)
+        encoded = self._tokenizer.encode(text)
+        answers = np.zeros(len(encoded), bool)
         for start, stop in spans:
-            found = (offsets[:, 0] < stop) & (offsets[:, 1] > start)
+            found = (encoded.starts < stop) & (encoded.ends > start)
             if not found.any():
                 raise NotAConversation(OTHERWISE, "an answer has no token of its own")
             answers |= found
-        return tokens, answers
+        return encoded.tokens, answers
 
     def control_token_in(self, conversation: Conversation) -> str | None:
         """A control token that is spelled out in a turn, where it would become one."""
-        turns = (self._special.search(message.content) for message in conversation.messages)
-        return next((found[0] for found in turns if found), None)
+        turns = (self._tokenizer.control_token_in(turn.content) for turn in conversation.messages)
+        return next((found for found in turns if found), None)
 
     def end_of_turn(self) -> int | None:
         """The control token that ends an answer; None where there is none."""
@@ -121,7 +68,8 @@ class Template:
             Conversation((Message("user", "Hi"), Message("assistant", "Yo")))
         )
         last = int(tokens[answers][-1])
-        ends = self._special.fullmatch(str(self._tokenizer.convert_ids_to_tokens(last)))
+        name = str(self._tokenizer.loaded.convert_ids_to_tokens(last))
+        ends = self._tokenizer.special.fullmatch(name)
         return last if ends else None
 
     def _spans(self, conversation: Conversation) -> tuple[str, list[Span]]:
@@ -143,11 +91,11 @@ class Template:
 
     def _end(self, text: str, start: int, answer: str) -> int | None:
         """Where an answer ends: with the special token that follows it, if one does; None if it is not there."""
-        ends = re.compile(rf"{re.escape(answer)}(\s*(?:{self._special.pattern}))?")
+        ends = re.compile(rf"{re.escape(answer)}(\s*(?:{self._tokenizer.special.pattern}))?")
         found = list(ends.finditer(text, start))
         chosen = next((match for match in found if match[1]), found[0] if found else None)
         # What comes before it may be a template's own words, but no other turn.
-        if chosen is None or self._special.search(text, start, chosen.start()):
+        if chosen is None or self._tokenizer.special.search(text, start, chosen.start()):
             return None
         return chosen.end()
 
@@ -160,10 +108,10 @@ class Template:
         try:
             (text,), (spans,) = renderer(
                 conversations=[conversation.turns],
-                chat_template=self._tokenizer.chat_template,
+                chat_template=self._tokenizer.loaded.chat_template,
                 return_assistant_tokens_mask=True,
-                **self._tokenizer.special_tokens_map,
-                **_date(),
+                **self._tokenizer.loaded.special_tokens_map,
+                **DATE,
             )
         except jinja2.TemplateError as error:
             raise NotAConversation(REFUSED, str(error)) from None
@@ -177,10 +125,6 @@ class Template:
         import jinja2
 
         try:
-            return render(self._tokenizer, turns, ask)
+            return self._tokenizer.render(turns, ask)
         except jinja2.TemplateError as error:
             raise NotAConversation(REFUSED, str(error)) from None
-
-
-def _date() -> dict[str, Any]:
-    return {"date_string": DAY.strftime("%d %b %Y")}

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from longspan.chat.template import Template
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
-from longspan.ingest.chat_tokenizer import ChatTokenizer, template_hash
+from longspan.ingest.conversations import ConversationTokenizer, template_hash
 from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.objects import Settings
 from longspan.ingest.ray_ingest import IngestJob, Task, ingest_objects
@@ -115,7 +117,7 @@ class Ingest:
             tokenizer = Tokenizer(self.tokenizer_dir, self.separator)
             progress(_describe(tokenizer))
         if True in are_chat:
-            chat_tokenizer = ChatTokenizer(self.tokenizer_dir)
+            chat_tokenizer = ConversationTokenizer(Template(ChatTokenizer.load(self.tokenizer_dir)))
             progress("ingest: conversations are rendered by the tokenizer's chat template")
         return IngestJob(self.store, self.settings, tokenizer, chat_tokenizer, self.bad_input)
 

@@ -17,7 +17,7 @@ from longspan.corpus.filters import LeftOut, facts
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.corpus.units import local, read_unit
 from longspan.errors import UserError
-from longspan.ingest.chat_tokenizer import ChatTokenizer
+from longspan.ingest.conversations import ConversationTokenizer
 from longspan.ingest.manifest import ObjectManifest, length_bands
 from longspan.ingest.shards import Block, write_flat_shard
 from longspan.ingest.tokenizer import Tokenizer
@@ -104,7 +104,7 @@ def ingest_object(
     spec: SourceSpec,
     info: ObjectInfo,
     settings: Settings,
-    tokenizer: Tokenizer | ChatTokenizer,
+    tokenizer: Tokenizer | ConversationTokenizer,
     bad_input: Literal["stop", "skip"],
     copy: LocalCopy | None = None,
 ) -> ObjectManifest:
@@ -134,7 +134,7 @@ def _ingest(
     spec: SourceSpec,
     info: ObjectInfo,
     settings: Settings,
-    tokenizer: Tokenizer | ChatTokenizer,
+    tokenizer: Tokenizer | ConversationTokenizer,
     bad_input: Literal["stop", "skip"],
     copy: LocalCopy,
 ) -> ObjectManifest:
@@ -148,7 +148,7 @@ def _ingest(
     characters, lowest = 0, 1.0
     excerpts = _Excerpts()
     documents = read_unit(store, info, spec, copy)
-    if isinstance(tokenizer, ChatTokenizer):
+    if isinstance(tokenizer, ConversationTokenizer):
         documents = tokenizer.checked(documents, info.path)
     for texts in _batches(_good(documents, skipped, bad, bad_input, spec)):
         if not tokenizer.verify(excerpts.of(texts)):
@@ -190,7 +190,7 @@ def _ingest(
 
 
 def _encode(
-    tokenizer: Tokenizer | ChatTokenizer, texts: list[str]
+    tokenizer: Tokenizer | ConversationTokenizer, texts: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     try:
         return tokenizer.encode_flat(texts)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from longspan.corpus import units
 from longspan.corpus.sources import SourceSpec
-from longspan.ingest.chat_tokenizer import ChatTokenizer
+from longspan.ingest.conversations import ConversationTokenizer
 from longspan.ingest.manifest import ObjectManifest
 from longspan.ingest.objects import Settings, ingest_object
 from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
@@ -38,11 +38,11 @@ class IngestJob:
     settings: Settings
     tokenizer: Tokenizer | None
     """Of texts; None where there are none."""
-    chat_tokenizer: ChatTokenizer | None
+    chat_tokenizer: ConversationTokenizer | None
     """Of conversations; None where there are none."""
     bad_input: Literal["stop", "skip"]
 
-    def tokenizer_of(self, spec: SourceSpec) -> Tokenizer | ChatTokenizer:
+    def tokenizer_of(self, spec: SourceSpec) -> Tokenizer | ConversationTokenizer:
         """What encodes a source's documents."""
         found = self.chat_tokenizer if spec.format == "chat" else self.tokenizer
         assert found, f"no tokenizer for {spec.format} of {spec.name}"

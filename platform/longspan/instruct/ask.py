@@ -12,8 +12,8 @@ import pyarrow as pa
 import ray
 from pydantic import SecretStr
 
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.errors import UserError, user_error_in
-from longspan.instruct.chat_tokenizer import ChatTokenizer
 from longspan.instruct.documents import DocumentFile
 from longspan.instruct.endpoint import AGAIN, BATCHES, DENIED, Caller
 from longspan.instruct.engine import TASK_CPUS, Engine

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from longspan.instruct.chat_tokenizer import Encoded
+from longspan.chat.tokenizer import Encoded
 
 BORDERS = (
     re.compile(r"(\n[^\S\n]*\n\s*)"),  # paragraphs

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field
 from typing import Any, Literal
 
+from longspan.chat.tokenizer import ChatTokenizer, Encoded
 from longspan.corpus import units
 from longspan.corpus.bad_input import BadInput
 from longspan.corpus.filters import LeftOut, facts
@@ -20,7 +21,6 @@ from longspan.corpus.sources import SourceSpec, format_of
 from longspan.corpus.units import read_unit
 from longspan.errors import UserError
 from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
-from longspan.instruct.chat_tokenizer import ChatTokenizer, Encoded
 from longspan.instruct.chunking import cut
 from longspan.instruct.hashing import content_id, uniform
 from longspan.instruct.tables import DOCUMENTS, write_rows
@@ -166,7 +166,7 @@ def take(store: Store, spec: SourceSpec, info: ObjectInfo, choice: Choice) -> Do
         seen.add(document)
         if why is None and full:
             why = "not chosen"
-        if why is None and tokenizer.spells_control_token(text):
+        if why is None and tokenizer.control_token_in(text):
             why = "spells out a control token"
         encoded = None if why else tokenizer.encode(text)
         if encoded is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from longspan.instruct.chat_tokenizer import ChatTokenizer
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.instruct.requests import Row, Sampling
 
 CPU_CACHE_GIBIBYTES = 1

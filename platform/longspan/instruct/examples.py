@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from longspan.chat.tokenizer import ChatTokenizer, Encoded
 from longspan.ingest.pool import Json, Worker
-from longspan.instruct.chat_tokenizer import ChatTokenizer, Encoded
 from longspan.instruct.hashing import content_id, uniform
 from longspan.instruct.prompt_files import Prompts
 from longspan.instruct.tables import EXAMPLES, each_row, write_rows
@@ -109,13 +109,13 @@ def make_example(
         ]
 
     def rendered(start: int, end: int) -> int:
-        return tokenizer.count(tokenizer.rendered(messages(start, end)))
+        return tokenizer.count(messages(start, end))
 
     share = uniform("window", making.seed, question["id"])
     kept = fit(encoded, span, making.window, share, rendered)
     if kept is None:
         return TOO_LONG
-    if tokenizer.spells_control_token(f"{text} {question['question']} {question['answer']}"):
+    if tokenizer.control_token_in(f"{text} {question['question']} {question['answer']}"):
         return CONTROL
     start, end = encoded.character(kept.first), encoded.character(kept.end)
     turns = messages(start, end)
@@ -156,7 +156,7 @@ def _layout(
     tokenizer: ChatTokenizer, turns: Sequence[dict[str, str]], shown: str, chunk: int
 ) -> tuple[int, int]:
     """Tokens of an example, and at which of them the chunk begins, `chunk` characters into what is shown."""
-    text = tokenizer.rendered(turns)
+    text = tokenizer.render(turns)
     encoded = tokenizer.encode(text)
     # A template may strip a turn, but not what stands inside it.
     return len(encoded), encoded.token_at(max(0, text.find(shown)) + chunk)

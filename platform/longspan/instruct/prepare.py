@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.errors import UserError
-from longspan.instruct.chat_tokenizer import ChatTokenizer
 from longspan.instruct.choose import shares
 from longspan.instruct.documents import Choice
 from longspan.instruct.endpoint import probe, read_key
@@ -133,7 +133,7 @@ def prepare(recipe: InstructRecipe) -> Prepared:
             folder = local_tokenizer_dir(model, store, Job.cache_folder())
             window = read_facts(folder).window
         identity = _identity(model, store)
-        own = ChatTokenizer(folder, "generator.model")
+        own = ChatTokenizer.load(folder, "generator.model")
     assert own is not None, "the schema asks for a tokenizer with an endpoint"
     chat = chat or own
     sizes = derive_sizes(recipe, prompts, own, chat, window)
@@ -156,7 +156,7 @@ def needs(prepared: Prepared) -> list[Need]:
 def _tokenizer(name: str, key: str, store: Store) -> ChatTokenizer:
     with under(key):
         folder = local_tokenizer_dir(resolve(name, store), store, Job.cache_folder())
-    return ChatTokenizer(folder, key)
+    return ChatTokenizer.load(folder, key)
 
 
 def _identity(model: str, store: Store) -> str:

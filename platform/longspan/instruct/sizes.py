@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.errors import UserError
-from longspan.instruct.chat_tokenizer import ChatTokenizer, user
 from longspan.instruct.prompt_files import STYLES, Prompts
 from longspan.instruct.schema import InstructRecipe
 
@@ -107,11 +107,10 @@ def _around(recipe: InstructRecipe, prompts: Prompts, tokenizer: ChatTokenizer) 
 def _example(recipe: InstructRecipe, prompts: Prompts, tokenizer: ChatTokenizer) -> int:
     """Most tokens of an example besides its document."""
     turns = [
-        [*user(prompts.example(style, "", "")), {"role": "assistant", "content": "."}]
+        [
+            {"role": "user", "content": prompts.example(style, "", "")},
+            {"role": "assistant", "content": "."},
+        ]
         for style in STYLES
     ]
-    return (
-        SEAMS
-        + recipe.generator.max_tokens
-        + max(tokenizer.count(tokenizer.rendered(each)) for each in turns)
-    )
+    return SEAMS + recipe.generator.max_tokens + max(tokenizer.count(each) for each in turns)

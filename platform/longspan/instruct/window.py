@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from longspan.instruct.chat_tokenizer import Encoded
+from longspan.chat.tokenizer import Encoded
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from longspan.chat.template import Template
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.model.attention import choose
@@ -189,7 +190,9 @@ def export(engine: Engine, job: Job, recorder: Recorder) -> None:
             tokenizer = load_tokenizer(job.tokenizer_folder())
             generation_config = engine.model.model.generation_config
             if any(source.chat for source in job.sources):
-                generation_config = ending_turns(generation_config, Template(tokenizer))
+                generation_config = ending_turns(
+                    generation_config, Template(ChatTokenizer(tokenizer))
+                )
             export_model(
                 weights,
                 tokenizer,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,6 @@ from longspan.corpus.bad_input import BadInput
 from longspan.corpus.filters import LeftOut
 from longspan.ingest.marks import marked
 
-SUFFIXES = (".json", ".jinja", ".model", ".txt")
-
 
 def template_hash(folder: str | os.PathLike[str]) -> str:
     """Hash of a chat template that has a file of its own; "" where there is none."""
@@ -25,15 +22,10 @@ def template_hash(folder: str | os.PathLike[str]) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
-class ChatTokenizer:
+class ConversationTokenizer:
     """Encodes conversations by their chat template; answers are marked (:mod:`.marks`).
 
     Nothing is put before or after what the template renders.
-
-    It travels to other processes as the tokenizer's files.
-
-    Args:
-        folder: a local folder with a Hugging Face tokenizer and its chat template.
 
     Attributes:
         name: the implementation in use.
@@ -43,23 +35,15 @@ class ChatTokenizer:
     name = "transformers"
     added = 0
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._files = {
-            path.name: path.read_bytes()
-            for path in sorted(Path(folder).iterdir())
-            if path.is_file() and path.suffix in SUFFIXES and not path.name.endswith(".index.json")
-        }
+    def __init__(self, template: Template) -> None:
+        self._template = template
         self._waiting: dict[str, np.ndarray] = {}
-        self.__dict__["_template"] = Template.load(folder)  # A template that is none is found here.
-
-    def __getstate__(self) -> dict:
-        return {"_files": self._files, "_waiting": {}}
 
     def verify(self, texts: Sequence[str]) -> bool:
         """There is no second implementation to compare with."""
         return True
 
-    def reference(self) -> ChatTokenizer:
+    def reference(self) -> ConversationTokenizer:
         """This one."""
         return self
 
@@ -100,12 +84,3 @@ class ChatTokenizer:
         if token := self._template.control_token_in(conversation):
             raise NotAConversation("control token in a turn", repr(token))
         return marked(*self._template.encode(conversation))
-
-    @cached_property
-    def _template(self) -> Template:
-        import tempfile
-
-        with tempfile.TemporaryDirectory(prefix="longspan-tokenizer-") as folder:
-            for name, content in self._files.items():
-                (Path(folder) / name).write_bytes(content)
-            return Template.load(folder)
