@@ -187,8 +187,12 @@ def measured(
 def in_ray(
     prepared: Prepared, engine: Engine, items: Sequence[Row], cpus: int
 ) -> tuple[int, float]:
-    # Ray's processes find the package there.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
+    os.environ |= {
+        # Ray's processes find the package there.
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "platform"), str(ROOT)]),
+        # Ray would leave the machine to others first; the other side does not.
+        "RAY_worker_niceness": "0",
+    }
     with local_ray(cpus):
         return job_side(prepared, engine, items)
 

@@ -45,6 +45,8 @@ def conversations(samples: Path, model: Path, count: int) -> list[np.ndarray]:
     texts = [
         text for info in store.list("corpora/chat") for text in documents(store, info.path, spec)
     ]
+    if not texts:
+        raise SystemExit(f"{store.uri('corpora/chat')} holds no conversations: 'make sample'")
     chosen = np.random.default_rng(0).permutation(len(texts))[:count]
     return [marked(*template.encode(Conversation.loads(texts[number]))) for number in chosen]
 

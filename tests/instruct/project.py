@@ -98,3 +98,13 @@ def until(true: Callable[[], Any], seconds: float = 180) -> None:
     while not true():
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
         time.sleep(0.2)
+
+
+def engine_cores() -> list[Any]:
+    """vLLM's engine processes on this machine, by the name that they give themselves; there is at least one."""
+    import psutil
+
+    names = [(process, process.info["cmdline"]) for process in psutil.process_iter(["cmdline"])]
+    found = [process for process, name in names if name and name[0].startswith("VLLM::EngineCore")]
+    assert found, "no engine runs"
+    return found

@@ -27,6 +27,8 @@ class Server(ThreadingHTTPServer):
         self.key, self.seconds = key, seconds
         self.busy = 0
         """So many requests are turned away first."""
+        self.rubbish = False
+        """Whether no reply is of any use."""
         self.asked: list[str] = []
         """Hashes of the requests that were replied to."""
         self.lock = threading.Lock()
@@ -77,7 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.server.seconds)
             with self.server.lock:
                 self.server.asked.append(request_hash(content, body["seed"]))
-            self._send(200, _completion(_reply(body, content)))
+            useless = "Once upon a time, once upon a time"
+            reply = useless if self.server.rubbish else _reply(body, content)
+            self._send(200, _completion(reply))
 
     def _let_in(self) -> bool:
         key = self.server.key

@@ -4,18 +4,24 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from longspan.errors import UserError, user_error_in
 from longspan.instruct.job import run
+from longspan.instruct.outcome import read_manifest
 from longspan.instruct.tables import EXAMPLES, each_row, read_table
+from longspan.storage import Store
+from tests.fault_proxy import FaultProxy, Faults
 from tests.instruct.project import WINDOW, Project, end_of, until
 from tests.instruct.server import MODEL, Server, request_hash, serving
+from tests.s3 import OWNER, S3Server
 from tests.tiny import make_tiny_model
 
 pytestmark = pytest.mark.real
+FAULTS = Faults(slow_down=0.2, reset=0.03, truncate=0.05)
 KEY = "a-key-that-nobody-may-see"
 
 
@@ -105,6 +111,32 @@ def test_the_key_is_nowhere(done: tuple[Project, Server, str]) -> None:
         assert KEY.encode() not in project.store.read_bytes(item.path)
 
 
+def test_examples_made_on_a_bad_s3_are_those_of_a_folder(
+    done: tuple[Project, Server, str], s3_server: S3Server
+) -> None:
+    project, _, _ = done
+    root = f"s3://{s3_server.bucket}/instructed"
+    store = Store(root, endpoint=s3_server.endpoint)
+    store.upload(Path(project.store.root) / "raw", "raw")
+    with serving(KEY) as server, FaultProxy(s3_server.endpoint, FAULTS, 1).running() as proxy:
+        where = (f"storage.root={root}", f"storage.endpoint={proxy.endpoint}")
+        status, output = project.run(endpoint(server), *where, STORY_KEY=KEY)
+    assert status == 0, output
+    assert proxy.injected.keys() >= {"slow_down", "reset", "truncate"}, proxy.injected
+    made = [read_ids(store, "instruct/x"), read_ids(project.store, "instruct/x")]
+    assert made[0] == made[1]
+    for item in store.list("instruct"):
+        assert OWNER.secret.encode() not in store.read_bytes(item.path)
+    assert OWNER.secret not in output
+
+
+def read_ids(store: Store, folder: str) -> set[str]:
+    manifest = read_manifest(store, f"{folder}/manifest.json")
+    assert manifest is not None
+    tables = [read_table(store, file["path"], ["id"]) for file in manifest["files"]]
+    return {id for table in tables for id in table.column("id").to_pylist()}
+
+
 def test_the_same_again_asks_nothing(done: tuple[Project, Server, str]) -> None:
     project, server, _ = done
     before, asked = project.manifest(), len(server.asked)
@@ -169,6 +201,20 @@ def test_bad_input_stops_where_it_is_told_to(project: Project) -> None:
         with pytest.raises(UserError) as error:
             run(project.prepared(endpoint(server), "bad_input=stop", "name=stop"))
         assert "not UTF-8" in str(user_error_in(error.value)) and server.asked == []
+
+
+def test_a_generator_of_rubbish_has_a_verdict(project: Project) -> None:
+    with serving(KEY) as server:
+        server.rubbish = True
+        status, output = project.run(endpoint(server), "name=rubbish", STORY_KEY=KEY)
+    assert status == 1, output
+    asked = len(server.asked)
+    assert f"error: 0 of {asked + 2} questions became examples (0.0%)" in output
+    assert f"Most were lost at the stage 'replies': {asked + 2} (" in output
+    assert "rejected (no <question>)" in output
+    for name in ("manifest.json", "examples"):
+        assert not project.store.exists(f"instruct/rubbish/{name}")
+    assert b"**No data set.**" in project.store.read_bytes("instruct/rubbish/report.md")
 
 
 def test_no_document_is_no_success(project: Project) -> None:
