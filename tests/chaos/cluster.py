@@ -6,7 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -38,14 +39,22 @@ class Node:
         (raylet,) = [process for process in below if process.name() == "raylet"]
         raylet.kill()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Its workers stand still, and their group with them, as long as the context lasts."""
+        workers = self.workers()
+        assert workers
+        for worker in workers:
+            worker.suspend()
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.resume()
+
     def kill(self) -> None:
         """End it and all that runs on it, as when the machine is gone."""
-        tree = psutil.Process(self.process.pid)
-        gone = [*tree.children(recursive=True), tree]
-        for process in gone:
-            process.kill()
-        psutil.wait_procs(gone, timeout=30)
-        self.process.wait()
+        end([self])
 
 
 class Cluster:
@@ -78,9 +87,7 @@ class Cluster:
 
     def close(self) -> None:
         """End all of it."""
-        for node in [*self.nodes, self.head]:
-            if node.process.poll() is None:
-                node.kill()
+        end([node for node in [*self.nodes, self.head] if node.process.poll() is None])
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(
@@ -104,6 +111,18 @@ class Cluster:
             if node.state == "ALIVE" and name in (node.resources_total or {}):
                 return node.node_id
         return None
+
+
+def end(nodes: Sequence[Node]) -> None:
+    """Kill all that runs on some nodes, at once."""
+    trees = [psutil.Process(node.process.pid) for node in nodes]
+    gone = [process for tree in trees for process in [*tree.children(recursive=True), tree]]
+    for process in gone:
+        with suppress(psutil.NoSuchProcess):  # It has ended with another one.
+            process.kill()
+    psutil.wait_procs(gone, timeout=30)
+    for node in nodes:
+        node.process.wait()
 
 
 def _name(process: psutil.Process) -> str:
