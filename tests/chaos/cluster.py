@@ -18,6 +18,8 @@ from ray.util.state import list_nodes
 from tests.ports import free_ports
 
 START_SECONDS = 120
+# For how long Ray's processes look for a head that is gone; by default it is a minute.
+PATIENCE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Cluster:
         command += ["--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent}"]
         command += [f'--resources={{"{name}": 1}}', "--disable-usage-stats"]
         quiet = subprocess.DEVNULL
-        inherited = os.environ | dict(environment)
+        inherited = os.environ | PATIENCE | dict(environment)
         process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=inherited)
         return Node(name, until(lambda: self._id_of(name)), process)
 
@@ -143,4 +145,4 @@ def until(look: Callable[[], Any], seconds: float = START_SECONDS) -> Any:
 
 def environment(cluster: Cluster) -> dict[str, str]:
     """Of a driver on the cluster."""
-    return os.environ | {"RAY_ADDRESS": cluster.address}
+    return os.environ | PATIENCE | {"RAY_ADDRESS": cluster.address}
