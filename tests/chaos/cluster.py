@@ -6,7 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,8 @@ from ray.util.state import list_nodes
 from tests.ports import free_ports
 
 START_SECONDS = 120
+# For how long Ray's processes look for a head that is gone; by default it is a minute.
+PATIENCE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
 
 
 @dataclass
@@ -38,14 +41,22 @@ class Node:
         (raylet,) = [process for process in below if process.name() == "raylet"]
         raylet.kill()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Its workers stand still, and their group with them, as long as the context lasts."""
+        workers = self.workers()
+        assert workers
+        for worker in workers:
+            worker.suspend()
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.resume()
+
     def kill(self) -> None:
         """End it and all that runs on it, as when the machine is gone."""
-        tree = psutil.Process(self.process.pid)
-        gone = [*tree.children(recursive=True), tree]
-        for process in gone:
-            process.kill()
-        psutil.wait_procs(gone, timeout=30)
-        self.process.wait()
+        end([self])
 
 
 class Cluster:
@@ -78,9 +89,7 @@ class Cluster:
 
     def close(self) -> None:
         """End all of it."""
-        for node in [*self.nodes, self.head]:
-            if node.process.poll() is None:
-                node.kill()
+        end([node for node in [*self.nodes, self.head] if node.process.poll() is None])
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(
@@ -91,7 +100,7 @@ class Cluster:
         command += ["--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent}"]
         command += [f'--resources={{"{name}": 1}}', "--disable-usage-stats"]
         quiet = subprocess.DEVNULL
-        inherited = os.environ | dict(environment)
+        inherited = os.environ | PATIENCE | dict(environment)
         process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=inherited)
         return Node(name, until(lambda: self._id_of(name)), process)
 
@@ -104,6 +113,18 @@ class Cluster:
             if node.state == "ALIVE" and name in (node.resources_total or {}):
                 return node.node_id
         return None
+
+
+def end(nodes: Sequence[Node]) -> None:
+    """Kill all that runs on some nodes, at once."""
+    trees = [psutil.Process(node.process.pid) for node in nodes]
+    gone = [process for tree in trees for process in [*tree.children(recursive=True), tree]]
+    for process in gone:
+        with suppress(psutil.NoSuchProcess):  # It has ended with another one.
+            process.kill()
+    psutil.wait_procs(gone, timeout=30)
+    for node in nodes:
+        node.process.wait()
 
 
 def _name(process: psutil.Process) -> str:
@@ -124,4 +145,4 @@ def until(look: Callable[[], Any], seconds: float = START_SECONDS) -> Any:
 
 def environment(cluster: Cluster) -> dict[str, str]:
     """Of a driver on the cluster."""
-    return os.environ | {"RAY_ADDRESS": cluster.address}
+    return os.environ | PATIENCE | {"RAY_ADDRESS": cluster.address}

@@ -32,15 +32,18 @@ class Run:
             text=True,
         )
         self.lines: list[str] = []
+        self._heard = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def said(self, pattern: str, seconds: float = 120) -> re.Match[str]:
-        """The first line of that pattern, once it is there."""
+        """The next line of that pattern, after the last one that was asked for, once it is there."""
 
         def look() -> re.Match[str] | None:
-            assert self._process.poll() is None or self._found(pattern), "".join(self.lines)[-4000:]
-            return self._found(pattern)
+            runs = self._process.poll() is None
+            found = self._next(pattern)
+            assert runs or found, "".join(self.lines)[-4000:]
+            return found
 
         return until(look, seconds)
 
@@ -65,8 +68,12 @@ class Run:
         if self._process.poll() is None:
             self._process.kill()
 
-    def _found(self, pattern: str) -> re.Match[str] | None:
-        return next((m for line in list(self.lines) if (m := re.search(pattern, line))), None)
+    def _next(self, pattern: str) -> re.Match[str] | None:
+        for number in range(self._heard, len(self.lines)):
+            if found := re.search(pattern, self.lines[number]):
+                self._heard = number + 1
+                return found
+        return None
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -27,7 +27,7 @@ def flip_a_byte(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_a_killed_driver_a_damaged_checkpoint_and_another_recipe(
+def test_a_killed_driver_a_lost_head_a_damaged_checkpoint_and_another_recipe(
     project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
 ) -> None:
     nodes = [cluster.add("a"), cluster.add("b")]
@@ -37,47 +37,32 @@ def test_a_killed_driver_a_damaged_checkpoint_and_another_recipe(
     second = start("driver")  # At once: what is left of the first is still there.
     second.said(r"resumed at update [1-9]\d*, workers 2")
     second.said(r"checkpoint at update 120")
-    second.kill()
-    until(lambda: not any(node.workers() for node in nodes))
+    cluster.head.kill()
+    assert second.wait() != 0
+    until(lambda: not any(node.workers() for node in nodes if node.process.poll() is None))
+    cluster.close()
 
     checkpoints = project.folder / "store/runs/driver/checkpoints"
     latest = max(checkpoints.glob("*/checkpoint.json")).parent
     (part,) = latest.glob("*/part-00001.safetensors")
     flip_a_byte(part)
-    third = start("driver")
-    third.said(rf"{part} is not what was written: going on from the checkpoint before")
-    before = int(latest.name.removeprefix("update-")) - 20
-    third.said(rf"resumed at update {before}, workers 2")
-    third.ended()
-    finding = is_the_same(project, "driver", undisturbed)
-    assert finding.starts == (2, 2, 2)
-
-    there = files(project.folder / "store")
-    other_rate = start("driver", "optimizer.learning_rate=0.002").ended(status=2)
-    assert "error: optimizer: the checkpoint to continue from has learning rate 0.001" in other_rate
-    assert ", this run learning rate 0.002" in other_rate
-    weights = ("corpora.long.weight=0.4", "corpora.code.weight=0.3")
-    other_weights = start("driver", *weights).ended(status=2)
-    assert (
-        "error: weights of corpora: the checkpoint to continue from has long 0.5, short 0.3, "
-        "code 0.2, this run long 0.4, short 0.3, code 0.3" in other_weights
-    )
-    assert files(project.folder / "store") == there, "it has not begun"
-
-
-def test_a_lost_head_is_started_anew(
-    project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
-) -> None:
-    nodes = [cluster.add("a"), cluster.add("b")]
-    run = start("head")
-    run.said(r"checkpoint at update 40")
-    cluster.head.kill()
-    assert run.wait() != 0
-    until(lambda: not any(node.workers() for node in nodes if node.process.poll() is None))
-    cluster.close()
     with closing(Cluster()) as another:
         another.add("a")
-        again = start("head", on=another)
-        again.said(r"resumed at update [1-9]\d*, workers 1")
-        again.ended()
-        assert is_the_same(project, "head", undisturbed).starts == (2, 1)
+        third = start("driver", on=another)
+        third.said(rf"{part} is not what was written: going on from the checkpoint before")
+        before = int(latest.name.removeprefix("update-")) - 20
+        third.said(rf"resumed at update {before}, workers 1")
+        third.ended()
+        assert is_the_same(project, "driver", undisturbed).starts == (2, 2, 1)
+
+        there = files(project.folder / "store")
+        other = start("driver", "optimizer.learning_rate=0.002", on=another).ended(status=2)
+        assert "error: optimizer: the checkpoint to continue from has learning rate 0.001" in other
+        assert ", this run learning rate 0.002" in other
+        weights = ("corpora.long.weight=0.4", "corpora.code.weight=0.3")
+        other = start("driver", *weights, on=another).ended(status=2)
+        assert (
+            "error: weights of corpora: the checkpoint to continue from has long 0.5, short 0.3, "
+            "code 0.2, this run long 0.4, short 0.3, code 0.3" in other
+        )
+        assert files(project.folder / "store") == there, "it has not begun"

@@ -1,6 +1,7 @@
-"""The whole job with vLLM on the CPU: rubbish has a verdict, kills lose little, verdicts are constrained."""
+"""The whole job with vLLM on the CPU: kills lose little, verdicts are constrained, a dying engine is given up."""
 
 import json
+from collections.abc import Container
 
 import pytest
 
@@ -26,61 +27,57 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Proje
     folder = tmp_path_factory.mktemp("engine")
     make_tiny_model(folder / "model", window=2048, tied=False)
     recipe = {
-        "generator": {"model": str(folder / "model"), "max_tokens": 192, "batch": 8},
+        # Eight requests at a time: the others are still to come when the first ones are committed.
+        "generator": {
+            "model": str(folder / "model"),
+            "max_tokens": 192,
+            "batch": 8,
+            "engine": {"max_num_seqs": 8},
+        },
         "chunk_tokens": 200,
         "chunks_per_document": 4,
         "questions_per_chunk": 4,
+        "critique": {"require": [], "min_score": 1},
     }
-    return Project(folder, recipe, documents=24, paragraphs=60)
+    return Project(folder, recipe, documents=6, paragraphs=60)
 
 
-def test_a_generator_of_rubbish_has_a_verdict_and_kills_lose_little(project: Project) -> None:
+def test_a_kill_loses_little_verdicts_are_constrained_and_examples_come_out(
+    project: Project,
+) -> None:
     job = project.start()
     until(lambda: len(project.replies()) >= 8)
     job.kill()
     _, output = end_of(job)
-    assert "questions: 392 requests; the engine starts" in output
+    assert "questions: 104 requests; the engine starts" in output
     before = {row["id"]: row for row in project.replies().to_pylist()}
-    assert len(before) < 392
+    assert len(before) < 104
+    assert not any(row["problem"] for row in before.values())
+    assert all(row["reply_tokens"] > 0 for row in before.values())
 
-    job = project.start()
-    status, output = end_of(job)
-    after = project.replies().to_pylist()
-    # What was there stayed as it was.
-    assert len(after) == len({row["id"] for row in after}) == 392
-    assert all(before[row["id"]] == row for row in after if row["id"] in before)
-    assert not any("refused" in row["problem"] for row in after)
-
-    assert status == 1, output
-    assert "error: 0 of 392 questions became examples (0.0%)" in output
-    assert "Most were lost at the stage 'replies': 392 (" in output
-    assert output.count("  rejected (") == 2
-    assert not project.store.exists("instruct/x/manifest.json")
-    assert not project.store.exists("instruct/x/examples")
-    assert b"**No data set.**" in project.store.read_bytes("instruct/x/report.md")
-
-
-def test_verdicts_are_constrained_and_examples_come_out(project: Project) -> None:
-    """Questions and answers that a better model wrote are judged by this one."""
-    overrides = ("name=judged", "max_documents=4", "critique={require: [], min_score: 1}")
-    prepared = project.prepared(*overrides)
-    written = write_replies(project, prepared)
+    # A better model writes the questions that are left; this one judges them.
+    prepared = project.prepared()
+    written = write_replies(project, prepared, before)
     said: list[str] = []
     assert run(prepared, said.append) is None
+    after = {row["id"]: row for row in project.replies().to_pylist()}
+    assert len(after) == 104 == len(before) + written
+    assert before.items() <= after.items(), "what was there stayed as it was"
+    assert not any(line.startswith("questions: ") for line in said), "nothing is asked again"
+    # What the untrained model wrote is no question.
     assert any(line.startswith(f"critique: {written} requests") for line in said), said
     verdicts = read_parts(project.store, prepared.verdicts_folder, VERDICTS).to_pylist()
     assert len(verdicts) == written
     assert all(not row["problem"] for row in verdicts)
     assert not any(isinstance(parse_verdict(row["reply"]), str) for row in verdicts)
-    (found,) = project.store.list("instruct/judged/manifest.json")
-    assert found.size
+    assert 0 < project.manifest()["examples"] <= written
 
 
 def test_an_engine_that_dies_of_every_request_is_given_up(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """vLLM's CPU worker dies of a seeded prompt that it computes in parts; the job forbids that, here it doesn't."""
-    monkeypatch.setattr("longspan.instruct.engine.MAX_RESTARTS", 1)
+    monkeypatch.setattr("longspan.instruct.engine.MAX_RESTARTS", 0)  # Ray's own default has no end.
     parts = "{enable_chunked_prefill: true, max_num_batched_tokens: 64, max_num_seqs: 8}"
     prepared = project.prepared("name=dies", "max_documents=2", f"generator.engine={parts}")
     with pytest.raises(UserError, match="the engine died and could not go on"):
@@ -88,8 +85,8 @@ def test_an_engine_that_dies_of_every_request_is_given_up(
     assert not project.store.list("instruct/dies/replies-*/*")
 
 
-def write_replies(project: Project, prepared: Prepared) -> int:
-    """Commit replies to all questions, as a run before would have."""
+def write_replies(project: Project, prepared: Prepared, there: Container[str]) -> int:
+    """Commit replies to all questions that have none, as a run before would have."""
     (spec,) = source_specs(prepared.recipe)
     files = [
         take(project.store, spec, info, prepared.choice) for info in resolve(project.store, spec)
@@ -101,6 +98,8 @@ def write_replies(project: Project, prepared: Prepared) -> int:
     for file in files:
         wanted = [document["id"] for document in file.documents]
         for request in questions.requests({"path": file.path, "documents": json.dumps(wanted)}):
+            if request["id"] in there:
+                continue
             text = json.loads(request["carry"])["text"]
             facts = FACT.findall(text)
             name, thing, house = facts[request["seed"] % len(facts)]

@@ -72,11 +72,15 @@ class Project:
         write_recipe(self.recipe, self.store, model)
 
     def submit(
-        self, *overrides: str, options: tuple[str, ...] = (), recipe: Path | None = None
+        self,
+        *overrides: str,
+        job: str = "pretrain",
+        options: tuple[str, ...] = (),
+        recipe: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """`ray job submit -- python jobs/pretrain.py recipe overrides`, typed in the checkout."""
-        job = ["python", "jobs/pretrain.py", str(recipe or self.recipe), *overrides]
-        command = ["ray", "job", "submit", "--address", self.dashboard, *options, "--", *job]
+        """`ray job submit -- python jobs/JOB.py recipe overrides`, typed in the checkout."""
+        entrypoint = ["python", f"jobs/{job}.py", str(recipe or self.recipe), *overrides]
+        command = ["ray", "job", "submit", "--address", self.dashboard, *options, "--", *entrypoint]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
 
     def records(self, run: str, kind: str) -> list[dict[str, Any]]:

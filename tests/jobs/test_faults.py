@@ -43,18 +43,13 @@ def test_a_bad_object_stops_the_job_by_name(project: Project) -> None:
 
 
 @pytest.mark.usefixtures("bad_objects")
-def test_bad_objects_are_skipped_and_counted_where_the_recipe_says_so(project: Project) -> None:
-    done = project.submit("name=skipping", "bad_input=skip", "training.tokens=1024")
-    assert done.returncode == 0, said(done)[-4000:]
-    (line,) = re.findall(r"^ingest: long: .*skipped: (.*)$", done.stdout, re.MULTILINE)
-    assert line == "1 empty, 1 not UTF-8"
-    assert project.store.exists("runs/skipping/model/model.safetensors")
-
-
-def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -> None:
+def test_an_interrupted_run_over_bad_objects_goes_on_from_its_last_checkpoint(
+    project: Project,
+) -> None:
     # Long enough to be under way still when the line of the first checkpoint is read.
     updates = 300
     run = ("name=interrupted", f"training.tokens={512 * updates}", "packing.method=best_fit")
+    run += ("bad_input=skip",)
     command = [sys.executable, "-u", "jobs/pretrain.py", str(project.recipe), *run]
     environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     process = subprocess.Popen(
@@ -74,6 +69,8 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -
     assert process.wait(timeout=60) == 130, "".join(lines)[-4000:]
     assert "Interrupted. What was finished is kept" in lines[-1]
     assert "Traceback" not in "".join(lines)
+    (skipped,) = re.findall(r"^ingest: long: .*skipped: (.*)$", "".join(lines), re.MULTILINE)
+    assert skipped == "1 empty, 1 not UTF-8"
 
     again = project.submit(*run)
     assert again.returncode == 0, said(again)[-4000:]
@@ -83,30 +80,31 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project: Project) -
     assert [record["update"] for record in records] == list(range(1, updates + 1))
     history = project.history("interrupted")
     assert (history.starts, history.updates, history.faults) == ((1, 1), updates, ())
+    assert project.store.exists("runs/interrupted/model/model.safetensors")
 
 
 def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(
-    project: Project, first_run: subprocess.CompletedProcess[str], small_disk: Path
+    project: Project, small_disk: Path
 ) -> None:
     places = [
         f"corpora.{name}.path={project.folder}/store/corpora/{name}"
         for name in ("long", "short", "code")
     ]
     there = (f"storage.root={small_disk}", "training.give_up_after=0", *places)
-    first = project.submit("name=full", "training.tokens=2560", *there)  # up to its update 5
-    assert first.returncode == 0, said(first)[-4000:]
+    ingested = project.submit(*there, job="ingest")
+    assert ingested.returncode == 0, said(ingested)[-4000:]
     room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     filler = small_disk / "filler"
     filler.write_bytes(bytes(room - 2**18))
 
-    full = project.submit("name=full2", *there)
+    full = project.submit("name=full", *there)
     assert full.returncode != 0
     assert "No space left on device" in said(full)
     assert "make room" in said(full)
     assert "Traceback" not in said(full)
 
     filler.unlink()
-    again = project.submit("name=full2", *there)
+    again = project.submit("name=full", *there)
     assert again.returncode == 0, said(again)[-4000:]
     assert "Held-out loss:" in again.stdout
 

@@ -1,4 +1,4 @@
-"""A whole pipeline: pretraining, self-instruct at an endpoint, finetuning, and a model that answers."""
+"""A whole pipeline: pretraining, self-instruct at an endpoint, finetuning, and a model that is served and answers."""
 
 import os
 import re
@@ -12,17 +12,20 @@ import pytest
 import ray
 import yaml
 
+from longspan.model.positions import Positions
 from longspan.samples import chat
 from longspan.storage import Store
 from tests.instruct.server import MODEL, serving
 from tests.instruct.texts import story
 from tests.jobs.project import ROOT
-from tests.jobs.test_serving import ask, model_served, server
+from tests.jobs.served import ask, model_served, server, speaks_as_transformers_says
 from tests.tiny import make_tiny_model
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 WINDOW = 1024
+BASE = Positions("none", 10_000.0, 1.0, 256)
+"""Those of the base model."""
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -129,13 +132,16 @@ def test_a_chat_model_comes_out_and_answers(folder: Path, run: Run, tmp_path: Pa
     assert again.returncode == 0, again.stdout[-4000:] + again.stderr[-2000:]
     assert states(again.stdout) == ["passed over"] * 3
 
-    command = re.findall(r"^Next: +(.*)$", first.stdout, re.MULTILINE)[-1]
+    pretrained, command = re.findall(r"^Next: +(.*)$", first.stdout, re.MULTILINE)
+    assert pretrained.replace("/runs/long/model", "/runs/chat/model") == command
     assert shlex.split(command)[-1] == str(WINDOW)
     log = tmp_path / "server.log"
     with server(command, log) as address:
         question = {"role": "user", "content": "What does the function random.seed do?"}
-        body = {"model": model_served(address, log), "messages": [question], "max_tokens": 8}
+        name = model_served(address, log)
+        body = {"model": name, "messages": [question], "max_tokens": 8}
         reply = ask(address, "/v1/chat/completions", body)
+        speaks_as_transformers_says(address, name, f"{folder}/store/runs/chat/model", BASE)
     assert reply["usage"]["completion_tokens"] > 0
     assert reply["choices"][0]["message"]["role"] == "assistant"
 

@@ -11,6 +11,7 @@ from longspan.observe.metrics import read_metrics
 from longspan.storage import Store
 from tests.fault_proxy import FaultProxy, Faults
 from tests.jobs.project import Project, said
+from tests.jobs.test_standalone import torchrun
 from tests.s3 import OWNER, S3Server, credentials
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -47,8 +48,8 @@ def test_a_run_on_s3_is_the_run_in_a_folder(
         here = project.folder / "store" / "runs" / "tiny" / "model" / "model.safetensors"
         assert (tmp_path / "model" / "model.safetensors").read_bytes() == here.read_bytes()
 
-        again = project.submit(*run, f"storage.endpoint={s3_server.endpoint}")
-        assert "resumed at update 12" in again.stdout, said(again)[-4000:]
+        again = torchrun(project, *run, f"storage.endpoint={s3_server.endpoint}")
+        assert "resumed at update 12, workers 2" in again.stdout, said(again)[-4000:]
         for item in store.list("runs/s3"):
             assert OWNER.secret.encode() not in store.read_bytes(item.path), item.path
     for text in (said(done), said(again), repr(JobSubmissionClient(project.dashboard).list_jobs())):

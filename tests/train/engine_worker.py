@@ -1,19 +1,24 @@
-"""Trains the tiny model for a few updates under torchrun; rank 0 writes what happened as JSON.
+"""Trains the tiny model for a few updates under torchrun, once for each of some cases; rank 0 writes what happened.
 
-Run it under torchrun; --help says what it takes.
+torchrun ... engine_worker.py MODEL FOLDER: the cases are in FOLDER/cases.json, the results in FOLDER/results.json,
+in the same order, and checkpoints beside them.
 """
 
-import argparse
+from __future__ import annotations
+
+import gc
 import json
 import math
 import os
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from pydantic import TypeAdapter
 
 from longspan.ingest.marks import marked
 from longspan.model.load import load_model
@@ -35,6 +40,45 @@ WEIGHTS = {
     "per_sequence": TokenWeights((0.25, 0.0), per_sequence=True),
 }
 SCHEDULE = CosineSchedule(peak=1e-2, final=1e-3, warmup_updates=2, total_updates=UPDATES)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training.
+
+    Attributes:
+        zero_stage: DeepSpeed's.
+        workers: how many processes.
+        micro_batch: rows at a time.
+        precision: of the model.
+        weights: of tokens, by their name in `WEIGHTS`; all count the same without one.
+        dropout: in attention.
+        overflow: an update of which a gradient is infinite.
+        refuse: an update of which the loss is not accepted.
+        saves: whether there is a checkpoint after three updates.
+        loads: the case whose checkpoint it begins from.
+    """
+
+    zero_stage: Literal[1, 2, 3]
+    workers: int
+    micro_batch: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    weights: str = ""
+    dropout: float = 0.0
+    overflow: int | None = None
+    refuse: int | None = None
+    saves: bool = False
+    loads: Case | None = None
+
+    def __str__(self) -> str:
+        words = [f"zero{self.zero_stage}", f"{self.workers}-workers", f"micro{self.micro_batch}"]
+        words += [self.precision, self.weights, f"dropout{self.dropout:g}" * bool(self.dropout)]
+        words += ["overflow"] * (self.overflow is not None) + ["refuse"] * (self.refuse is not None)
+        words += ["saves"] * self.saves + [f"from-{self.loads}"] * (self.loads is not None)
+        return "-".join(word for word in words if word)
+
+
+CASES = TypeAdapter(list[Case])
 
 
 def rows_of(update: int) -> list[Row]:
@@ -70,23 +114,17 @@ def batch_of(update: int, rank: int, world_size: int, weights: TokenWeights | No
     return collate(update, chosen, share, LENGTH, document_mask=True, weights=weights)
 
 
-def build(
-    model_dir: Path,
-    zero_stage: Literal[1, 2, 3],
-    micro_batch: int,
-    precision: Literal["bf16", "fp32"],
-    dropout: float,
-) -> Engine:
+def build(model_dir: Path, case: Case) -> Engine:
     config = EngineConfig(
         schedule=SCHEDULE,
-        zero_stage=zero_stage,
-        precision=precision,
+        zero_stage=case.zero_stage,
+        precision=case.precision,
         betas=(0.9, 0.95),
         eps=1e-8,
         weight_decay=0.1,
         gradient_clipping=1.0,
         num_sources=2,
-        micro_batch={LENGTH: micro_batch},
+        micro_batch={LENGTH: case.micro_batch},
     )
     with loading(config):
         model = load_model(
@@ -94,7 +132,7 @@ def build(
         )
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
-            module.attention_dropout = dropout
+            module.attention_dropout = case.dropout
     model.train()
     engine = Engine(CausalLMLoss(model, 100), config)
     verify(engine.model, POSITIONS)
@@ -130,64 +168,47 @@ def load(engine: Engine, store: Store) -> None:
     engine.continue_from(found.facts.update, found.facts.steps)
 
 
-def main(options: argparse.Namespace) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+def train(model_dir: Path, folder: Path, case: Case) -> dict[str, Any]:
+    """What happened; the weights' names and norm on rank 0 only."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    what = (
-        options.model,
-        options.zero_stage,
-        options.micro_batch,
-        options.precision,
-        options.dropout,
-    )
-    engine = build(*what)
+    engine = build(model_dir, case)
+    if case.loads:
+        load(engine, Store(str(folder / str(case.loads))))
     stats = []
-    for update in range(UPDATES):
-        if options.save and update == 3:
-            save(engine, Store(options.save))
-        if options.load and update == 0:
-            load(engine, Store(options.load))
-        if update < engine.update_count:
-            continue
-        hook = too_much(engine) if options.overflow == update and rank == 0 else None
-        accepts = math.isfinite if options.refuse != update else never
-        batch = batch_of(update, rank, world_size, WEIGHTS.get(options.weights))
+    for update in range(engine.update_count, UPDATES):
+        if case.saves and update == 3:
+            save(engine, Store(str(folder / str(case))))
+        hook = too_much(engine) if case.overflow == update and rank == 0 else None
+        accepts = math.isfinite if case.refuse != update else never
+        batch = batch_of(update, rank, world_size, WEIGHTS.get(case.weights))
         stats.append(engine.update(batch, accepts))
         if hook:
             hook.remove()
     heldout = engine.token_losses(batch_of(UPDATES - 1, rank, world_size)).sum(dtype=torch.float64)
     dist.all_reduce(heldout)
-    weights = engine.state_dict()
-    if weights is not None:
-        norm = sum(float(tensor.double().square().sum()) for tensor in weights.values()) ** 0.5
-        result = {
-            "stats": [vars(s) for s in stats],
-            "heldout": heldout.item(),
-            "norm": norm,
-            "names": sorted(weights),
-        }
-        options.out.write_text(json.dumps(result))
+    weights = engine.state_dict() or {}
+    norm = sum(float(tensor.double().square().sum()) for tensor in weights.values()) ** 0.5
+    return {
+        "stats": [vars(s) for s in stats],
+        "heldout": heldout.item(),
+        "norm": norm,
+        "names": sorted(weights),
+    }
+
+
+def main(model_dir: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    results = []
+    for case in CASES.validate_json((folder / "cases.json").read_bytes()):
+        results.append(train(model_dir, folder, case))
+        gc.collect()  # DeepSpeed's engine refers to itself: it would stay beside the next one.
+    if dist.get_rank() == 0:
+        (folder / "results.json").write_text(json.dumps(results))
     dist.destroy_process_group()
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("zero_stage", type=int, choices=(1, 2, 3))
-    parser.add_argument("micro_batch", type=int)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--overflow", type=int, help="an update of which a gradient is infinite")
-    parser.add_argument("--refuse", type=int, help="an update of which the loss is not accepted")
-    parser.add_argument("--weights", choices=WEIGHTS, help="of tokens; all count the same if unset")
-    parser.add_argument("--dropout", type=float, default=0.0, help="in attention")
-    parser.add_argument("--save", metavar="FOLDER", help="a checkpoint after three updates")
-    parser.add_argument("--load", metavar="FOLDER", help="begin from that checkpoint")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(parse())
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
     os._exit(0)  # See `longspan.train.standalone`.

@@ -10,15 +10,15 @@ import tempfile
 from pathlib import Path
 
 from tests.tiny import make_tiny_model
-from tests.train.test_engine import GOLDEN, losses, machine, train
+from tests.train.test_engine import GOLDEN, PLAIN, losses, machine, train
 
 
 def main() -> None:
     kept = json.loads(GOLDEN.read_text()) if "--add" in sys.argv else {}
     with tempfile.TemporaryDirectory() as folder:
         make_tiny_model(Path(folder) / "model")
-        curve = losses(train(Path(folder) / "model", Path(folder), 1, 1, 1))
-    GOLDEN.write_text(json.dumps(kept | {machine(): curve}, indent=1) + "\n")
+        (result,) = train(Path(folder) / "model", Path(folder), [PLAIN])
+    GOLDEN.write_text(json.dumps(kept | {machine(): losses(result)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,15 @@ from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.recipe.device import this_machines_device
 from longspan.stream.batch import Batch
-from tests.train.engine_worker import POSITIONS, SCHEDULE, UPDATES, WEIGHTS, batch_of
+from tests.train.engine_worker import (
+    CASES,
+    POSITIONS,
+    SCHEDULE,
+    UPDATES,
+    WEIGHTS,
+    Case,
+    batch_of,
+)
 
 WORKER = Path(__file__).parent / "engine_worker.py"
 GOLDEN = Path(__file__).parent / "golden_losses.json"
@@ -24,10 +34,46 @@ BF16_TOLERANCE = 3e-3  # relative, against fp32: 8 bits of mantissa in weights a
 pytestmark = pytest.mark.real
 
 
-def train(
-    model: Path, folder: Path, zero_stage: int, workers: int, micro_batch: int, *more: str
-) -> dict[str, Any]:
-    out = folder / "result.json"
+PLAIN = Case(1, 1)
+DIVIDED = [PLAIN, Case(1, 2, 2), Case(2, 2), Case(2, 1, 5), Case(3, 1, 2), Case(3, 2)]
+WEIGHTED = [replace(case, weights=name) for name in WEIGHTS for case in (Case(1, 1, 5), Case(3, 2))]
+BF16 = [replace(case, precision="bf16") for case in (Case(1, 1, 2), Case(2, 2, 2), Case(3, 2, 2))]
+RESIZED = [
+    replace(loaded, loads=replace(saved, saves=True))
+    for saved, loaded in (
+        (Case(1, 2), Case(1, 1)),
+        (Case(1, 1), Case(1, 2)),
+        (Case(2, 2), Case(1, 4)),
+        (Case(3, 4), Case(2, 3)),
+        (Case(1, 1), Case(3, 2)),
+        (Case(3, 2), Case(3, 3)),
+    )
+]
+CONTINUED = [
+    replace(case, loads=replace(case, saves=True))
+    for case in (
+        Case(2, 2),
+        Case(1, 2, precision="bf16", dropout=0.1),
+        Case(3, 2, precision="bf16"),
+    )
+]
+SKIPPING = [
+    Case(1, 2, overflow=2),
+    Case(2, 2, precision="bf16", overflow=2),
+    Case(3, 2, refuse=2),
+    Case(1, 2, precision="bf16", refuse=2),
+]
+LOADING = [*RESIZED, *CONTINUED]
+SAVING = [case.loads for case in LOADING if case.loads]
+ALL = [*DIVIDED, *WEIGHTED, *BF16, *SKIPPING, *SAVING, *LOADING]
+
+Trained = Callable[[Case], dict[str, Any]]
+
+
+def train(model: Path, folder: Path, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """What happened in each of some cases of as many workers, which torchrun starts once for all of them."""
+    (workers,) = {case.workers for case in cases}
+    (folder / "cases.json").write_bytes(CASES.dump_json(list(cases)))
     launcher = [
         sys.executable,
         "-m",
@@ -35,14 +81,40 @@ def train(
         "--standalone",
         f"--nproc-per-node={workers}",
     ]
-    arguments = [str(WORKER), str(model), str(zero_stage), str(micro_batch), str(out), *more]
     root = WORKER.parents[2]
     environment = os.environ | {"PYTHONPATH": f"{root / 'platform'}:{root}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=200
+        [*launcher, str(WORKER), str(model), str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(out.read_text())
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What happened in a case; it is trained with all others of as many workers, after those that they load."""
+    folder = tmp_path_factory.mktemp("engine")
+    results: dict[Case, dict[str, Any]] = {}
+
+    def trained(case: Case) -> dict[str, Any]:
+        if case not in results:
+            fresh = case.loads is None
+            alike = dict.fromkeys(
+                each
+                for each in ALL
+                if each.workers == case.workers and (each.loads is None) == fresh
+            )
+            for each in alike:
+                if each.loads:
+                    trained(each.loads)
+            results.update(zip(alike, train(tiny_model, folder, list(alike)), strict=True))
+        return results[case]
+
+    return trained
 
 
 def losses(result: dict[str, Any]) -> list[float]:
@@ -95,19 +167,11 @@ def plain_loop(
     return curve
 
 
-@pytest.mark.parametrize(
-    ("zero_stage", "workers", "micro_batch"),
-    [(1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 1, 5), (3, 1, 2), (3, 2, 1)],
-)
+@pytest.mark.parametrize("case", DIVIDED, ids=str)
 def test_losses_do_not_depend_on_how_the_work_is_divided(
-    tiny_model: Path,
-    tmp_path: Path,
-    reference: list[tuple[float, float]],
-    zero_stage: int,
-    workers: int,
-    micro_batch: int,
+    trained: Trained, reference: list[tuple[float, float]], case: Case
 ) -> None:
-    result = train(tiny_model, tmp_path, zero_stage, workers, micro_batch)
+    result = trained(case)
     assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
     norms = [stats["grad_norm"] for stats in result["stats"]]
     assert norms == pytest.approx([norm for _, norm in reference], rel=1e-4)
@@ -117,86 +181,48 @@ def test_losses_do_not_depend_on_how_the_work_is_divided(
     assert "model.embed_tokens.weight" in result["names"]
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize(("zero_stage", "workers", "micro_batch"), [(1, 1, 5), (3, 2, 1)])
-def test_weighted_losses_do_not_either(
-    tiny_model: Path, tmp_path: Path, weights: str, zero_stage: int, workers: int, micro_batch: int
-) -> None:
-    expected = plain_loop(tiny_model, weights=weights)
-    more = ("--weights", weights)
-    result = train(tiny_model, tmp_path, zero_stage, workers, micro_batch, *more)
+@pytest.mark.parametrize("case", WEIGHTED, ids=str)
+def test_weighted_losses_do_not_either(trained: Trained, tiny_model: Path, case: Case) -> None:
+    expected = plain_loop(tiny_model, weights=case.weights)
+    result = trained(case)
     assert losses(result) == pytest.approx([loss for loss, _ in expected], rel=TOLERANCE)
     norms = [stats["grad_norm"] for stats in result["stats"]]
     assert norms == pytest.approx([norm for _, norm in expected], rel=1e-4)
 
 
-@pytest.mark.parametrize(("zero_stage", "workers"), [(1, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("case", BF16, ids=str)
 def test_bf16_follows_the_fp32_curve(
-    tiny_model: Path,
-    tmp_path: Path,
-    reference: list[tuple[float, float]],
-    zero_stage: int,
-    workers: int,
+    trained: Trained, reference: list[tuple[float, float]], case: Case
 ) -> None:
-    result = train(tiny_model, tmp_path, zero_stage, workers, 2, "--precision", "bf16")
+    result = trained(case)
     assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=BF16_TOLERANCE)
     assert losses(result) != pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    ("saved", "loaded"),
-    [
-        ((1, 2), (1, 1)),
-        ((1, 1), (1, 2)),
-        ((2, 2), (1, 4)),
-        ((3, 4), (2, 3)),
-        ((1, 1), (3, 2)),
-        ((3, 2), (3, 3)),
-    ],
-)
+@pytest.mark.parametrize("case", RESIZED, ids=str)
 def test_a_checkpoint_continues_at_any_stage_with_any_number_of_workers(
-    tiny_model: Path,
-    tmp_path: Path,
-    reference: list[tuple[float, float]],
-    saved: tuple[int, int],
-    loaded: tuple[int, int],
+    trained: Trained, reference: list[tuple[float, float]], case: Case
 ) -> None:
-    store = str(tmp_path / "store")
-    train(tiny_model, tmp_path, *saved, 1, "--save", store)
-    result = train(tiny_model, tmp_path, *loaded, 1, "--load", store)
+    result = trained(case)
     assert losses(result) == pytest.approx([loss for loss, _ in reference[3:]], rel=TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    ("zero_stage", "precision", "dropout"), [(2, "fp32", 0.0), (1, "bf16", 0.1), (3, "bf16", 0.0)]
-)
-def test_as_many_workers_continue_to_the_bit(
-    tiny_model: Path, tmp_path: Path, zero_stage: int, precision: str, dropout: float
-) -> None:
-    store, options = str(tmp_path / "store"), ("--precision", precision, f"--dropout={dropout}")
-    undisturbed = train(tiny_model, tmp_path, zero_stage, 2, 1, "--save", store, *options)
-    result = train(tiny_model, tmp_path, zero_stage, 2, 1, "--load", store, *options)
+@pytest.mark.parametrize("case", CONTINUED, ids=str)
+def test_as_many_workers_continue_to_the_bit(trained: Trained, case: Case) -> None:
+    assert case.loads
+    result, undisturbed = trained(case), trained(case.loads)
     assert losses(result) == losses(undisturbed)[3:]
     assert result["norm"] == undisturbed["norm"]
 
 
-@pytest.mark.parametrize(
-    ("zero_stage", "precision", "why"),
-    [
-        (1, "fp32", "--overflow"),
-        (2, "bf16", "--overflow"),
-        (3, "fp32", "--refuse"),
-        (1, "bf16", "--refuse"),
-    ],
-)
+@pytest.mark.parametrize("case", SKIPPING, ids=str)
 def test_an_update_with_a_bad_gradient_or_loss_leaves_the_model_as_it_was(
-    tiny_model: Path, tmp_path: Path, zero_stage: int, precision: str, why: str
+    trained: Trained, tiny_model: Path, case: Case
 ) -> None:
-    options = (why, "2", "--precision", precision)
-    result = train(tiny_model, tmp_path, zero_stage, 2, 1, *options)
+    result = trained(case)
     assert [stats["skipped"] for stats in result["stats"]] == [n == 2 for n in range(UPDATES)]
     expected = [loss for loss, _ in plain_loop(tiny_model, skipped=2)]
-    tolerance = TOLERANCE if precision == "fp32" else BF16_TOLERANCE
+    tolerance = TOLERANCE if case.precision == "fp32" else BF16_TOLERANCE
     assert losses(result) == pytest.approx(expected, rel=tolerance)
 
 
@@ -206,12 +232,12 @@ def machine() -> str:
     return f"torch {torch.__version__}, {capability}, {this_machines_device(0).name}"
 
 
-def test_the_golden_curve_is_bit_identical(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_golden_curve_is_bit_identical(trained: Trained) -> None:
     """A change not meant to touch numbers leaves the file alone; one that is says so and renews it.
 
     It has a curve for each kind of machine that it was made on; on any other the nearest bits do.
     """
-    result = losses(train(tiny_model, tmp_path, 1, 1, 1))
+    result = losses(trained(PLAIN))
     golden = json.loads(GOLDEN.read_text())
     if machine() in golden:
         assert result == golden[machine()]

@@ -1,8 +1,6 @@
-"""What a run exports is served by the command that it prints, and speaks as transformers says."""
+"""A server by the command that a run prints, and what transformers says of the same model."""
 
 import json
-import re
-import shlex
 import socket
 import subprocess
 import time
@@ -18,9 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from longspan.model.positions import Positions, using_positions
-from tests.jobs.project import ROOT, Project
-
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+from tests.jobs.project import ROOT
 
 START_SECONDS = 240
 GENERATED = 16
@@ -73,29 +69,25 @@ def log_probabilities(model: Any, tokens: list[int]) -> list[float]:
     return logits.log_softmax(-1)[range(len(tokens) - 1), tokens[1:]].tolist()
 
 
-def test_the_command_it_prints_serves_the_model_that_transformers_reads(
-    project: Project, first_run: subprocess.CompletedProcess[str]
-) -> None:
-    (command,) = re.findall(r"^Next: +(.*)$", first_run.stdout, re.MULTILINE)
-    folder = shlex.split(command)[shlex.split(command).index("--model") + 1]
-    # Longer than the base model's window of 256, so that wrong positions would show.
+def speaks_as_transformers_says(address: str, name: str, folder: str, base: Positions) -> None:
+    """The served model is the one in the folder: its log-probabilities, and what it generates.
+
+    Beyond the window of the base model, whose positions would give others.
+    """
     text = (ROOT / "README.md").read_text()[:1200]
     prompt = AutoTokenizer.from_pretrained(folder)(text)["input_ids"][:400]
-    assert len(prompt) == 400
+    assert len(prompt) == 400 > base.original_window
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     expected = log_probabilities(model, prompt)
     generated = model.generate(
         torch.tensor([prompt]), max_new_tokens=GENERATED, min_new_tokens=GENERATED, do_sample=False
     )[0, len(prompt) :].tolist()
-    with using_positions(model, Positions("none", 10_000.0, 1.0, 256)):
+    with using_positions(model, base):
         assert log_probabilities(model, prompt) != pytest.approx(expected, abs=10 * TOLERANCE)
 
-    log = project.folder / "server.log"
-    with server(command, log) as address:
-        body = {"model": model_served(address, log), "prompt": prompt, "temperature": 0}
-        body |= {"max_tokens": GENERATED, "ignore_eos": True}
-        body |= {"return_token_ids": True, "prompt_logprobs": 0}
-        (choice,) = ask(address, "/v1/completions", body)["choices"]
+    body = {"model": name, "prompt": prompt, "temperature": 0, "max_tokens": GENERATED}
+    body |= {"ignore_eos": True, "return_token_ids": True, "prompt_logprobs": 0}
+    (choice,) = ask(address, "/v1/completions", body)["choices"]
     served = [
         entry[str(token)]["logprob"]
         for token, entry in zip(prompt[1:], choice["prompt_logprobs"][1:], strict=True)
