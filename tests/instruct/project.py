@@ -1,5 +1,6 @@
 """A store with stories, a recipe over them, and the job that it is given to."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -101,10 +102,13 @@ def until(true: Callable[[], Any], seconds: float = 180) -> None:
 
 
 def engine_cores() -> list[Any]:
-    """vLLM's engine processes on this machine, by the name that they give themselves; there is at least one."""
+    """vLLM's engine processes below the Ray of this test session, by the name that they give themselves."""
     import psutil
 
-    names = [(process, process.info["cmdline"]) for process in psutil.process_iter(["cmdline"])]
-    found = [process for process, name in names if name and name[0].startswith("VLLM::EngineCore")]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name().startswith("VLLM::EngineCor"):  # The kernel keeps 15 letters.
+                found.append(process)
     assert found, "no engine runs"
     return found
