@@ -1,0 +1,1 @@
+"""The chat service: one Ray Serve application around vLLM."""

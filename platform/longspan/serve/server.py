@@ -1,0 +1,67 @@
+"""A replica: one process that holds vLLM's engine and everything that a request passes on its way to it.
+
+This module imports vLLM, which a machine that only plans or deploys may lack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ray.serve.llm import LLMConfig, LLMServer
+
+from longspan.serve.model import ServedModel, check_loaded, fetch
+from longspan.serve.routes import own_routes
+from longspan.serve.scaling import METRIC
+from longspan.serve.schema import ServeSettings
+
+
+class ChatServer(LLMServer):
+    """vLLM behind an HTTP application of its own.
+
+    Ray Serve gives requests to the application as they came and takes its answers as they are: no part of
+    an answer is parsed, gathered or serialised between the engine's process and the proxy.
+    """
+
+    async def __init__(
+        self, llm_config: LLMConfig, *, model: ServedModel, settings: ServeSettings
+    ) -> None:
+        """Load the model and compare what came of it with what its folder states.
+
+        Raises:
+            UserError: they differ, or the model can't be had.
+        """
+        self._model, self._settings = model, settings
+        folder = await asyncio.to_thread(fetch, model.address, settings)
+        here = {"model_loading_config": {"model_id": model.name, "model_source": str(folder)}}
+        stated = llm_config.model_dump(exclude_unset=True)
+        await super().__init__(LLMConfig.model_validate(stated | here))
+        loaded = self._client.vllm_config.model_config
+        check_loaded(model, loaded.hf_config.to_dict(), loaded.max_model_len)
+        await self._warm_up()
+
+    async def __serve_build_asgi_app__(self) -> Any:
+        """VLLM's own FastAPI application with our routes before its own."""
+        app = await super().__serve_build_asgi_app__()
+        app.router.routes[:0] = own_routes(self)
+        return app
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tokens of all that the engine has queued or running: prompts, and answers as long as expected."""
+        most = self._settings.expected_answer
+        states = self._client.output_processor.request_states.values()
+        tokens = sum(each.prompt_len + min(each.max_tokens_param or most, most) for each in states)
+        return {METRIC: float(tokens)}
+
+    @property
+    def _client(self) -> Any:
+        """VLLM's AsyncLLM, which Ray's wrapper has no public name for."""
+        return self.engine._engine_client
+
+    async def _warm_up(self) -> None:
+        """The first request sets a good deal up; no user shall wait for it."""
+        from vllm import SamplingParams
+
+        prompt = {"prompt_token_ids": [0, 1]}
+        async for _ in self._client.generate(prompt, SamplingParams(max_tokens=2), "warm-up"):
+            pass
