@@ -1,29 +1,44 @@
-"""The service as its owner handles it, by commands."""
+"""The service as its owner handles it, by commands, and as its clients do, over HTTP."""
 
+import json
 import os
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
+import openai
+import psutil
 import yaml
+
+from longspan.serve import keys
+from longspan.storage import Store
 
 ROOT = Path(__file__).parents[2]
 WINDOW = 1024
+QUESTION: list[Any] = [{"role": "user", "content": "Which ship came first?"}]
 
 
 class Service:
-    """A config file, and the commands that take it."""
+    """A config file, the commands that take it, and what it serves."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.url = folder, f"http://127.0.0.1:{port}"
+        self.store = Store(str(folder / "store"))
+        self.key = keys.add(self.store, "tests")
         self.config = folder / "chat.yaml"
         config = yaml.safe_load((ROOT / "serving" / "chat.yaml").read_text())
         config["http_options"]["port"] = port
         config["applications"][0]["args"] = {
             "model": str(folder / "model-1"),
             "name": "tiny",
-            "storage": {"root": str(folder / "store")},
+            "storage": {"root": self.store.root},
             "cache_gib": 0.25,
+            "engine": {"dtype": "float32"},
         }
         self.config.write_text(yaml.safe_dump(config))
 
@@ -47,3 +62,52 @@ class Service:
         process = self.start(command, *overrides)
         output, _ = process.communicate(timeout=280)
         return process.returncode, output
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of a client with a key."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """One request with the key."""
+        return httpx.post(self.url + path, json=body, headers=self.headers, timeout=60)
+
+    def openai(self) -> openai.OpenAI:
+        """A client that repeats nothing by itself."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0)
+
+    def answer(self) -> str:
+        """The model's answer to the question, the same each time."""
+        body = {"model": "tiny", "messages": QUESTION, "max_tokens": 16, "temperature": 0}
+        return self.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"]
+
+
+def metric(name: str, **labels: str) -> float:
+    """The sum of a metric on Ray's Prometheus endpoint, over the series that have these labels."""
+    import ray
+
+    port = ray.nodes()[0]["MetricsExportPort"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as reply:
+        lines = reply.read().decode().splitlines()
+    wanted = [f"{label}={json.dumps(value)}" for label, value in labels.items()]
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in lines
+        if line.partition("{")[0] == name and all(label in line for label in wanted)
+    )
+
+
+def replicas() -> list[psutil.Process]:
+    """The processes of the replicas."""
+    from ray.util.state import list_actors
+
+    actors = list_actors(filters=[("state", "=", "ALIVE")], detail=True)
+    return [psutil.Process(a.pid) for a in actors if "ChatServer" in (a.class_name or "")]
+
+
+def until(true: Callable[[], Any], seconds: float = 120) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        time.sleep(0.2)

@@ -7,7 +7,7 @@ import yaml
 
 from longspan.errors import UserError
 from longspan.serve.config import load_config
-from longspan.serve.versions import Versions
+from longspan.serve.versions import State, Versions
 from longspan.storage import Store
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def test_a_rollback_goes_to_the_good_version_before(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no other good version; versions that have served: none"):
         versions.before()
 
-    def deployed(model: str, state: str) -> None:
+    def deployed(model: str, state: State) -> None:
         config = {"applications": [{"args": {"model": model}}]}
         versions.end(versions.begin(config), state)
 

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 DEPLOYMENT = "ChatServer"
 """The same for all models: a new version takes the place of the one before."""
 POLICY = "longspan.serve.scaling:TokensPolicy"
-REQUESTS = 256
-"""On their way in one replica at a time; the doors let fewer through to the engine."""
-STARTS = 3
+ROUTER = "longspan.serve.routing:SessionRouter"
+SPARE_REQUESTS = 64
+"""On their way in a replica beside those that its doors have room for: the page's, probes, and those that
+the doors refuse, which says more than to keep them waiting."""
+STARTS = 2
 """Times that a replica which can't start is tried."""
 
 
@@ -66,14 +68,14 @@ def application(settings: ServeSettings, model: ServedModel, plan: EnginePlan) -
 
 def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, Any]:
     """How many replicas there are, and how they come and go."""
-    replicas = settings.replicas
+    replicas, requests = settings.replicas, settings.limits.max_requests + SPARE_REQUESTS
     return {
         "name": DEPLOYMENT,
-        "max_ongoing_requests": REQUESTS,
+        "max_ongoing_requests": requests,
         "autoscaling_config": {
             "min_replicas": replicas.min,
             "max_replicas": replicas.max,
-            "target_ongoing_requests": REQUESTS,
+            "target_ongoing_requests": requests,
             "upscale_delay_s": replicas.upscale_delay,
             "downscale_delay_s": replicas.downscale_delay,
             "policy": {
@@ -81,6 +83,7 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
                 "policy_kwargs": {"target_tokens": replicas.target_tokens or plan.cache_tokens},
             },
         },
+        "request_router_config": {"request_router_class": ROUTER},
         # A new version is up before the old one goes, and that one ends its answers first.
         "max_surge_percent": 100,
         "graceful_shutdown_timeout_s": replicas.drain,

@@ -13,9 +13,8 @@ import yaml
 from longspan.errors import UserError
 from longspan.recipe.load import apply_overrides, parse
 from longspan.recipe.model import resolve
-from longspan.recipe.sources import local_path
+from longspan.recipe.sources import local_path, open_store
 from longspan.serve.schema import ServeSettings
-from longspan.storage import Store
 
 BUILDER = "longspan.serve.app:build"
 
@@ -40,15 +39,16 @@ class ServeConfig:
         http = self.data.get("http_options", {})
         return f"http://127.0.0.1:{http.get('port', 8000)}"
 
-    @property
-    def store(self) -> Store:
-        """Where its records and keys are."""
-        storage = self.settings.storage
-        return Store(storage.root, endpoint=storage.endpoint, region=storage.region)
 
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ServeConfig:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), port: int | None = None
+) -> ServeConfig:
     """Read a config file, change values of our application's ``args``, and make its paths absolute.
+
+    Args:
+        path: the file.
+        overrides: ``key.path=value``.
+        port: in place of its own.
 
     Raises:
         UserError: there is no such file, it has not one application of ours, or its args are not valid.
@@ -60,6 +60,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ServeConfig:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
+    if port is not None and isinstance(data, dict):
+        data["http_options"] = data.get("http_options", {}) | {"port": port}
     return of_data(data, overrides)
 
 
@@ -74,12 +76,9 @@ def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
         )
     args = apply_overrides(ours[0].get("args") or {}, overrides)
     settings = parse(ServeSettings, args)
-    root = local_path(settings.storage.root)
     # Ray's processes may run in another folder.
-    args["storage"] = settings.storage.model_dump(exclude_none=True) | {"root": root}
-    storage = settings.storage
-    args["model"] = resolve(
-        settings.model, Store(root, endpoint=storage.endpoint, region=storage.region)
-    )
+    root = {"root": local_path(settings.storage.root)}
+    args["storage"] = settings.storage.model_dump(exclude_none=True) | root
+    args["model"] = resolve(settings.model, open_store(settings))
     ours[0]["args"] = args
     return ServeConfig(data, ours[0].get("name", "default"), parse(ServeSettings, args))

@@ -16,6 +16,7 @@ import yaml
 from ray import serve
 
 from longspan.errors import UserError
+from longspan.recipe.sources import open_store
 from longspan.serve.config import ServeConfig
 from longspan.serve.versions import Versions
 
@@ -46,7 +47,7 @@ def deploy(config: ServeConfig, dashboard: str, say: Say = print) -> None:
     Raises:
         UserError: Serve refuses it, or it does not start; what served before goes on serving.
     """
-    versions = Versions(config.store)
+    versions = Versions(open_store(config.settings))
     version = versions.begin(config.data)
     before = _deployed_at(config.name)
     _submit(config, dashboard)
@@ -85,9 +86,8 @@ def _wait(name: str, before: float | None, say: Say) -> None:
         if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
             raise UserError(_reason(found))
         states = [each.replica_states for each in found.deployments.values()]
-        line = f"{found.status.lower()}: " + ", ".join(
-            f"{count} {state.lower()}" for each in states for state, count in each.items()
-        )
+        parts = [f"{count} {state.lower()}" for each in states for state, count in each.items()]
+        line = f"{found.status.lower()}: {', '.join(parts) or 'building'}"
         if line != said:
             say(line)
             said = line

@@ -14,9 +14,8 @@ from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, read_facts, rope_of_config
 from longspan.model.source import local_model_dir, local_tokenizer_dir, require_weights
 from longspan.recipe.model import resolve
-from longspan.recipe.sources import local_path
+from longspan.recipe.sources import open_store
 from longspan.serve.schema import ServeSettings
-from longspan.storage import Store
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def look_at(settings: ServeSettings) -> ServedModel:
     Raises:
         UserError: there is no such model, or the window asked for is longer than its own.
     """
-    store = _store(settings)
+    store = open_store(settings)
     with _as_model():
         address = resolve(settings.model, store)
         require_weights(address, store)
@@ -67,7 +66,7 @@ def fetch(address: str, settings: ServeSettings) -> Path:
         UserError: it is not there, or not whole.
     """
     with _as_model():
-        return local_model_dir(address, _store(settings), cache_folder())
+        return local_model_dir(address, open_store(settings), cache_folder())
 
 
 def cache_folder() -> Path:
@@ -100,11 +99,6 @@ def check_loaded(model: ServedModel, config: Mapping[str, Any], window: int) -> 
             f"{'; '.join(problems)}. It is not served: take what changes this out of `engine`, or export "
             "the model again"
         )
-
-
-def _store(settings: ServeSettings) -> Store:
-    storage = settings.storage
-    return Store(local_path(storage.root), endpoint=storage.endpoint, region=storage.region)
 
 
 def _name_of(address: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from longspan.recipe.schema import Section, Storage
+from longspan.serve.limits import DoorLimits
 
 RESERVED = {
     "model": "model",
@@ -61,7 +62,9 @@ class ServeSettings(Section):
     engine: dict[str, Any] = Field(default_factory=dict)
     """More arguments of the vLLM engine, in place of what is derived (tensor_parallel_size, dtype,
     tool_call_parser, ...)."""
+    limits: DoorLimits = DoorLimits()
     storage: Storage = Storage()
+    """Where keys and versions are, and relative names start."""
 
     @field_validator("engine")
     @classmethod

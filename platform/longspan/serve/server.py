@@ -10,8 +10,8 @@ from typing import Any
 
 from ray.serve.llm import LLMConfig, LLMServer
 
+from longspan.serve.health import health_routes
 from longspan.serve.model import ServedModel, check_loaded, fetch
-from longspan.serve.routes import own_routes
 from longspan.serve.scaling import METRIC
 from longspan.serve.schema import ServeSettings
 
@@ -32,8 +32,8 @@ class ChatServer(LLMServer):
             UserError: they differ, or the model can't be had.
         """
         self._model, self._settings = model, settings
-        folder = await asyncio.to_thread(fetch, model.address, settings)
-        here = {"model_loading_config": {"model_id": model.name, "model_source": str(folder)}}
+        self._folder = await asyncio.to_thread(fetch, model.address, settings)
+        here = {"model_loading_config": {"model_id": model.name, "model_source": str(self._folder)}}
         stated = llm_config.model_dump(exclude_unset=True)
         await super().__init__(LLMConfig.model_validate(stated | here))
         loaded = self._client.vllm_config.model_config
@@ -43,7 +43,7 @@ class ChatServer(LLMServer):
     async def __serve_build_asgi_app__(self) -> Any:
         """VLLM's own FastAPI application with our routes before its own."""
         app = await super().__serve_build_asgi_app__()
-        app.router.routes[:0] = own_routes(self)
+        app.router.routes[:0] = health_routes(self)
         return app
 
     def record_autoscaling_stats(self) -> dict[str, float]:

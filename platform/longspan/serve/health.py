@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 
-def own_routes(server: Any) -> list[BaseRoute]:
+def health_routes(server: Any) -> list[BaseRoute]:
     """Routes that come before those of vLLM.
 
     Args:

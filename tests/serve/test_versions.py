@@ -1,0 +1,111 @@
+"""What changes while clients go on asking: replicas that die, versions that come and go."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from tests.serve.service import QUESTION, Service, replicas, until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+
+def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
+    service: Service,
+) -> None:
+    before = service.answer()
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "stream": True}
+    body |= {"ignore_eos": True}
+    url = f"{service.url}/v1/chat/completions"
+    (replica,) = replicas()
+    with (
+        pytest.raises(httpx.RemoteProtocolError),
+        httpx.stream("POST", url, json=body, headers=service.headers, timeout=60) as reply,
+    ):
+        assert reply.status_code == 200
+        for number, _ in enumerate(reply.iter_lines()):
+            if number == 6:
+                replica.kill()
+    until(lambda: [each.pid for each in replicas()] != [replica.pid])
+    assert service.answer() == before
+
+
+def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
+    service: Service,
+) -> None:
+    before = service.answer()
+    other = {"rope_type": "default", "rope_theta": 500000.0}
+    override = f"engine={json.dumps({'hf_overrides': {'rope_parameters': other}})}"
+    status, output = service.command("deploy", override)
+    assert status == 2, output
+    assert "rope_theta is 10000.0 in config.json, 500000.0 in the engine" in output
+    assert service.answer() == before
+
+
+@dataclass
+class Load:
+    """What clients met."""
+
+    answers: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def load(service: Service, clients: int = 3) -> Iterator[Load]:
+    """Clients that ask one question after another, for streams and whole answers by turns."""
+    met, over = Load(), threading.Event()
+
+    def ask(number: int) -> None:
+        while not over.is_set():
+            number += 1
+            try:
+                met.answers.append(streamed(service) if number % 2 else service.answer())
+            except Exception as error:
+                met.errors.append(f"{type(error).__name__}: {error}")
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield met
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def streamed(service: Service) -> str:
+    """The same answer as a stream, which has to come to its end."""
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 16, "temperature": 0}
+    url = f"{service.url}/v1/chat/completions"
+    with httpx.stream(
+        "POST", url, json=body | {"stream": True}, headers=service.headers, timeout=60
+    ) as reply:
+        reply.raise_for_status()
+        events = [line.removeprefix("data: ") for line in reply.iter_lines() if line]
+    assert events[-1] == "[DONE]"
+    return "".join(
+        json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events[:-1]
+    )
+
+
+def test_a_version_rolls_out_and_back_without_a_failed_request(service: Service) -> None:
+    old = service.answer()
+    with load(service) as met:
+        status, output = service.command("deploy", f"model={service.folder}/model-2")
+        assert status == 0, output
+        new = service.answer()
+        assert new != old
+        seen = len(met.answers)
+        until(lambda: len(met.answers) > seen + 10)
+        status, output = service.command("rollback")
+        assert status == 0, output
+        assert service.answer() == old
+    assert met.errors == []
+    assert len(met.answers) > 50
+    assert set(met.answers) == {old, new}
+    assert "served" in service.command("status")[1]
