@@ -6,17 +6,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import psutil
+import pytest
 import yaml
 
 from longspan.serve import keys
 from longspan.storage import Store
+from tests.ports import free_ports
+from tests.tiny import make_tiny_model
 
 ROOT = Path(__file__).parents[2]
 WINDOW = 1024
@@ -80,6 +83,21 @@ class Service:
         """The model's answer to the question, the same each time."""
         body = {"model": "tiny", "messages": QUESTION, "max_tokens": 16, "temperature": 0}
         return self.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"]
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Iterator[Service]:
+    """The service, deployed with vLLM's CPU engine and a tiny model; another one is in its folder."""
+    from ray import serve
+
+    folder = tmp_path_factory.mktemp("service")
+    for number in (1, 2):
+        make_tiny_model(folder / f"model-{number}", window=WINDOW, tied=False, seed=number)
+    service = Service(folder, free_ports(1)[0])
+    status, output = service.command("deploy")
+    assert status == 0, output
+    yield service
+    serve.shutdown()
 
 
 def metric(name: str, **labels: str) -> float:

@@ -1,1 +1,1 @@
-"""The chat service: one Ray Serve application around vLLM."""
+"""The chat service: a model behind an OpenAI API, safe to expose."""

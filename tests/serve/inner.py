@@ -1,0 +1,102 @@
+"""An app behind the doors: speaks as vLLM does where the doors listen, and notes what reaches it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+WINDOW = 1000
+USAGE = {"prompt_tokens": 7, "total_tokens": 10, "completion_tokens": 3}
+
+
+class Inner:
+    """What the last message says is what happens: see `_MOODS`."""
+
+    def __init__(self) -> None:
+        self.reached: list[Request] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.generating = 0
+        """Requests that the engine works on."""
+        self.app = FastAPI()
+        self.app.add_api_route("/{path:path}", self.anything, methods=["GET", "HEAD", "POST"])
+
+    async def anything(self, request: Request, path: str) -> Response:
+        self.reached.append(request)
+        if path not in ("v1/chat/completions", "v1/completions"):
+            return PlainTextResponse(await request.body() or b"hello")
+        body = await request.json()
+        self.bodies.append(body)
+        mood = body["messages"][-1]["content"] if body.get("messages") else ""
+        if isinstance(mood, str) and mood in _ERRORS:
+            return _ERRORS[mood]
+        if mood == "detail":
+            raise HTTPException(422, "Not so.")
+        if mood == "raise":
+            raise RuntimeError("a secret of the machine")
+        if body.get("stream"):
+            events = self.events(mood, bool(body["stream_options"]["include_usage"]))
+            return StreamingResponse(events, media_type="text/event-stream")
+        with self.working():
+            if mood == "endless":
+                await until_disconnect(request)
+            return JSONResponse(chunk(usage=USAGE, choices=[{"message": {"content": "a b c"}}]))
+
+    async def events(self, mood: str, usage: bool) -> AsyncIterator[str]:
+        with self.working():
+            for word in ("a", "b", 'c "choices":[] "usage"'):
+                yield event(chunk(choices=[{"index": 0, "delta": {"content": word}}]))
+            if mood == "raise in the middle":
+                raise RuntimeError("a secret of the machine")
+            while mood == "endless":
+                await asyncio.sleep(0.01)
+                yield event(chunk(choices=[{"index": 0, "delta": {"content": "x"}}]))
+            if usage:
+                yield event(chunk(choices=[], usage=USAGE))
+            yield "data: [DONE]\n\n"
+
+    def working(self) -> "_Working":
+        return _Working(self)
+
+
+class _Working:
+    def __init__(self, inner: Inner) -> None:
+        self.inner = inner
+
+    def __enter__(self) -> None:
+        self.inner.generating += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.inner.generating -= 1
+
+
+async def until_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def chunk(**more: Any) -> dict[str, Any]:
+    return {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m"} | more
+
+
+def event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, separators=(',', ':'))}\n\n"
+
+
+def _vllm(status: int, message: str, param: str | None = None) -> JSONResponse:
+    error = {"message": message, "type": "BadRequestError", "param": param, "code": status}
+    return JSONResponse({"error": error}, status_code=status)
+
+
+TOO_LONG = (
+    "This model's maximum context length is 1000 tokens. However, you requested 16 output tokens "
+    "and your prompt contains at least 985 input tokens, for a total of at least 1001 tokens. "
+    "Please reduce the length of the input prompt or the number of requested output tokens."
+)
+_ERRORS = {
+    "unknown model": _vllm(404, "The model `x` does not exist.", "model"),
+    "too long": _vllm(400, TOO_LONG, "input_tokens"),
+    "text": PlainTextResponse("Traceback: /root/secret.py", status_code=500),
+}
