@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup sample head quickstart pipeline serve test test-chaos test-unit lint format s3 stop clean
-export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL MODEL
+export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL MODEL SERVE_PORT
 
 help: ## show this
 	@echo "Longspan: from a short-context model to a long-context one, on one Ray cluster."
@@ -19,6 +19,7 @@ help: ## show this
 	@echo "  RAY_PORT, DASHBOARD_PORT   (6379, 8265, or the next free ones)"
 	@echo "  HEAD_ARGS       more options for ray start, such as --num-cpus=4"
 	@echo "  MODEL           the model to serve: a folder, s3://..., or a hub name   (the newest here)"
+	@echo "  SERVE_PORT      where the chat service listens   (8000)"
 	@echo "  ARGS            more options for pytest, such as ARGS='-k order -x', or more values for serve"
 	@echo
 	@echo "After 'make quickstart', or 'make head', in a shell of your own:"

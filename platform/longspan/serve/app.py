@@ -88,4 +88,6 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
         "max_surge_percent": 100,
         "graceful_shutdown_timeout_s": replicas.drain,
         "max_constructor_retry_count": STARTS,
+        # The doors' own says more.
+        "logging_config": {"enable_access_log": False},
     }

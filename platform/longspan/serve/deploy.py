@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ def deploy(config: ServeConfig, dashboard: str, say: Say = print) -> None:
     Raises:
         UserError: Serve refuses it, or it does not start; what served before goes on serving.
     """
+    _require_free(config)
     versions = Versions(open_store(config.settings))
     version = versions.begin(config.data)
     before = _deployed_at(config.name)
@@ -59,6 +61,23 @@ def deploy(config: ServeConfig, dashboard: str, say: Say = print) -> None:
         raise
     versions.end(version, "served")
     say(f"version {version.number} serves at {config.address}")
+
+
+def _require_free(config: ServeConfig) -> None:
+    """Serve's proxy would try a port that another program has for minutes before it said so."""
+    if serve.status().proxies:
+        return  # It listens already.
+    http = config.data.get("http_options", {})
+    host, port = http.get("host", "127.0.0.1"), http.get("port", 8000)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"http_options.port: {host}:{port} can't be listened on ({error.strerror}); "
+                "choose another one: --port 8001"
+            ) from None
 
 
 def _submit(config: ServeConfig, dashboard: str) -> None:

@@ -6,6 +6,8 @@ This module imports vLLM, which a machine that only plans or deploys may lack.
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from typing import Any
 
 from ray.serve.llm import LLMConfig, LLMServer
@@ -32,6 +34,7 @@ class ChatServer(LLMServer):
             UserError: they differ, or the model can't be had.
         """
         self._model, self._settings = model, settings
+        _log_to_stdout()
         self._folder = await asyncio.to_thread(fetch, model.address, settings)
         here = {"model_loading_config": {"model_id": model.name, "model_source": str(self._folder)}}
         stated = llm_config.model_dump(exclude_unset=True)
@@ -46,7 +49,7 @@ class ChatServer(LLMServer):
         app.router.routes[:0] = health_routes(self)
         return app
 
-    def record_autoscaling_stats(self) -> dict[str, float]:
+    async def record_autoscaling_stats(self) -> dict[str, float]:
         """Tokens of all that the engine has queued or running: prompts, and answers as long as expected."""
         most = self._settings.expected_answer
         states = self._client.output_processor.request_states.values()
@@ -65,3 +68,10 @@ class ChatServer(LLMServer):
         prompt = {"prompt_token_ids": [0, 1]}
         async for _ in self._client.generate(prompt, SamplingParams(max_tokens=2), "warm-up"):
             pass
+
+
+def _log_to_stdout() -> None:
+    """The service's own lines, those of the access log among them, as they are: Ray keeps what a replica prints."""
+    log = logging.getLogger("longspan.serve")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler(sys.stdout))
