@@ -1,11 +1,10 @@
 """The service as its owner handles it, by commands, and as its clients do, over HTTP."""
 
-import json
 import os
 import subprocess
 import sys
 import time
-import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import openai
 import psutil
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from longspan.serve import keys
 from longspan.storage import Store
@@ -100,19 +100,23 @@ def service(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Itera
     serve.shutdown()
 
 
-def metric(name: str, **labels: str) -> float:
-    """The sum of a metric on Ray's Prometheus endpoint, over the series that have these labels."""
+def metrics(name: str, by: str, **labels: str) -> Counter[str]:
+    """A metric on Ray's Prometheus endpoint, summed by one label, of the series that have these others."""
     import ray
 
     port = ray.nodes()[0]["MetricsExportPort"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as reply:
-        lines = reply.read().decode().splitlines()
-    wanted = [f"{label}={json.dumps(value)}" for label, value in labels.items()]
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in lines
-        if line.partition("{")[0] == name and all(label in line for label in wanted)
-    )
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+    found: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                found[sample.labels.get(by, "")] += sample.value  # pyrefly: ignore
+    return found
+
+
+def metric(name: str, **labels: str) -> float:
+    """The same, summed over all."""
+    return metrics(name, "", **labels).total()
 
 
 def replicas() -> list[psutil.Process]:

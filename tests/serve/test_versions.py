@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from tests.serve.service import QUESTION, Service, replicas, until
+from tests.serve.service import QUESTION, Service, metrics, replicas, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -109,3 +110,51 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(service: Service)
     assert len(met.answers) > 50
     assert set(met.answers) == {old, new}
     assert "served" in service.command("status")[1]
+
+
+def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
+    service: Service,
+) -> None:
+    more = "replicas={min: 1, max: 2, target_tokens: 600, upscale_delay: 0}"
+    status, output = service.command("deploy", more)
+    assert status == 0, output
+    assert running_replicas() == 1
+    began = finished().total()
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "ignore_eos": True}
+    asked, over = [], threading.Event()
+
+    def keep_busy() -> None:
+        while not over.is_set():
+            asked.append(service.post("/v1/chat/completions", body).status_code)
+
+    threads = [threading.Thread(target=keep_busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: running_replicas() == 2)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert set(asked) == {200}
+    until(lambda: finished().total() == began + len(asked))
+
+    before = finished()
+    client = service.openai().with_options(default_headers={"x-session-id": "one"})
+    for _ in range(12):
+        client.completions.create(model="tiny", prompt="The sea", max_tokens=1)
+    until(lambda: finished().total() == before.total() + 12)
+    assert list((finished() - before).values()) == [12]
+
+
+def running_replicas() -> int:
+    """How many of them take requests."""
+    from ray import serve
+
+    states = serve.status().applications["chat"].deployments["ChatServer"].replica_states
+    return states.get("RUNNING", 0)
+
+
+def finished() -> Counter[str]:
+    """Requests that each replica has answered."""
+    return metrics("ray_vllm_request_success_total", "ReplicaId")
