@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,7 +27,7 @@ SERVED = [
     ("POST", "/page/tokens"),
     ("POST", "/page/text"),
 ]
-KEY = Key(name="alice", sha256="0" * 64, created="2026-01-01T00:00:00Z")  # pyrefly: ignore
+KEY = Key(name="alice", sha256="0" * 64, created=datetime.now(UTC))
 
 
 class Anyone:
@@ -155,7 +156,10 @@ def test_other_kinds_of_connection():
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
+    async def receive() -> Any:
+        return {}
+
     doors = Doors(inner, keys=Anyone(), window=WINDOW)
     for kind in ("lifespan", "websocket"):
-        asyncio.run(doors({"type": kind, "path": "/v1/models"}, send, send))
+        asyncio.run(doors({"type": kind, "path": "/v1/models"}, receive, send))
     assert (passed, sent) == (["lifespan"], ["websocket.close"])

@@ -100,6 +100,21 @@ def test_a_broken_stream_has_no_done(house):
     assert json.loads(last)["error"]["code"] == "internal_error"
 
 
+def test_nothing_follows_an_error_of_the_engine(house, visits):
+    *said, last = events(house.ask("engine error", stream=True))
+    assert len(said) == 3
+    assert json.loads(last)["error"]["message"] == "out of memory"
+    assert visits(1)[0]["ended"] == "error"
+
+
+def test_a_client_that_reads_nothing_is_not_waited_for(build, visits):
+    house = build(limits={"request_seconds": 0.3})
+    with house.connect() as connection:
+        connection.sendall(house.question("flood", stream=True))
+        assert visits(1)[0]["ended"] == "time limit"
+        until(lambda: house.inner.generating == 0)
+
+
 def test_a_stream_that_takes_too_long_ends_with_an_error(build, visits):
     house = build(limits={"request_seconds": 0.3})
     *said, last = events(house.ask("endless", stream=True))
