@@ -35,10 +35,17 @@ class House:
         return self.post(json=body)
 
     def post(self, path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:
-        return httpx.post(self.url + path, **{"headers": self.headers, "timeout": 30} | more)
+        options: dict[str, Any] = {"headers": self.headers, "timeout": 30} | more
+        return httpx.post(self.url + path, **options)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
-        return httpx.get(self.url + path, **{"headers": self.headers} | more)
+        options: dict[str, Any] = {"headers": self.headers} | more
+        return httpx.get(self.url + path, **options)
+
+    def question(self, content: str, **more: Any) -> bytes:
+        """A whole request, written by hand."""
+        body = json.dumps({"model": "m", "messages": [{"content": content}]} | more).encode()
+        return self.head(f"content-length: {len(body)}") + body
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 WINDOW = 1000
@@ -13,7 +15,7 @@ USAGE = {"prompt_tokens": 7, "total_tokens": 10, "completion_tokens": 3}
 
 
 class Inner:
-    """What the last message says is what happens: see `_MOODS`."""
+    """What the last message says is what happens."""
 
     def __init__(self) -> None:
         self.reached: list[Request] = []
@@ -21,6 +23,7 @@ class Inner:
         self.generating = 0
         """Requests that the engine works on."""
         self.app = FastAPI()
+        self.app.add_middleware(CORSMiddleware, allow_origins=["*"])
         self.app.add_api_route("/{path:path}", self.anything, methods=["GET", "HEAD", "POST"])
 
     async def anything(self, request: Request, path: str) -> Response:
@@ -48,6 +51,11 @@ class Inner:
         with self.working():
             for word in ("a", "b", 'c "choices":[] "usage"'):
                 yield event(chunk(choices=[{"index": 0, "delta": {"content": word}}]))
+            if mood == "engine error":
+                yield event({"error": {"message": "out of memory", "code": 500}})
+                usage = False
+            while mood == "flood":
+                yield ": " + "x" * 2**20 + "\n\n"
             if mood == "raise in the middle":
                 raise RuntimeError("a secret of the machine")
             while mood == "endless":
@@ -57,19 +65,13 @@ class Inner:
                 yield event(chunk(choices=[], usage=USAGE))
             yield "data: [DONE]\n\n"
 
-    def working(self) -> "_Working":
-        return _Working(self)
-
-
-class _Working:
-    def __init__(self, inner: Inner) -> None:
-        self.inner = inner
-
-    def __enter__(self) -> None:
-        self.inner.generating += 1
-
-    def __exit__(self, *error: object) -> None:
-        self.inner.generating -= 1
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        self.generating += 1
+        try:
+            yield
+        finally:
+            self.generating -= 1
 
 
 async def until_disconnect(request: Request) -> None:

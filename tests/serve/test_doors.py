@@ -10,7 +10,7 @@ import pytest
 from longspan.serve import keys
 from longspan.serve.keys import KeyLimits
 from tests.serve.conftest import until
-from tests.serve.inner import USAGE
+from tests.serve.inner import TOO_LONG, USAGE
 
 ERROR = {"message", "type", "param", "code"}
 
@@ -227,12 +227,23 @@ def test_a_prompt_that_is_too_long_is_told_its_length(build):
     problem = error(house.ask("too long", max_tokens=16), 400)
     assert problem["code"] == "context_length_exceeded"
     assert problem["message"] == (
-        "This model's maximum context length is 1000 tokens. The prompt has 4321 tokens and up to 16 "
-        "more are asked for, 4337 in all: shorten them by 3337."
+        "This model's maximum context length is 1000 tokens. The prompt has 4321 tokens and 16 "
+        "more are asked for, 4337 in all: 3337 too many."
     )
     assert counted[0]["max_tokens"] == 16
+    problem = error(house.ask("too long"), 400)
+    assert problem["message"].endswith("The prompt has 4321 tokens: 3321 too many.")
     house.ask()
-    assert len(counted) == 1
+    assert len(counted) == 2
+
+
+def test_the_engine_has_the_word_where_the_count_disagrees_or_fails(build):
+    async def count(body):
+        return 5 // body["max_tokens"]
+
+    house = build(count=count)
+    assert error(house.ask("too long", max_tokens=1), 400)["message"] == TOO_LONG
+    assert error(house.ask("too long", max_tokens=0), 500)["code"] == "internal_error"
 
 
 def test_a_time_limit_ends_the_work_and_is_told(build, visits):

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from longspan.serve.doors import Doors
-from longspan.serve.keys import Key
 from tests.serve.inner import WINDOW
+from tests.serve.scopes import Anyone, scope_of
 
 SERVED = [
     ("POST", "/v1/chat/completions"),
@@ -26,14 +26,6 @@ SERVED = [
     ("POST", "/page/tokens"),
     ("POST", "/page/text"),
 ]
-KEY = Key(name="alice", sha256="0" * 64, created="2026-01-01T00:00:00Z")  # pyrefly: ignore
-
-
-class Anyone:
-    def find(self, token: bytes) -> Key | None:
-        return KEY
-
-
 Visited = Callable[..., tuple[int, list[str]]]
 
 
@@ -64,18 +56,8 @@ async def _visited(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": root + unquote(raw),
-        "raw_path": (root + raw).encode(),
-        "root_path": root,
-        "headers": [(b"authorization", b"Bearer ls-x")] if key else [],
-        "query_string": b"",
-        "client": ("127.0.0.1", 1),
-    }
     doors = Doors(inner, keys=Anyone(), window=WINDOW, observers=())
-    await doors(scope, receive, send)
+    await doors(scope_of(method, raw, root, key), receive, send)
     return sent[0]["status"], reached
 
 
@@ -155,7 +137,10 @@ def test_other_kinds_of_connection():
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
+    async def receive() -> Any:
+        return {}
+
     doors = Doors(inner, keys=Anyone(), window=WINDOW)
     for kind in ("lifespan", "websocket"):
-        asyncio.run(doors({"type": kind, "path": "/v1/models"}, send, send))
+        asyncio.run(doors({"type": kind, "path": "/v1/models"}, receive, send))
     assert (passed, sent) == (["lifespan"], ["websocket.close"])

@@ -1,13 +1,18 @@
 """Streams, and how they end."""
 
+import asyncio
 import json
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from longspan.serve.doors import Doors
+from longspan.serve.visit import Visit
 from tests.serve.conftest import until
-from tests.serve.inner import USAGE
+from tests.serve.inner import USAGE, WINDOW, Inner
+from tests.serve.scopes import Anyone, scope_of
 
 USER = [{"role": "user", "content": "hello"}]
 
@@ -100,6 +105,21 @@ def test_a_broken_stream_has_no_done(house):
     assert json.loads(last)["error"]["code"] == "internal_error"
 
 
+def test_nothing_follows_an_error_of_the_engine(house, visits):
+    *said, last = events(house.ask("engine error", stream=True))
+    assert len(said) == 3
+    assert json.loads(last)["error"]["message"] == "out of memory"
+    assert visits(1)[0]["ended"] == "error"
+
+
+def test_a_client_that_reads_nothing_is_not_waited_for(build, visits):
+    house = build(limits={"request_seconds": 0.3, "max_requests": 1})
+    with house.connect() as connection:
+        connection.sendall(house.question("flood", stream=True))
+        assert visits(1)[0]["ended"] == "time limit"
+        assert house.ask().status_code == 200
+
+
 def test_a_stream_that_takes_too_long_ends_with_an_error(build, visits):
     house = build(limits={"request_seconds": 0.3})
     *said, last = events(house.ask("endless", stream=True))
@@ -119,3 +139,40 @@ def test_the_openai_client_knows_the_errors(client):
         client.with_options(api_key="ls-wrong").models.list()
     with pytest.raises(openai.BadRequestError, match="n: must be 1 to 64 answers"):
         client.chat.completions.create(model="m", messages=USER, n=1000000)
+
+
+class Endings(list):
+    """An observer that keeps how visits ended."""
+
+    def record(self, visit: Visit) -> None:
+        self.append(visit.ended)
+
+
+def test_a_request_that_ray_serve_cancels_frees_the_engine():
+    """Ray Serve cancels the call of the app when a client is gone, and need not say so first."""
+    inner, endings = Inner(), Endings()
+    body = {"model": "m", "messages": [{"role": "user", "content": "endless"}]}
+
+    async def run() -> None:
+        arriving = [{"type": "http.request", "body": json.dumps(body).encode()}]
+
+        async def receive() -> Any:
+            if not arriving:
+                await asyncio.Event().wait()
+            return arriving.pop()
+
+        async def send(message: Any) -> None:
+            raise AssertionError(message)
+
+        doors = Doors(inner.app, keys=Anyone(), window=WINDOW, observers=(endings,))
+        scope = scope_of("POST", "/v1/chat/completions")
+        call = asyncio.create_task(doors(scope, receive, send))
+        while not inner.generating:
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert inner.generating == 0
+
+    asyncio.run(run())
+    assert endings == ["client gone"]

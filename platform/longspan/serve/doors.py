@@ -17,6 +17,7 @@ a streamed chunk costs two function calls and a search for a few bytes.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -37,6 +38,8 @@ from longspan.serve.reply import Reply
 from longspan.serve.routes import TEXT, Route, route_of
 from longspan.serve.usage import UsageInBody, UsageInEvents
 from longspan.serve.visit import Observer, Visit
+
+log = logging.getLogger(__name__)
 
 FORWARDED = frozenset(
     b"accept accept-encoding accept-language content-type host if-modified-since if-none-match "
@@ -113,16 +116,17 @@ class Doors:
         reply = Reply(send, visit)
         try:
             await self._answer(_Request(scope, headers, receive, visit), reply)
-        except Refusal as refusal:
-            if visit.ended == "done":
-                visit.ended = "error" if refusal.status in (500, 502, 504) else "refused"
+        except ClientGone:
+            visit.ended = "client gone"
+        except asyncio.CancelledError:
+            # So Ray Serve tells it; uvicorn doesn't.
+            visit.ended = "client gone"
+            raise
+        except Exception as error:
+            refusal = _refusal(error, visit)
             # A client that reads nothing must not keep its request open.
             async with asyncio.timeout(GRACE_SECONDS):
                 await reply.refuse(refusal)
-        except (ClientGone, asyncio.CancelledError) as gone:
-            visit.ended = "client gone"
-            if isinstance(gone, asyncio.CancelledError):
-                raise
         finally:
             visit.seconds = visit.elapsed()
             for observer in self._observers:
@@ -141,7 +145,7 @@ class Doors:
             with self._room.taken():
                 async with self._admission.admit(key) as ticket:
                     try:
-                        await self._generate(request, path, reply)
+                        await self._generate(request, route, path, reply)
                     finally:
                         ticket.tokens = request.visit.tokens
         elif "POST" in route.methods:
@@ -152,10 +156,10 @@ class Doors:
         if reply.refusal is not None:
             raise reply.refusal
 
-    async def _generate(self, request: _Request, path: str, reply: Reply) -> None:
+    async def _generate(self, request: _Request, route: Route, path: str, reply: Reply) -> None:
         """An answer of the model, its tokens counted."""
         visit = request.visit
-        question = parse(await self._body(request), self._limits, self._window)
+        question = parse(await self._body(request, route), self._limits, self._window)
         visit.stream = question.stream
         if question.stream:
             reply.usage = UsageInEvents(visit, hidden=not question.wants_usage)
@@ -177,10 +181,10 @@ class Doors:
             raise Refusal(401, message, code="invalid_api_key", headers=challenge)
         return key
 
-    async def _body(self, request: _Request, route: Route | None = None) -> bytes:
-        document = route is not None and route.label == TEXT
+    async def _body(self, request: _Request, route: Route) -> bytes:
         limits = self._limits
-        limit = limits.max_document_bytes if document else limits.body_bytes(self._window)
+        of_document = route.label == TEXT
+        limit = limits.max_document_bytes if of_document else limits.body_bytes(self._window)
         body = await read_body(request.receive, request.headers, limit, limits.body_seconds)
         request.visit.bytes_in = len(body)
         return body
@@ -200,14 +204,26 @@ class Doors:
             return refusal
         tokens = await self._count(question.body)
         total = tokens + question.output_tokens
+        if total <= self._window:
+            return refusal
+        more = f" and {question.output_tokens} more are asked for, {total} in all"
         return Refusal(
             refusal.status,
             f"This model's maximum context length is {self._window} tokens. The prompt has {tokens} "
-            f"tokens and up to {question.output_tokens} more are asked for, {total} in all: "
-            f"shorten them by {total - self._window}.",
+            f"tokens{more if question.output_tokens else ''}: {total - self._window} too many.",
             code=refusal.code,
             param=refusal.param,
         )
+
+
+def _refusal(error: Exception, visit: Visit) -> Refusal:
+    """The answer to a request that ended with an error; one that is ours is logged."""
+    if not isinstance(error, Refusal):
+        log.error("request %s failed", visit.request_id, exc_info=error)
+        error = Refusal(500, "The service failed to answer.", code="internal_error")
+    if visit.ended == "done":
+        visit.ended = "error" if error.status in (500, 502, 504) else "refused"
+    return error
 
 
 @dataclass(frozen=True)

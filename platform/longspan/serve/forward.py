@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from starlette.types import ASGIApp, Scope
 
@@ -11,8 +10,6 @@ from longspan.serve.body import ClientGone
 from longspan.serve.errors import Refusal
 from longspan.serve.line import Line
 from longspan.serve.reply import Reply
-
-log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
 """For the inner app to end by itself once it was told that the client is gone."""
@@ -33,7 +30,8 @@ async def forward(app: ASGIApp, scope: Scope, line: Line, reply: Reply, seconds:
 
     Raises:
         ClientGone: the client hung up.
-        Refusal: 504 when the time is over, 500 when the app fails or leaves its answer unfinished.
+        Refusal: 504 when the time is over.
+        RuntimeError: the app left its answer unfinished. What it raises itself passes too.
     """
     inner = asyncio.create_task(_run(app, scope, line, reply))
     watch = asyncio.create_task(line.until_gone())
@@ -41,10 +39,10 @@ async def forward(app: ASGIApp, scope: Scope, line: Line, reply: Reply, seconds:
         done, _ = await asyncio.wait(
             {inner, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
+        if watch in done and not reply.complete:
+            raise ClientGone
         if inner in done:
             _check(inner, reply)
-        elif watch in done and not reply.complete:
-            raise ClientGone
         elif not done:
             reply.visit.ended = "time limit"
             raise Refusal(
@@ -54,8 +52,10 @@ async def forward(app: ASGIApp, scope: Scope, line: Line, reply: Reply, seconds:
             )
     finally:
         reply.shut()
+        line.hang_up()
         watch.cancel()
-        await _end(inner, line)
+        await _end(inner)
+        await asyncio.gather(inner, watch, return_exceptions=True)
 
 
 async def _run(app: ASGIApp, scope: Scope, line: Line, reply: Reply) -> None:
@@ -63,19 +63,13 @@ async def _run(app: ASGIApp, scope: Scope, line: Line, reply: Reply) -> None:
 
 
 def _check(inner: asyncio.Task[None], reply: Reply) -> None:
-    error = asyncio.CancelledError() if inner.cancelled() else inner.exception()
-    if error:
-        log.error("request %s failed", reply.visit.request_id, exc_info=error)
-    if not reply.complete and (error or reply.refusal is None):
-        raise Refusal(500, "The service failed to answer.", code="internal_error")
+    if not inner.cancelled():
+        inner.result()
+    if not reply.complete and reply.refusal is None:
+        raise RuntimeError("the app left its answer unfinished")
 
 
-async def _end(inner: asyncio.Task[None], line: Line) -> None:
-    line.hang_up()
+async def _end(inner: asyncio.Task[None]) -> None:
     if not inner.done():
         await asyncio.wait({inner}, timeout=GRACE_SECONDS)
-    if not inner.done():
-        inner.cancel()
-        await asyncio.wait({inner}, timeout=GRACE_SECONDS)
-    if inner.done() and not inner.cancelled():
-        inner.exception()  # Of no interest any more; asyncio would complain that nobody looked.
+    inner.cancel()

@@ -7,7 +7,6 @@ import logging
 import threading
 from contextlib import suppress
 
-from longspan.errors import UserError
 from longspan.serve.keys import FOLDER, Key, hashed, load
 from longspan.storage import ObjectInfo, Store
 
@@ -60,7 +59,9 @@ class KeyRing:
         while not self._closed.wait(self._every_seconds):
             try:
                 self._keys = self._look()
-            except (UserError, OSError) as error:
+            except (
+                Exception
+            ) as error:  # Whatever it is: without this thread no key is ever revoked.
                 if not failing:
                     log.warning("API keys stay as they were, the store cannot be read: %s", error)
                 failing = True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+
+from starlette.types import Scope
 
 from longspan.serve.errors import Refusal
 
@@ -52,7 +53,7 @@ ROUTES = (
 )
 
 
-def route_of(scope: dict[str, Any]) -> tuple[Route, str]:
+def route_of(scope: Scope) -> tuple[Route, str]:
     """The route of a request, and its path below where the app is mounted (`root_path`).
 
     Paths are compared as a whole and as they are: `//v1/models`, `/v1/models/` and `/V1/models` are

@@ -44,7 +44,8 @@ class UsageInBody:
 class UsageInEvents:
     """Notes the usage in a stream of events, and hides its event from who didn't ask for it.
 
-    All that a chunk costs is two searches for a few bytes.
+    Nothing passes after an event with an error: the engine's `[DONE]` would deny it. All that a
+    chunk costs is two searches for a few bytes.
 
     Args:
         visit: takes it.
@@ -55,14 +56,18 @@ class UsageInEvents:
         self._visit = visit
         self._hidden = hidden
         self._told = False
+        self._failed = False
 
     def passed(self, chunk: bytes, more: bool) -> bytes:
         """See `Usage.passed`; a chunk holds whole events."""
+        if self._failed:
+            return b""
         if _NO_CHOICES in chunk:
             return self._filtered(chunk)
         if chunk.startswith(_ERROR):
+            self._failed = True
             self._visit.ended = "error"
-        elif not self._told and chunk:
+        elif not self._told and chunk.startswith(_DATA):
             self._visit.completion_tokens = (self._visit.completion_tokens or 0) + 1
         return chunk
 

@@ -28,7 +28,7 @@ class Visit:
         key: the name of the key, "" where there was none.
         status: of the response; 0 where none was sent.
         stream: whether an event stream was asked for.
-        ended: how. "error" is a failure of ours, "refused" an error that the client can mend.
+        ended: how. "error" is a failure of the service, "refused" any other error.
         bytes_in: of the body that was read.
         bytes_out: of the bodies sent.
         prompt_tokens: as the engine counted them; None where it didn't say.
