@@ -43,7 +43,7 @@ class Chat:
     def open(self, key: str | None = None) -> "Chat":
         self.page.goto(self.address + (f"/#key={key}" if key else "/"))
         if key:
-            expect(self.page.locator("#window")).to_contain_text("tokens")
+            expect(self.page.locator("#window")).to_contain_text("window")
         return self
 
     @property

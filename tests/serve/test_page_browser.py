@@ -57,7 +57,7 @@ def test_the_key_in_the_address_is_taken_out_of_it(chat: Chat):
     assert chat.evaluate("location.href") == f"{chat.address}/"
     assert chat.evaluate("history.length") <= 2
     chat.page.reload()
-    expect(chat.page.locator("#window")).to_contain_text("tokens")
+    expect(chat.page.locator("#window")).to_contain_text("window")
 
 
 def test_a_wrong_key_then_the_right_one(browser: Browser, service: Service):
@@ -70,7 +70,7 @@ def test_a_wrong_key_then_the_right_one(browser: Browser, service: Service):
     field.fill(service.key)
     chat.page.get_by_label("Keep it in this browser").uncheck()
     field.press("Enter")
-    expect(chat.page.locator("#window")).to_contain_text("tokens")
+    expect(chat.page.locator("#window")).to_contain_text("window")
     chat.ask("Hello")
     assert chat.evaluate("JSON.stringify(localStorage)").count(service.key) == 0
     other = Chat(context, service.address).open()

@@ -80,7 +80,7 @@ function list(lines, at, depth) {
   const first = marker(lines[at]);
   if (!first || first.indent > 3) return null;
   const items = [[first.rest]];
-  let width = first.width;
+  let width = first.width; // Of what is cut off the lines of an item: its first indented line may lower it.
   let blank = false;
   let loose = false;
   let next = at + 1;
@@ -94,7 +94,8 @@ function list(lines, at, depth) {
     const indent = line.search(/[^ \t]/);
     const sibling = marker(line);
     if (indent >= first.indent + 2) {
-      items.at(-1).push(line.slice(Math.min(indent, width)));
+      width = Math.min(indent, width);
+      items.at(-1).push(line.slice(width));
     } else if (sibling && sibling.kind === first.kind) {
       items.push([sibling.rest]);
       width = sibling.width;

@@ -6,10 +6,12 @@ import { el } from "./dom.js";
 
 const DEEPEST = 40;
 const SAFE = /^(?:https?:\/\/|mailto:)/i;
-const ADDRESS = /(?:https?:\/\/)[^\s<>"'`]+/y;
+const ADDRESS = /https?:\/\/[^\s<>"'`\]]+/y;
 const ANGLED = /<((?:https?:\/\/|mailto:)[^\s<>]*)>/iy;
 const TARGET = /\([ \t\n]*(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*))(?:[ \t\n]+(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'))?[ \t\n]*\)/y;
 const PLAIN = /(?:[^\\`*_~[\]!<\nh]|h(?!ttps?:\/\/))+/y;
+const WORD = /[\p{L}\p{N}]/u;
+const PUNCTUATION = /\p{P}/u;
 const TAGS = { "*": ["em", "strong"], "_": ["em", "strong"], "~": ["del", "del"] };
 
 export function inline(text) {
@@ -28,8 +30,7 @@ class Reader {
 
   read() {
     while (this.at < this.text.length) {
-      const found =
-        this.match(PLAIN) && this.plain(this.matched[0]) || this.special(this.text[this.at]);
+      const found = this.match(PLAIN) ? this.plain(this.matched[0]) : this.special(this.text[this.at]);
       if (!found) this.plain(this.text[this.at]);
     }
   }
@@ -42,9 +43,9 @@ class Reader {
       case "!": return this.text[this.at + 1] === "[" && this.open("![", { bracket: true });
       case "[": return this.open("[", { bracket: true });
       case "]": return this.closeBracket();
-      case "<": return this.match(ANGLED) && this.add(link(this.matched[1], [this.matched[1]]), this.matched[0].length);
+      case "<": return this.match(ANGLED) && this.address(this.matched[1], this.matched[0].length);
       case "\n": return this.lineEnd();
-      case "h": return this.address();
+      case "h": return this.bareAddress();
       default: return false;
     }
   }
@@ -92,12 +93,16 @@ class Reader {
     return this.plain(marks);
   }
 
-  address() {
+  address(target, length) {
+    return this.add(link(target, [target]), length);
+  }
+
+  bareAddress() {
     const before = this.text[this.at - 1] ?? " ";
     if (/\w/.test(before) || !this.match(ADDRESS)) return false;
-    let found = this.matched[0].replace(/[.,;:!?*_~\]]+$/, "");
+    let found = this.matched[0].replace(/[.,;:!?*_~]+$/, "");
     if (found.endsWith(")") && !found.includes("(")) found = found.slice(0, -1);
-    return this.add(link(found, [found]), found.length);
+    return this.address(found, found.length);
   }
 
   open(marks, frame) {
@@ -112,10 +117,11 @@ class Reader {
     while (this.text[this.at + count] === character) count += 1;
     const before = this.text[this.at - 1] ?? " ";
     const after = this.text[this.at + count] ?? " ";
-    const word = /[\p{L}\p{N}]/u;
-    const inWord = character === "_" && word.test(before) && word.test(after);
-    const canOpen = !inWord && /\S/.test(after) && (!/\p{P}/u.test(after) || !word.test(before));
-    const canClose = !inWord && /\S/.test(before) && (!/\p{P}/u.test(before) || !word.test(after));
+    const inWord = character === "_" && WORD.test(before) && WORD.test(after);
+    // As CommonMark has it, but for **so:**this, which models write in languages without spaces.
+    const [one, other] = [count === 1 && WORD.test(before), count === 1 && WORD.test(after)];
+    const canOpen = !inWord && /\S/.test(after) && !(one && PUNCTUATION.test(after));
+    const canClose = !inWord && /\S/.test(before) && !(other && PUNCTUATION.test(before));
     this.at += count;
     if (canClose) count = this.closeMarks(character, count);
     const left = character.repeat(count);

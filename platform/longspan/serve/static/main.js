@@ -110,9 +110,9 @@ function show({ model, window }) {
   composer.window = window;
   byId("model").textContent = model.split("/").at(-1);
   byId("model").title = model;
-  byId("window").textContent = `${number(window)} tokens`;
+  byId("window").textContent = `${number(window)}-token window`;
   byId("empty-window").textContent = number(window);
-  byId("empty-pages").textContent = number(Math.max(1, Math.round(window / TOKENS_PER_PAGE)));
+  byId("empty-pages").textContent = number(Number((window / TOKENS_PER_PAGE).toPrecision(2)));
   byId("empty").classList.remove("unknown");
 }
 
