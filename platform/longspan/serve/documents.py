@@ -1,0 +1,88 @@
+"""Text out of PDF files that people hand in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longspan.errors import UserError
+from longspan.serve import pdf_text
+
+SECONDS = 60
+"""The longest that one document may take."""
+AT_A_TIME = 2
+"""Documents that are read at once; others wait for their turn."""
+
+_PROBLEMS = {
+    "encrypted": "This PDF is encrypted: save a copy without its password, and add that.",
+    "scan": "This PDF has no text in it, only pictures of its pages: run it through text recognition (OCR) first.",
+    "pages": f"This PDF has more than {pdf_text.MAX_PAGES:,} pages: split it.",
+    "text": f"This PDF has more than {pdf_text.MAX_CHARACTERS:,} characters of text: split it.",
+    "memory": f"Reading this PDF takes more than {pdf_text.MEMORY >> 20:,} MiB of memory: split it.",
+    "time": "Reading this PDF takes too long: split it.",
+}
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a PDF says.
+
+    Attributes:
+        text: of all pages, an empty line between them.
+        pages: their number.
+        empty_pages: how many of them have no text, as scanned ones don't.
+    """
+
+    text: str
+    pages: int
+    empty_pages: int
+
+
+class PdfReader:
+    """Reads PDF files, each in a process of its own."""
+
+    def __init__(self, seconds: int = SECONDS) -> None:
+        self._seconds = seconds
+        self._turns = asyncio.Semaphore(AT_A_TIME)
+
+    async def read(self, data: bytes) -> Document:
+        """The text of a PDF.
+
+        Raises:
+            UserError: it is no PDF, is encrypted, has no text, is broken, or takes more time, memory or
+                pages than a document may.
+        """
+        if b"%PDF-" not in data[:1024]:
+            raise UserError("This file is not a PDF.")
+        async with self._turns:
+            said = await self._run(data)
+        if "text" in said:
+            return Document(**said)
+        broken = f"This PDF can't be read: the file is damaged ({said.get('what', 'it ends the reader')})."
+        raise UserError(_PROBLEMS.get(said["problem"], broken))
+
+    async def _run(self, data: bytes) -> dict[str, Any]:
+        command = [sys.executable, "-I", str(Path(pdf_text.__file__)), str(self._seconds)]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env={},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(data), self._seconds)
+        except TimeoutError:
+            return {"problem": "time"}
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            # A hard limit of CPU time kills; a signal or an error of another kind is the file's doing too.
+            return {"problem": "time" if process.returncode == -9 else "broken"}
+        return json.loads(output)
