@@ -4,6 +4,8 @@ import { ApiError, fromResponse, unreachable } from "./errors.js";
 
 export class Api {
   #key;
+  // Requests with the same one go to the same replica, whose cache holds the conversation's beginning.
+  #session = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16)).join("");
 
   constructor(key) {
     this.#key = key;
@@ -47,7 +49,7 @@ export class Api {
   }
 
   async #post(path, body, type, signal) {
-    const headers = { "Content-Type": type };
+    const headers = { "Content-Type": type, "X-Session-Id": this.#session };
     if (this.#key) headers.Authorization = `Bearer ${this.#key}`;
     let response;
     try {
