@@ -54,8 +54,7 @@ def application(settings: ServeSettings, model: ServedModel, plan: EnginePlan) -
         placement_group_config={"bundle_per_worker": plan.bundle, "strategy": "STRICT_PACK"},
         # The replica itself waits for its engine most of the time.
         deployment_config={"ray_actor_options": {"num_cpus": 0}},
-        # Ours say which other pages may call it, if any.
-        engine_kwargs=plan.arguments | {"allowed_origins": []},
+        engine_kwargs=plan.arguments,
     )
     return build_llm_deployment(
         config,

@@ -122,5 +122,5 @@ def _reason(application: object) -> str:
     said = [application.message]  # type: ignore[attr-defined]
     said += [each.message for each in application.deployments.values()]  # type: ignore[attr-defined]
     text = "\n".join(each for each in said if each)
-    mistakes = re.findall(r"UserError.*?: (.+)", text)
+    mistakes = re.findall(r"errors\.UserError: (.+)", text)
     return mistakes[-1] if mistakes else f"the service did not start:\n{text}"

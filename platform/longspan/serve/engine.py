@@ -153,6 +153,14 @@ def _settled(
     values: dict[str, tuple[Any, str]], settings: ServeSettings
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Arguments and reasons apart, the user's own arguments over ours."""
+    values |= {
+        "enable_auto_tool_choice": (
+            True,
+            "requests with tools are answered as models do that know them",
+        ),
+        "tool_call_parser": ("hermes", "the form of most models with a ChatML template"),
+        "allowed_origins": ([], "the doors say which sites may call: limits.allow_origins"),
+    }
     arguments = {key: value for key, (value, _) in values.items()}
     reasons = {key: reason for key, (_, reason) in values.items()}
     return arguments | {"trust_remote_code": False} | settings.engine, reasons
