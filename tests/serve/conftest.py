@@ -29,9 +29,11 @@ class House:
         self.url = f"http://127.0.0.1:{port}"
         self.headers = {"authorization": f"Bearer {token}"}
 
+    def body(self, content: str = "hello", **more: Any) -> dict[str, Any]:
+        return {"model": "m", "messages": [{"role": "user", "content": content}]} | more
+
     def ask(self, content: str = "hello", **more: Any) -> httpx.Response:
-        body = {"model": "m", "messages": [{"role": "user", "content": content}]} | more
-        return self.post(json=body)
+        return self.post(json=self.body(content, **more))
 
     def post(self, path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:
         options: dict[str, Any] = {"headers": self.headers, "timeout": 30} | more
@@ -43,7 +45,7 @@ class House:
 
     def question(self, content: str, **more: Any) -> bytes:
         """A whole request, written by hand."""
-        body = json.dumps({"model": "m", "messages": [{"content": content}]} | more).encode()
+        body = json.dumps(self.body(content, **more)).encode()
         return self.head(f"content-length: {len(body)}") + body
 
     def connect(self) -> socket.socket:

@@ -198,6 +198,21 @@ def test_a_key_is_held_to_its_limits(build):
     assert house.get("/v1/models").status_code == 200
 
 
+def test_one_request_after_another_is_one_at_once(build):
+    house = build(key=KeyLimits(concurrent=1))
+    with httpx.Client(headers=house.headers) as client:
+        for _ in range(20):
+            with client.stream(
+                "POST", house.url + "/v1/completions", json=house.body(stream=True)
+            ) as r:
+                assert r.status_code == 200
+                assert "[DONE]" in next(line for line in r.iter_lines() if "[DONE]" in line)
+    with house.connect() as connection:
+        connection.sendall(house.question("endless"))
+        until(lambda: house.inner.generating == 1)
+        assert "The key alice may have 1 requests at once." in error(house.ask(), 429)["message"]
+
+
 def test_the_tokens_of_answers_count(build):
     house = build(key=KeyLimits(tokens_per_minute=11))
     assert house.ask(stream=True).status_code == 200  # 10 tokens

@@ -51,7 +51,7 @@ def test_other_options_of_a_stream_stay(house):
 
 
 def test_chunks_come_as_they_are_made(house):
-    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "endless"}]}
+    body = house.body("endless", stream=True)
     with httpx.stream(
         "POST", f"{house.url}/v1/chat/completions", json=body, headers=house.headers
     ) as r:
