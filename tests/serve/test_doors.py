@@ -56,6 +56,16 @@ def test_the_inner_app_sees_no_key_no_cookie_and_no_origin(house):
     assert seen.headers["x-request-id"] == response.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a/b"])
+def test_a_request_id_that_is_not_sane_is_replaced(house, given):
+    response = house.get("/v1/models", headers=house.headers | {"x-request-id": given})
+    (seen,) = house.inner.reached
+    assert seen.headers["x-request-id"] == response.headers["x-request-id"] != given
+    kept = house.get("/v1/models", headers=house.headers | {"x-request-id": "of-a.proxy_1"})
+    assert house.inner.reached[1].headers["x-request-id"] == "of-a.proxy_1"
+    assert "x-request-id" not in kept.headers
+
+
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Basic {token}", "Bearer x{token}", "Bearer \xff"]
 )
@@ -225,6 +235,8 @@ def test_errors_of_the_inner_app_get_the_shape(house):
     assert unknown["message"] == "The model `x` does not exist."
     assert (unknown["param"], unknown["code"]) == ("model", "model_not_found")
     assert error(house.ask("detail"), 422)["message"] == "Not so."
+    assert error(house.ask("details"), 422)["message"] == "body.top_p: too high"
+    assert len(error(house.ask("wordy"), 400)["message"]) == 2000
     for mood in ("text", "raise"):
         failed = house.ask(mood)
         assert error(failed, 500)["type"] == "server_error"
