@@ -65,13 +65,18 @@ class Street:
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
+        self.active = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(self, log_config=None, access_log=False, lifespan="off")
         self.server = uvicorn.Server(config)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.app is not None
-        await self.app(scope, receive, send)
+        self.active += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.active -= 1
 
     def run(self) -> None:
         asyncio.run(self.server.serve(sockets=[self.listener]))
@@ -103,6 +108,7 @@ def build(tmp_path_factory: pytest.TempPathFactory, street: Street) -> Iterator[
         return House(store, token, street.listener.getsockname()[1], inner)
 
     yield built
+    until(lambda: street.active == 0)  # Its visits are not the next test's.
     for ring in rings:
         ring.close()
 

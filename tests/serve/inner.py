@@ -29,7 +29,8 @@ class Inner:
     async def anything(self, request: Request, path: str) -> Response:
         self.reached.append(request)
         if path not in ("v1/chat/completions", "v1/completions"):
-            return PlainTextResponse(await request.body() or b"hello")
+            headers = {"server": "inner", "x-request-id": "inner"}
+            return PlainTextResponse(await request.body() or b"hello", headers=headers)
         body = await request.json()
         self.bodies.append(body)
         mood = body["messages"][-1]["content"] if body.get("messages") else ""
@@ -46,6 +47,8 @@ class Inner:
             return StreamingResponse(events, media_type="text/event-stream")
         if mood == "endless":
             return await self.cancelled_by_disconnect(request)
+        if mood == "deaf":
+            await self.endless()
         with self.working():
             return JSONResponse(chunk(usage=USAGE, choices=[{"message": {"content": "a b c"}}]))
 

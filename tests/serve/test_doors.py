@@ -87,7 +87,9 @@ def test_a_revoked_key_is_refused_without_a_restart(house):
 
 def test_public_paths_need_no_key(house):
     for path in ("/", "/health", "/ready", "/page/app.js"):
-        assert house.get(path, headers={}).text == "hello"
+        response = house.get(path, headers={})
+        assert response.text == "hello"
+        assert "inner" not in str(response.headers)
     assert error(house.get("/metrics"), 404)["code"] == "not_found"
     refused = house.get("/v1/chat/completions")
     assert error(refused, 405)["code"] == "method_not_allowed"
@@ -278,6 +280,12 @@ def test_a_time_limit_ends_the_work_and_is_told(build, visits):
     assert error(house.ask("endless"), 504)["code"] == "time_limit"
     until(lambda: house.inner.generating == 0)
     assert visits(1)[0]["ended"] == "time limit"
+
+
+def test_an_app_that_is_deaf_is_cancelled(build):
+    house = build(limits={"request_seconds": 0.1, "grace_seconds": 0.1})
+    assert error(house.ask("deaf"), 504)["code"] == "time_limit"
+    assert house.inner.generating == 0
 
 
 def test_other_sites_are_let_in_by_name(build):

@@ -113,7 +113,7 @@ def test_nothing_follows_an_error_of_the_engine(house, visits):
 
 
 def test_a_client_that_reads_nothing_is_not_waited_for(build, visits):
-    house = build(limits={"request_seconds": 0.3, "max_requests": 1})
+    house = build(limits={"request_seconds": 0.2, "grace_seconds": 0.1, "max_requests": 1})
     with house.connect() as connection:
         connection.sendall(house.question("flood", stream=True))
         assert visits(1)[0]["ended"] == "time limit"
