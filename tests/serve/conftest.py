@@ -30,9 +30,11 @@ class House:
         self.url = f"http://127.0.0.1:{port}"
         self.headers = {"authorization": f"Bearer {token}"}
 
+    def body(self, content: str = "hello", **more: Any) -> dict[str, Any]:
+        return {"model": "m", "messages": [{"role": "user", "content": content}]} | more
+
     def ask(self, content: str = "hello", **more: Any) -> httpx.Response:
-        body = {"model": "m", "messages": [{"role": "user", "content": content}]} | more
-        return self.post(json=body)
+        return self.post(json=self.body(content, **more))
 
     def post(self, path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:
         options: dict[str, Any] = {"headers": self.headers, "timeout": 30} | more
@@ -44,7 +46,7 @@ class House:
 
     def question(self, content: str, **more: Any) -> bytes:
         """A whole request, written by hand."""
-        body = json.dumps({"model": "m", "messages": [{"content": content}]} | more).encode()
+        body = json.dumps(self.body(content, **more)).encode()
         return self.head(f"content-length: {len(body)}") + body
 
     def connect(self) -> socket.socket:
@@ -64,13 +66,18 @@ class Street:
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
+        self.active = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(self, log_config=None, access_log=False, lifespan="off")
         self.server = uvicorn.Server(config)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.app is not None
-        await self.app(scope, receive, send)
+        self.active += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.active -= 1
 
     def run(self) -> None:
         asyncio.run(self.server.serve(sockets=[self.listener]))
@@ -102,6 +109,7 @@ def build(tmp_path_factory: pytest.TempPathFactory, street: Street) -> Iterator[
         return House(store, token, street.listener.getsockname()[1], inner)
 
     yield built
+    until(lambda: street.active == 0)  # Its visits are not the next test's.
     for ring in rings:
         ring.close()
 

@@ -29,7 +29,8 @@ class Inner:
     async def anything(self, request: Request, path: str) -> Response:
         self.reached.append(request)
         if path not in ("v1/chat/completions", "v1/completions"):
-            return PlainTextResponse(await request.body() or b"hello")
+            headers = {"server": "inner", "x-request-id": "inner"}
+            return PlainTextResponse(await request.body() or b"hello", headers=headers)
         body = await request.json()
         self.bodies.append(body)
         mood = body["messages"][-1]["content"] if body.get("messages") else ""
@@ -37,14 +38,18 @@ class Inner:
             return _ERRORS[mood]
         if mood == "detail":
             raise HTTPException(422, "Not so.")
+        if mood == "details":
+            raise HTTPException(422, [{"loc": ["body", "top_p"], "msg": "too high"}])
         if mood == "raise":
             raise RuntimeError("a secret of the machine")
         if body.get("stream"):
             events = self.events(mood, bool(body["stream_options"]["include_usage"]))
             return StreamingResponse(events, media_type="text/event-stream")
+        if mood == "endless":
+            return await self.cancelled_by_disconnect(request)
+        if mood == "deaf":
+            await self.endless()
         with self.working():
-            if mood == "endless":
-                await until_disconnect(request)
             return JSONResponse(chunk(usage=USAGE, choices=[{"message": {"content": "a b c"}}]))
 
     async def events(self, mood: str, usage: bool) -> AsyncIterator[str]:
@@ -64,6 +69,18 @@ class Inner:
             if usage:
                 yield event(chunk(choices=[], usage=USAGE))
             yield "data: [DONE]\n\n"
+
+    async def cancelled_by_disconnect(self, request: Request) -> Response:
+        """Works in a task that goes on when this call is cancelled, as vLLM's does."""
+        work = asyncio.create_task(self.endless())
+        news = asyncio.create_task(until_disconnect(request))
+        await asyncio.wait({work, news}, return_when=asyncio.FIRST_COMPLETED)
+        work.cancel()
+        return JSONResponse(None)
+
+    async def endless(self) -> None:
+        with self.working():
+            await asyncio.Event().wait()
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -100,5 +117,6 @@ TOO_LONG = (
 _ERRORS = {
     "unknown model": _vllm(404, "The model `x` does not exist.", "model"),
     "too long": _vllm(400, TOO_LONG, "input_tokens"),
+    "wordy": _vllm(400, "x" * 5000),
     "text": PlainTextResponse("Traceback: /root/secret.py", status_code=500),
 }

@@ -56,6 +56,16 @@ def test_the_inner_app_sees_no_key_no_cookie_and_no_origin(house):
     assert seen.headers["x-request-id"] == response.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a/b"])
+def test_a_request_id_that_is_not_sane_is_replaced(house, given):
+    response = house.get("/v1/models", headers=house.headers | {"x-request-id": given})
+    (seen,) = house.inner.reached
+    assert seen.headers["x-request-id"] == response.headers["x-request-id"] != given
+    kept = house.get("/v1/models", headers=house.headers | {"x-request-id": "of-a.proxy_1"})
+    assert house.inner.reached[1].headers["x-request-id"] == "of-a.proxy_1"
+    assert "x-request-id" not in kept.headers
+
+
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Basic {token}", "Bearer x{token}", "Bearer \xff"]
 )
@@ -77,7 +87,9 @@ def test_a_revoked_key_is_refused_without_a_restart(house):
 
 def test_public_paths_need_no_key(house):
     for path in ("/", "/health", "/ready", "/page/app.js"):
-        assert house.get(path, headers={}).text == "hello"
+        response = house.get(path, headers={})
+        assert response.text == "hello"
+        assert "inner" not in str(response.headers)
     assert error(house.get("/metrics"), 404)["code"] == "not_found"
     refused = house.get("/v1/chat/completions")
     assert error(refused, 405)["code"] == "method_not_allowed"
@@ -198,6 +210,21 @@ def test_a_key_is_held_to_its_limits(build):
     assert house.get("/v1/models").status_code == 200
 
 
+def test_one_request_after_another_is_one_at_once(build):
+    house = build(key=KeyLimits(concurrent=1))
+    with httpx.Client(headers=house.headers) as client:
+        for _ in range(20):
+            with client.stream(
+                "POST", house.url + "/v1/completions", json=house.body(stream=True)
+            ) as r:
+                assert r.status_code == 200
+                assert "[DONE]" in next(line for line in r.iter_lines() if "[DONE]" in line)
+    with house.connect() as connection:
+        connection.sendall(house.question("endless"))
+        until(lambda: house.inner.generating == 1)
+        assert "The key alice may have 1 requests at once." in error(house.ask(), 429)["message"]
+
+
 def test_the_tokens_of_answers_count(build):
     house = build(key=KeyLimits(tokens_per_minute=11))
     assert house.ask(stream=True).status_code == 200  # 10 tokens
@@ -210,6 +237,8 @@ def test_errors_of_the_inner_app_get_the_shape(house):
     assert unknown["message"] == "The model `x` does not exist."
     assert (unknown["param"], unknown["code"]) == ("model", "model_not_found")
     assert error(house.ask("detail"), 422)["message"] == "Not so."
+    assert error(house.ask("details"), 422)["message"] == "body.top_p: too high"
+    assert len(error(house.ask("wordy"), 400)["message"]) == 2000
     for mood in ("text", "raise"):
         failed = house.ask(mood)
         assert error(failed, 500)["type"] == "server_error"
@@ -251,6 +280,12 @@ def test_a_time_limit_ends_the_work_and_is_told(build, visits):
     assert error(house.ask("endless"), 504)["code"] == "time_limit"
     until(lambda: house.inner.generating == 0)
     assert visits(1)[0]["ended"] == "time limit"
+
+
+def test_an_app_that_is_deaf_is_cancelled(build):
+    house = build(limits={"request_seconds": 0.1, "grace_seconds": 0.1})
+    assert error(house.ask("deaf"), 504)["code"] == "time_limit"
+    assert house.inner.generating == 0
 
 
 def test_other_sites_are_let_in_by_name(build):

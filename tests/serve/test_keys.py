@@ -8,6 +8,7 @@ from longspan.serve import keys
 from longspan.serve.__main__ import main
 from longspan.serve.keyring import KeyRing
 from longspan.storage import Store
+from tests.s3 import credentials
 from tests.serve.conftest import until
 
 
@@ -88,3 +89,15 @@ def test_a_service_does_not_start_with_a_damaged_key(store):
     store.write_bytes("keys/bob.json", b"not JSON")
     with pytest.raises(UserError, match=r"keys/bob\.json describes no API key"):
         KeyRing(store)
+
+
+@pytest.mark.real
+def test_keys_lie_in_a_bucket_as_well(s3_server):
+    with credentials(s3_server.owner):
+        store = Store(f"s3://{s3_server.bucket}/doors", endpoint=s3_server.endpoint)
+        token = keys.first_key(store)
+        ring = KeyRing(store, every_seconds=0.01)
+        assert token is not None and ring.find(token.encode()) is not None
+        keys.revoke(store, "default")
+        until(lambda: ring.find(token.encode()) is None)
+        ring.close()

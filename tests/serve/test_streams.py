@@ -51,7 +51,7 @@ def test_other_options_of_a_stream_stay(house):
 
 
 def test_chunks_come_as_they_are_made(house):
-    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "endless"}]}
+    body = house.body("endless", stream=True)
     with httpx.stream(
         "POST", f"{house.url}/v1/chat/completions", json=body, headers=house.headers
     ) as r:
@@ -113,7 +113,7 @@ def test_nothing_follows_an_error_of_the_engine(house, visits):
 
 
 def test_a_client_that_reads_nothing_is_not_waited_for(build, visits):
-    house = build(limits={"request_seconds": 0.3, "max_requests": 1})
+    house = build(limits={"request_seconds": 0.2, "grace_seconds": 0.1, "max_requests": 1})
     with house.connect() as connection:
         connection.sendall(house.question("flood", stream=True))
         assert visits(1)[0]["ended"] == "time limit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import deque
@@ -14,6 +15,9 @@ from longspan.serve.errors import Refusal
 from longspan.serve.keys import Key
 
 WINDOW_SECONDS = 60.0
+PATIENCE_SECONDS = 0.25
+"""For a key's earlier request to leave: a client that sends one after another has the last bytes of
+an answer a moment before the request has left."""
 
 
 @dataclass
@@ -55,6 +59,7 @@ class LocalAdmission:
     async def admit(self, key: Key) -> AsyncIterator[Ticket]:
         """See `Admission.admit`."""
         use = self._uses.setdefault(key.name, _Use())
+        await use.one_to_leave(key)
         use.check(key, self._clock())
         use.requests.add(1, self._clock())
         use.running += 1
@@ -63,6 +68,7 @@ class LocalAdmission:
             yield ticket
         finally:
             use.running -= 1
+            use.left.set()
             use.tokens.add(ticket.tokens, self._clock())
 
 
@@ -128,11 +134,23 @@ class _Use:
     requests: _Recent = field(default_factory=_Recent)
     tokens: _Recent = field(default_factory=_Recent)
     running: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever one stops running."""
+
+    async def one_to_leave(self, key: Key) -> None:
+        """Wait until fewer run than may, but not for long."""
+        most = key.limits.concurrent
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while most is not None and self.running >= most:
+                    self.left.clear()
+                    await self.left.wait()
+        except TimeoutError:
+            raise _too_many(key, f"{most} requests at once", 1.0) from None
 
     def check(self, key: Key, now: float) -> None:
+        """Raise a `Refusal` where the last minute is used up."""
         limits = key.limits
-        if limits.concurrent is not None and self.running >= limits.concurrent:
-            raise _too_many(key, f"{limits.concurrent} requests at once", 1.0)
         if wait := self.requests.wait(limits.requests_per_minute, now):
             raise _too_many(key, f"{limits.requests_per_minute} requests per minute", wait)
         if wait := self.tokens.wait(limits.tokens_per_minute, now):

@@ -30,7 +30,7 @@ from longspan.serve.access_log import AccessLog
 from longspan.serve.admission import Admission, LocalAdmission, Room
 from longspan.serve.body import ClientGone, Question, parse, read_body
 from longspan.serve.errors import CONTEXT_LENGTH, Refusal
-from longspan.serve.forward import GRACE_SECONDS, forward
+from longspan.serve.forward import forward
 from longspan.serve.keys import Key
 from longspan.serve.limits import DoorLimits
 from longspan.serve.line import Line
@@ -125,7 +125,7 @@ class Doors:
         except Exception as error:
             refusal = _refusal(error, visit)
             # A client that reads nothing must not keep its request open.
-            async with asyncio.timeout(GRACE_SECONDS):
+            async with asyncio.timeout(self._limits.grace_seconds):
                 await reply.refuse(refusal)
         finally:
             visit.seconds = visit.elapsed()
@@ -192,7 +192,7 @@ class Doors:
     async def _forward(self, request: _Request, path: str, body: bytes, reply: Reply) -> None:
         scope = request.inner_scope(path, len(body))
         line = Line(request.receive, body)
-        await forward(self._app, scope, line, reply, self._limits.request_seconds)
+        await forward(self._app, scope, line, reply, self._limits)
 
     async def _with_numbers(self, refusal: Refusal, question: Question) -> Refusal:
         """A prompt that is too long, with its length.

@@ -11,6 +11,9 @@ from pydantic_core import from_json, to_json
 MAX_MESSAGE = 2000
 """Characters; a validation error may quote a whole prompt."""
 
+CONTEXT_LENGTH = "context_length_exceeded"
+"""OpenAI's code for a prompt that is too long."""
+
 
 class Refusal(Exception):
     """A request that is answered with an error.
@@ -112,6 +115,3 @@ def _code(status: int, message: str, code: Any) -> str | None:
     if status == HTTPStatus.NOT_FOUND and "model" in message:
         return "model_not_found"
     return None
-
-
-CONTEXT_LENGTH = "context_length_exceeded"

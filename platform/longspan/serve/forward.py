@@ -8,14 +8,12 @@ from starlette.types import ASGIApp, Scope
 
 from longspan.serve.body import ClientGone
 from longspan.serve.errors import Refusal
+from longspan.serve.limits import DoorLimits
 from longspan.serve.line import Line
 from longspan.serve.reply import Reply
 
-GRACE_SECONDS = 2.0
-"""For the inner app to end by itself once it was told that the client is gone."""
 
-
-async def forward(app: ASGIApp, scope: Scope, line: Line, reply: Reply, seconds: float) -> None:
+async def forward(app: ASGIApp, scope: Scope, line: Line, reply: Reply, limits: DoorLimits) -> None:
     """Let the inner app answer; returns when it has, or when the error to be reshaped is there.
 
     However this ends, the inner app has ended too. It is told by `http.disconnect` before it is
@@ -26,13 +24,14 @@ async def forward(app: ASGIApp, scope: Scope, line: Line, reply: Reply, seconds:
         scope: of the request.
         line: the request.
         reply: the answer.
-        seconds: the most it may take.
+        limits: how long it may take, and take to end.
 
     Raises:
         ClientGone: the client hung up.
         Refusal: 504 when the time is over.
         RuntimeError: the app left its answer unfinished. What it raises itself passes too.
     """
+    seconds = limits.request_seconds
     inner = asyncio.create_task(_run(app, scope, line, reply))
     watch = asyncio.create_task(line.until_gone())
     try:
@@ -54,7 +53,7 @@ async def forward(app: ASGIApp, scope: Scope, line: Line, reply: Reply, seconds:
         reply.shut()
         line.hang_up()
         watch.cancel()
-        await _end(inner)
+        await _end(inner, limits.grace_seconds)
         await asyncio.gather(inner, watch, return_exceptions=True)
 
 
@@ -69,7 +68,7 @@ def _check(inner: asyncio.Task[None], reply: Reply) -> None:
         raise RuntimeError("the app left its answer unfinished")
 
 
-async def _end(inner: asyncio.Task[None]) -> None:
+async def _end(inner: asyncio.Task[None], grace_seconds: float) -> None:
     if not inner.done():
-        await asyncio.wait({inner}, timeout=GRACE_SECONDS)
+        await asyncio.wait({inner}, timeout=grace_seconds)
     inner.cancel()

@@ -21,6 +21,8 @@ class DoorLimits(BaseModel):
         request_seconds: from when a request is handed to the engine to the last byte of its answer.
             Then the engine stops working on it; a stream ends with an error event, anything else
             with 504.
+        grace_seconds: for the engine to stop by itself on a request that is over, before its call is
+            cancelled; and for a client that doesn't read to take the error.
         max_requests: requests that wait or run at once; 503 for more.
         max_sequences: answers that one request may ask for, `n` times the number of its prompts.
         max_output_tokens: that one request may ask for; None is the model's window.
@@ -34,6 +36,7 @@ class DoorLimits(BaseModel):
     max_document_bytes: int = Field(default=32 * 2**20, ge=1)
     body_seconds: float = Field(default=60.0, gt=0)
     request_seconds: float = Field(default=600.0, gt=0)
+    grace_seconds: float = Field(default=2.0, gt=0)
     max_requests: int = Field(default=256, ge=1)
     max_sequences: int = Field(default=64, ge=1)
     max_output_tokens: int | None = Field(default=None, ge=1)
