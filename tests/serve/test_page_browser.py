@@ -188,17 +188,20 @@ def test_what_does_not_fit_is_not_sent(chat: Chat, service: Service):
 
 
 def test_pasted_text_becomes_a_document_where_it_is_long(chat: Chat):
-    paste = """(text) => {
-        const data = new DataTransfer();
-        data.setData("text/plain", text);
-        const event = new ClipboardEvent("paste", { clipboardData: data, cancelable: true, bubbles: true });
-        document.querySelector("#message").dispatchEvent(event);
-    }"""
-    chat.page.evaluate(paste, "word " * 1000)
-    expect(chat.page.get_by_text("Pasted text")).to_be_visible()
-    expect(chat.message).to_have_value("")
-    chat.page.get_by_role("button", name="Remove Pasted text").click()
-    expect(chat.page.get_by_text("Pasted text")).not_to_be_attached()
+    documents = chat.page.get_by_role("list", name="Documents to send")
+    for text, becomes_one in (("word " * 1000, True), ("a short one", False)):
+        chat.message.fill(text)
+        chat.message.press("Control+A")
+        chat.message.press("Control+X")
+        expect(chat.message).to_have_value("")
+        chat.message.press("Control+V")
+        if becomes_one:
+            expect(documents).to_contain_text("Pasted text")
+            expect(documents).to_contain_text("1,000 tokens")
+            documents.get_by_role("button", name="Remove Pasted text").click()
+        else:
+            expect(chat.message).to_have_value(text)
+        expect(documents).not_to_be_visible()
 
 
 @pytest.mark.parametrize(

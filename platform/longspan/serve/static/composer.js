@@ -46,8 +46,10 @@ export class Composer {
     this.#meter.changed();
   }
 
+  // Where nothing else has the focus; on a phone it would open the keyboard over the answer.
   focus() {
-    this.#input.focus();
+    const free = !document.activeElement || document.activeElement === document.body;
+    if (free && matchMedia("(pointer: fine)").matches) this.#input.focus();
   }
 
   // To be shown while an answer is written.
@@ -62,7 +64,7 @@ export class Composer {
     byId("editing").hidden = false;
     this.#fill(text, documents);
     this.#input.setSelectionRange(text.length, text.length);
-    this.focus();
+    this.#input.focus();
   }
 
   clear() {
@@ -126,7 +128,7 @@ export class Composer {
       const cancelled = this.#editing;
       this.clear();
       cancelled?.();
-      this.focus();
+      this.#input.focus();
     });
     this.#listenForFiles();
   }
@@ -138,7 +140,7 @@ export class Composer {
     picker.addEventListener("change", () => {
       this.#attachments.addFiles(picker.files);
       picker.value = "";
-      this.focus();
+      this.#input.focus();
     });
     // The overlay takes the pointer's events: leaving it is leaving the page.
     const target = byId("drop");
@@ -152,7 +154,7 @@ export class Composer {
       event.preventDefault(); // Else the browser leaves the page for the file.
       target.hidden = true;
       if (carriesFiles(event)) this.#attachments.addFiles(event.dataTransfer.files);
-      this.focus();
+      this.#input.focus();
     });
   }
 
