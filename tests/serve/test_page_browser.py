@@ -13,13 +13,13 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Browser, expect
 
 from tests.serve.browser import Chat, launched
-from tests.serve.standin import WINDOW, Service, standin
+from tests.serve.standin import WINDOW, Service, Standin, standin
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
+def service() -> Iterator[Standin]:
     with standin() as service:
         yield service
 
@@ -84,11 +84,7 @@ def test_a_stop_in_the_middle_of_an_answer(chat: Chat, service: Service):
     chat.message.press("Escape")
     expect(chat.page.get_by_text("You stopped this answer.")).to_be_visible()
     written = chat.answers.locator(".markdown").inner_text()
-    for _ in range(100):
-        if not service.seen.running:
-            break
-        chat.page.wait_for_timeout(50)
-    assert service.seen.running == 0, "the server goes on with an answer that nobody reads"
+    chat.until(lambda: service.running() == 0)  # It writes no answer that nobody reads.
     assert chat.answers.locator(".markdown").inner_text() == written
     expect(chat.page.get_by_role("button", name="Send")).to_be_visible()
 
@@ -159,7 +155,7 @@ def test_a_phone(browser: Browser, service: Service, width: int):
 # A service that repeats what it is told.
 
 
-def test_a_document_of_100_kilobytes(chat: Chat, service: Service):
+def test_a_document_of_100_kilobytes(chat: Chat, service: Standin):
     chat.drop("report.md", b"Nine words are on this line of the report.\n" * 2400)
     chip = chat.page.get_by_role("list", name="Documents to send")
     expect(chip).to_contain_text("24,000 tokens")
@@ -175,7 +171,18 @@ def test_a_document_of_100_kilobytes(chat: Chat, service: Service):
     assert "report.md" in sent and sent.count("Nine words") == 2400
 
 
-def test_what_does_not_fit_is_not_sent(chat: Chat, service: Service):
+def test_the_wait_for_a_long_prompt_is_shown_and_can_be_ended(chat: Chat, service: Standin):
+    chat.drop("report.md", b"word " * 9000)
+    expect(chat.page.get_by_role("list", name="Documents to send")).to_contain_text("9,000 tokens")
+    hung_up = service.seen.hung_up
+    chat.say("wait")
+    expect(chat.answers).to_contain_text("Reading the document, 9,0")
+    chat.stop.click()
+    expect(chat.answers).to_contain_text("You stopped this answer.")
+    chat.until(lambda: service.seen.hung_up == hung_up + 1)
+
+
+def test_what_does_not_fit_is_not_sent(chat: Chat, service: Standin):
     chat.page.locator("#files").set_input_files(
         {"name": "long.txt", "mimeType": "text/plain", "buffer": b"word " * WINDOW}
     )
@@ -239,7 +246,7 @@ ATTACKS = [
 ]
 
 
-def test_nothing_that_an_answer_says_ever_runs(chat: Chat, service: Service):
+def test_nothing_that_an_answer_says_ever_runs(chat: Chat, service: Standin):
     dialogs: list[str] = []
     chat.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     start = len(chat.requested)
@@ -259,7 +266,7 @@ def test_nothing_that_an_answer_says_ever_runs(chat: Chat, service: Service):
         .filter(element => [...element.attributes].some(each => each.name.startsWith("on"))).length"""
     assert answers.evaluate_all(handlers) == 0
     for target in answers.locator("span.no-link, code, td").all():
-        target.click(timeout=2000, force=True)
+        target.click(timeout=2000)
     assert chat.evaluate("window.hacked") is None
     assert dialogs == []
     paths = {url.removeprefix(service.address) for url in chat.requested[start:]}
@@ -287,7 +294,7 @@ def test_even_a_script_that_got_in_would_not_run(chat: Chat):
     chat.requested.clear()  # The one above never left, and is told as a request all the same.
 
 
-def test_edit_and_again(chat: Chat, service: Service):
+def test_edit_and_again(chat: Chat, service: Standin):
     chat.ask("one")
     chat.ask("two")
     first = chat.page.get_by_role("article", name="You").first
@@ -327,7 +334,7 @@ def test_too_many_requests_say_when_to_try_again(chat: Chat):
     expect(chat.answers.locator(".markdown")).to_have_text("busy")
 
 
-def test_settings_are_sent_and_kept(chat: Chat, service: Service):
+def test_settings_are_sent_and_kept(chat: Chat, service: Standin):
     chat.page.get_by_role("button", name="Settings").click()
     chat.page.get_by_label("System prompt").fill("Be brief.")
     chat.page.get_by_label("Temperature").fill("0.2")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from longspan.errors import UserError
@@ -66,10 +66,10 @@ class PdfReader:
         raise UserError(_PROBLEMS.get(said["problem"], broken))
 
     async def _run(self, data: bytes) -> dict[str, Any]:
-        command = [sys.executable, "-I", str(Path(pdf_text.__file__)), str(self._seconds)]
+        command = [sys.executable, "-P", "-m", pdf_text.__name__, str(self._seconds)]
         process = await asyncio.create_subprocess_exec(
             *command,
-            env={},
+            env={"PYTHONPATH": os.pathsep.join(sys.path)},  # Our modules, none of our secrets.
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -56,6 +56,7 @@ export class Composer {
   set answering(answering) {
     byId("send").hidden = answering;
     byId("stop").hidden = !answering;
+    this.#meter.rest(answering);
   }
 
   // Take a turn back to be changed; `cancelled` is called where it stays as it was.
@@ -148,12 +149,13 @@ export class Composer {
     window.addEventListener("dragenter", (event) => {
       if (carriesFiles(event) && !document.querySelector("dialog[open]")) target.hidden = false;
     });
-    window.addEventListener("dragover", (event) => event.preventDefault());
+    window.addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
     target.addEventListener("dragleave", () => (target.hidden = true));
     window.addEventListener("drop", (event) => {
+      if (!carriesFiles(event)) return;
       event.preventDefault(); // Else the browser leaves the page for the file.
       target.hidden = true;
-      if (carriesFiles(event)) this.#attachments.addFiles(event.dataTransfer.files);
+      this.#attachments.addFiles(event.dataTransfer.files);
       this.#input.focus();
     });
   }

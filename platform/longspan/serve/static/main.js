@@ -9,6 +9,7 @@ import { byId, number } from "./dom.js";
 import { forgetKey, loadKey, loadSettings, saveKey, saveSettings, saveTheme, takeKeyFromAddress } from "./settings.js";
 import { openStore } from "./store.js";
 
+const DENIED = "The server does not accept this key.";
 const TOKENS_PER_PAGE = 500; // Of printed English.
 
 takeKeyFromAddress();
@@ -26,7 +27,8 @@ const conversation = new Conversation({
     editing = index;
     composer.edit(conversation.turn(index), () => (editing = null));
   },
-  ondenied: () => connect("The server does not accept this key."),
+  ondenied: () => connect(DENIED),
+  onproblem: (text) => composer.notice(text),
 });
 
 const composer = new Composer({
@@ -65,11 +67,10 @@ async function leave(show) {
 }
 
 async function changed(what) {
-  if (what === "saved") await listChats();
-  if (what === "turns") composer.changed();
+  if (what === "kept") await listChats();
+  if (what === "shown") composer.changed();
   if (what === "answering") {
     composer.answering = conversation.answering;
-    composer.changed();
     composer.focus();
   }
 }
@@ -84,7 +85,7 @@ let connecting = false;
 async function connect(problem = null) {
   if (connecting) return;
   connecting = true;
-  while (await refused(problem)) problem = loadKey() ? "The server does not accept this key." : "";
+  while (await refused(problem)) problem = loadKey() ? DENIED : "";
   connecting = false;
   composer.changed();
   composer.focus();
