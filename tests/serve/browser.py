@@ -63,7 +63,7 @@ class Chat:
         self.message.fill(text)
         self.message.press("Enter")
 
-    def ask(self, text: str, seconds: float = 10) -> Locator:
+    def ask(self, text: str, seconds: float = 60) -> Locator:
         """Send a message; gives the answer once it is complete."""
         before = self.answers.count()
         self.say(text)

@@ -143,7 +143,8 @@ def test_a_phone(browser: Browser, service: Service, width: int):
     chat.ask(f"Repeat {'long' * 40}")
     chat.message.fill(wide)
     chat.page.get_by_role("button", name="Send").tap()
-    expect(chat.answers.nth(1).get_by_role("button", name="Answer again")).to_be_attached()
+    again = chat.answers.nth(1).get_by_role("button", name="Answer again")
+    expect(again).to_be_attached(timeout=60_000)
     chat.drop(f"{'a long name ' * 8}.txt", b"text")
     assert chat.evaluate("document.documentElement.scrollWidth") == width
     assert chat.evaluate("document.querySelector('#scroller').scrollWidth") <= width
@@ -176,7 +177,7 @@ def test_the_wait_for_a_long_prompt_is_shown_and_can_be_ended(chat: Chat, servic
     expect(chat.page.get_by_role("list", name="Documents to send")).to_contain_text("9,000 tokens")
     hung_up = service.seen.hung_up
     chat.say("wait")
-    expect(chat.answers).to_contain_text("Reading the document, 9,0")
+    expect(chat.answers).to_contain_text("Reading the document, 9,022 tokens")
     chat.stop.click()
     expect(chat.answers).to_contain_text("You stopped this answer.")
     chat.until(lambda: service.seen.hung_up == hung_up + 1)
@@ -229,6 +230,68 @@ def test_files_that_are_no_text_say_why(chat: Chat, data: bytes, said: str):
 def test_utf_16_is_read(chat: Chat):
     chat.drop("wide.txt", "Grüße aus Köln".encode("utf-16"))
     expect(chat.page.get_by_role("list", name="Documents to send")).to_contain_text("3 tokens")
+
+
+MARKDOWN = """# Title
+A paragraph with **bold**, *italic*, `code`, ~~struck~~ and [a link](https://example.org/a_(b)).
+Its second line ends here.
+
+1. one
+  - nested by two
+    1. and by four
+2. two
+
+   with a paragraph
+- [x] done
+- [ ] to do
+
+> A quote
+> - with a list
+
+| a | b |
+|:--|--:|
+| 1 \\| 2 | **3** |
+
+```python
+if a < b:
+
+    print("|")
+```
+---
+The end.
+"""
+
+
+def test_an_answer_that_grew_looks_as_if_it_had_come_at_once(chat: Chat):
+    grown = """async (text) => {
+        const { LiveMarkdown, markdown } = await import("/page/render.js");
+        const [live, whole] = [document.createElement("div"), document.createElement("div")];
+        const settled = [];
+        const growing = new LiveMarkdown(live, (node) => settled.push(node));
+        for (let end = 1; end < text.length; end += 5) {
+            growing.show(text.slice(0, end));
+            await new Promise(requestAnimationFrame);
+        }
+        growing.show(text);
+        growing.finish();
+        whole.append(...markdown(text));
+        return [live.innerHTML, whole.innerHTML, settled.length];
+    }"""
+    live, whole, settled = chat.page.evaluate(grown, MARKDOWN)
+    assert live == whole
+    assert settled == 9  # Each block, once: it is read out then.
+    for shown in (
+        "<h2>Title</h2>",
+        "<strong>bold</strong>, <em>italic</em>, <code>code</code>, <del>struck</del>",
+        '<a href="https://example.org/a_(b)"',
+        "<li>one<ul><li>nested by two<ol><li>and by four</li></ol></li></ul></li>",
+        "<p>with a paragraph</p>",
+        "<blockquote><p>A quote</p><ul><li>with a list</li></ul></blockquote>",
+        '<td class="left">1 | 2</td><td class="right"><strong>3</strong></td>',
+        'if a &lt; b:\n\n    print("|")</code>',
+        "<hr><p>The end.</p>",
+    ):
+        assert shown in whole, whole
 
 
 ATTACKS = [

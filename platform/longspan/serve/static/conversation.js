@@ -111,7 +111,7 @@ export class Conversation {
     const messages = messagesOf(this.#settings().system, this.#chat.turns, this.#texts);
     const documents = this.#chat.turns.flatMap((asked) => asked.documents ?? []).length;
     const view = this.#add(turn);
-    view.wait(count?.tokens, documents);
+    view.wait(count, documents);
     this.#toEnd();
     await this.#keep();
     await this.#write(turn, view, this.#request(messages, count), signal);
