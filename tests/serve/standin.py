@@ -54,6 +54,8 @@ class Seen:
     paths: Counter[str] = field(default_factory=Counter)
     counted: list[int] = field(default_factory=list)
     """Bytes of each request to count tokens."""
+    starting: int = 0
+    """So many requests are answered as by a service that is not up yet."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,9 @@ def _app(seen: Seen) -> Any:
                 seen.counted.append(int(request.headers["content-length"]))
             if request.method == "POST" and request.headers.get("authorization") != f"Bearer {KEY}":
                 return await _refused(401, "wrong key")(scope, receive, send)
+            if request.method == "POST" and seen.starting:
+                seen.starting -= 1
+                return await _refused(503, "not up yet")(scope, receive, send)
         await app(scope, receive, send)
 
     return with_key

@@ -284,7 +284,7 @@ def test_an_answer_that_grew_looks_as_if_it_had_come_at_once(chat: Chat):
         "<h2>Title</h2>",
         "<strong>bold</strong>, <em>italic</em>, <code>code</code>, <del>struck</del>",
         '<a href="https://example.org/a_(b)"',
-        "<li>one<ul><li>nested by two<ol><li>and by four</li></ol></li></ul></li>",
+        "<ul><li>nested by two<ol><li>and by four</li></ol></li></ul>",
         "<p>with a paragraph</p>",
         "<blockquote><p>A quote</p><ul><li>with a list</li></ul></blockquote>",
         '<td class="left">1 | 2</td><td class="right"><strong>3</strong></td>',
@@ -395,6 +395,18 @@ def test_too_many_requests_say_when_to_try_again(chat: Chat):
     expect(chat.answers.get_by_role("button", name="Try again in 1 second")).to_be_disabled()
     chat.answers.get_by_role("button", name="Try again", exact=True).click()
     expect(chat.answers.locator(".markdown")).to_have_text("busy")
+
+
+def test_a_service_that_is_still_starting(browser: Browser, service: Standin):
+    service.seen.starting = 1
+    context = browser.new_context()
+    chat = Chat(context, service.address)
+    chat.page.goto(f"{service.address}/#key={service.key}")
+    starting = chat.page.get_by_text("The server is busy, or still starting.")
+    expect(starting).to_be_visible()
+    expect(chat.page.locator("#window")).to_contain_text("window", timeout=15_000)
+    expect(starting).not_to_be_attached()
+    context.close()
 
 
 def test_settings_are_sent_and_kept(chat: Chat, service: Standin):

@@ -79,6 +79,14 @@ export class Composer {
     const line = el("li", {}, el("span", {}, text));
     line.append(iconButton("close", "Dismiss", () => line.remove(), "small"));
     this.#notices.append(line);
+    return line;
+  }
+
+  // A notice that goes away by itself.
+  async noticeFor(text, milliseconds) {
+    const line = this.notice(text);
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    line.remove();
   }
 
   async submit() {

@@ -10,6 +10,7 @@ import { forgetKey, loadKey, loadSettings, saveKey, saveSettings, saveTheme, tak
 import { openStore } from "./store.js";
 
 const DENIED = "The server does not accept this key.";
+const COME_BACK = 3000; // Milliseconds.
 const TOKENS_PER_PAGE = 500; // Of printed English.
 
 takeKeyFromAddress();
@@ -79,31 +80,34 @@ async function listChats() {
   chats.show(await store.chats(), conversation.id);
 }
 
-// Learn the model and its window. Asks for a key, and says the problem with the one before, where `problem`
-// is a text, and until the server accepts one.
+// Learn the model and its window. Asks for a key where `problem` is a text, the problem with the one before,
+// and until the server accepts one; comes back to a server that is still starting.
 let connecting = false;
 async function connect(problem = null) {
   if (connecting) return;
   connecting = true;
-  while (await refused(problem)) problem = loadKey() ? DENIED : "";
+  let ask = problem;
+  let served = null;
+  while (!served) {
+    if (ask !== null) await takeKey(ask);
+    try {
+      served = await api.tokens({ texts: [] });
+    } catch (error) {
+      ask = null;
+      if (error.status === 401) ask = loadKey() ? DENIED : "";
+      else await composer.noticeFor(error.message, COME_BACK);
+    }
+  }
   connecting = false;
+  show(served);
   composer.changed();
   composer.focus();
 }
 
-async function refused(problem) {
-  if (problem !== null) {
-    const { key, lasting } = await askForKey(problem);
-    saveKey(key, lasting);
-    api.setKey(key);
-  }
-  try {
-    show(await api.tokens({ texts: [] }));
-  } catch (error) {
-    if (error.status === 401) return true;
-    composer.notice(error.message);
-  }
-  return false;
+async function takeKey(problem) {
+  const { key, lasting } = await askForKey(problem);
+  saveKey(key, lasting);
+  api.setKey(key);
 }
 
 function show({ model, window }) {
