@@ -9,6 +9,7 @@ const KEEP_EVERY = 2000; // Milliseconds between two savings of an answer that i
 const NEAR = 80; // Pixels from the end at which the view follows the answer.
 
 export class Conversation {
+  model = null; // The name that the API knows it by.
   #api;
   #store;
   #settings; // () => settings
@@ -21,6 +22,7 @@ export class Conversation {
   #texts = new Map(); // Of documents, by id.
   #answering = null; // AbortController, from the sending to the end of the answer.
   #ending = null; // Promise of that end.
+  #following = true;
 
   constructor({ api, store, settings, onchange, onedit, ondenied, onproblem }) {
     this.#api = api;
@@ -208,20 +210,20 @@ export class Conversation {
     const scroller = byId("scroller");
     byId("to-end").addEventListener("click", () => this.#toEnd());
     scroller.addEventListener("scroll", () => {
-      this.following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
-      byId("to-end").hidden = this.following;
+      this.#following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
+      byId("to-end").hidden = this.#following;
     });
   }
 
   // Stay at the end of an answer that grows, unless the person has scrolled away from it.
   #follow() {
-    if (this.following) requestAnimationFrame(() => this.#toEnd());
+    if (this.#following) requestAnimationFrame(() => this.#toEnd());
   }
 
   #toEnd() {
     const scroller = byId("scroller");
     scroller.scrollTop = scroller.scrollHeight;
-    this.following = true;
+    this.#following = true;
     byId("to-end").hidden = true;
   }
 }
