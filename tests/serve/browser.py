@@ -4,7 +4,8 @@ import base64
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,7 +63,7 @@ class Chat:
         self.message.fill(text)
         self.message.press("Enter")
 
-    def ask(self, text: str, seconds: float = 10) -> Locator:
+    def ask(self, text: str, seconds: float = 60) -> Locator:
         """Send a message; gives the answer once it is complete."""
         before = self.answers.count()
         self.say(text)
@@ -72,7 +73,7 @@ class Chat:
         return answer
 
     def drop(self, name: str, data: bytes) -> None:
-        """Drop a file in the middle of the page, through the browser's own drag and drop."""
+        """Drop a file on the page, with the events that a browser tells of one."""
         transfer = self.page.evaluate_handle(
             """([name, data]) => {
                 const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
@@ -91,6 +92,13 @@ class Chat:
         words = self.page.locator("#meter-words")
         expect(words).to_have_text(re.compile(r"^[\d,]+ of [\d,]+ tokens$"))
         return int(words.inner_text().split()[0].replace(",", ""))
+
+    def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+        """Wait for something outside the page."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come to be"
+            self.page.wait_for_timeout(20)
 
     def evaluate(self, program: str) -> Any:
         return self.page.evaluate(program)

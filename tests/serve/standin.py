@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,19 +54,34 @@ class Seen:
     paths: Counter[str] = field(default_factory=Counter)
     counted: list[int] = field(default_factory=list)
     """Bytes of each request to count tokens."""
+    starting: int = 0
+    """So many requests are answered as by a service that is not up yet."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running service."""
+    """A running service.
+
+    Attributes:
+        address: without a slash at its end.
+        key: that it accepts.
+        running: the number of answers that it is writing.
+    """
 
     address: str
     key: str
+    running: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Standin(Service):
+    """One that tells what it was asked."""
+
     seen: Seen
 
 
 @contextmanager
-def standin() -> Iterator[Service]:
+def standin() -> Iterator[Standin]:
     [port] = free_ports(1)
     seen = Seen()
     settings = uvicorn.Config(_app(seen), port=port, log_level="error", timeout_graceful_shutdown=1)
@@ -77,7 +92,7 @@ def standin() -> Iterator[Service]:
         while not server.started:
             assert thread.is_alive(), "the service did not start"
             time.sleep(0.01)
-        yield Service(f"http://127.0.0.1:{port}", KEY, seen)
+        yield Standin(f"http://127.0.0.1:{port}", KEY, lambda: seen.running, seen)
     finally:
         server.should_exit = True
         thread.join()
@@ -110,6 +125,9 @@ def _app(seen: Seen) -> Any:
                 seen.counted.append(int(request.headers["content-length"]))
             if request.method == "POST" and request.headers.get("authorization") != f"Bearer {KEY}":
                 return await _refused(401, "wrong key")(scope, receive, send)
+            if request.method == "POST" and seen.starting:
+                seen.starting -= 1
+                return await _refused(503, "not up yet")(scope, receive, send)
         await app(scope, receive, send)
 
     return with_key

@@ -1,7 +1,7 @@
 """The text of a PDF: a program that reads one from its input, and writes one JSON object.
 
-It runs as a process of its own, with no environment and little memory and time, because a PDF is a program
-of sorts that a stranger wrote. It imports nothing of the project.
+It runs as a process of its own, with little memory and time, because a PDF is a program of sorts that a
+stranger wrote.
 
     {"text": "...", "pages": 12, "empty_pages": 1}      or      {"problem": "encrypted"}
 """

@@ -46,14 +46,17 @@ export class Composer {
     this.#meter.changed();
   }
 
+  // Where nothing else has the focus; on a phone it would open the keyboard over the answer.
   focus() {
-    this.#input.focus();
+    const free = !document.activeElement || document.activeElement === document.body;
+    if (free && matchMedia("(pointer: fine)").matches) this.#input.focus();
   }
 
   // To be shown while an answer is written.
   set answering(answering) {
     byId("send").hidden = answering;
     byId("stop").hidden = !answering;
+    this.#meter.rest(answering);
   }
 
   // Take a turn back to be changed; `cancelled` is called where it stays as it was.
@@ -62,7 +65,7 @@ export class Composer {
     byId("editing").hidden = false;
     this.#fill(text, documents);
     this.#input.setSelectionRange(text.length, text.length);
-    this.focus();
+    this.#input.focus();
   }
 
   clear() {
@@ -76,6 +79,14 @@ export class Composer {
     const line = el("li", {}, el("span", {}, text));
     line.append(iconButton("close", "Dismiss", () => line.remove(), "small"));
     this.#notices.append(line);
+    return line;
+  }
+
+  // A notice that goes away by itself.
+  async noticeFor(text, milliseconds) {
+    const line = this.notice(text);
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    line.remove();
   }
 
   async submit() {
@@ -126,7 +137,7 @@ export class Composer {
       const cancelled = this.#editing;
       this.clear();
       cancelled?.();
-      this.focus();
+      this.#input.focus();
     });
     this.#listenForFiles();
   }
@@ -138,7 +149,7 @@ export class Composer {
     picker.addEventListener("change", () => {
       this.#attachments.addFiles(picker.files);
       picker.value = "";
-      this.focus();
+      this.#input.focus();
     });
     // The overlay takes the pointer's events: leaving it is leaving the page.
     const target = byId("drop");
@@ -146,13 +157,14 @@ export class Composer {
     window.addEventListener("dragenter", (event) => {
       if (carriesFiles(event) && !document.querySelector("dialog[open]")) target.hidden = false;
     });
-    window.addEventListener("dragover", (event) => event.preventDefault());
+    window.addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
     target.addEventListener("dragleave", () => (target.hidden = true));
     window.addEventListener("drop", (event) => {
+      if (!carriesFiles(event)) return;
       event.preventDefault(); // Else the browser leaves the page for the file.
       target.hidden = true;
-      if (carriesFiles(event)) this.#attachments.addFiles(event.dataTransfer.files);
-      this.focus();
+      this.#attachments.addFiles(event.dataTransfer.files);
+      this.#input.focus();
     });
   }
 

@@ -9,25 +9,29 @@ const KEEP_EVERY = 2000; // Milliseconds between two savings of an answer that i
 const NEAR = 80; // Pixels from the end at which the view follows the answer.
 
 export class Conversation {
+  model = null; // The name that the API knows it by.
   #api;
   #store;
   #settings; // () => settings
-  #onchange; // (reason): "saved", "turns" or "answering"
+  #onchange; // (reason): "shown", "answering" or "kept"
   #onedit; // (index): a turn is to be changed
   #ondenied;
+  #onproblem; // (text)
   #log = byId("log");
   #chat = null;
   #texts = new Map(); // Of documents, by id.
-  #answering = null; // AbortController
-  #ending = null; // Promise of the answer's end.
+  #answering = null; // AbortController, from the sending to the end of the answer.
+  #ending = null; // Promise of that end.
+  #following = true;
 
-  constructor({ api, store, settings, onchange, onedit, ondenied }) {
+  constructor({ api, store, settings, onchange, onedit, ondenied, onproblem }) {
     this.#api = api;
     this.#store = store;
     this.#settings = settings;
     this.#onchange = onchange;
     this.#onedit = onedit;
     this.#ondenied = ondenied;
+    this.#onproblem = onproblem;
     this.#followScrolling();
   }
 
@@ -69,18 +73,18 @@ export class Conversation {
   }
 
   // Send a draft in place of the turn `index`, and of all that follow it.
-  async send(draft, count, index = this.#chat.turns.length) {
-    this.#drop(index);
-    const documents = draft.documents.map(({ id, name, tokens, text }) => {
-      this.#texts.set(id, text);
-      return { id, name, tokens, text };
+  send(draft, count, index = this.#chat.turns.length) {
+    this.#busy(async (signal) => {
+      this.#drop(index);
+      const documents = draft.documents.map(({ id, name, tokens }) => ({ id, name, tokens }));
+      this.#add({ role: "user", text: draft.text, documents });
+      this.#chat.title ||= draft.text.slice(0, 80);
+      for (const { id, name, tokens, text } of draft.documents) {
+        this.#texts.set(id, text);
+        await this.#save(() => this.#store.saveDocument({ id, chat: this.id, name, text, tokens }));
+      }
+      await this.#answer(count, signal);
     });
-    for (const document of documents) await this.#store.saveDocument({ ...document, chat: this.id });
-    const kept = documents.map(({ id, name, tokens }) => ({ id, name, tokens }));
-    this.#add({ role: "user", text: draft.text, documents: kept });
-    this.#chat.title ||= draft.text.slice(0, 80);
-    this.#ending = this.#answer(count);
-    await this.#ending;
   }
 
   // Resolves when all of the stopped answer is kept.
@@ -89,37 +93,36 @@ export class Conversation {
     return this.#ending;
   }
 
-  async #retry(index) {
+  #retry(index) {
     if (this.answering) return;
     this.#drop(index);
-    this.#ending = this.#answer(null);
-    await this.#ending;
+    this.#busy((signal) => this.#answer(null, signal));
   }
 
-  async #answer(count) {
+  #busy(work) {
+    this.#answering = new AbortController();
+    this.#onchange("answering");
+    this.#ending = work(this.#answering.signal).finally(() => {
+      this.#answering = null;
+      this.#onchange("answering");
+    });
+  }
+
+  async #answer(count, signal) {
     const turn = { role: "assistant", text: "", state: "writing", problem: "" };
     const messages = messagesOf(this.#settings().system, this.#chat.turns, this.#texts);
     const documents = this.#chat.turns.flatMap((asked) => asked.documents ?? []).length;
     const view = this.#add(turn);
-    view.wait(count?.tokens, documents);
+    view.wait(count, documents);
     this.#toEnd();
-    const answering = new AbortController();
-    this.#answering = answering;
-    this.#onchange("answering");
-    const chat = this.#chat;
-    await this.#keep(chat);
-    try {
-      await this.#write(chat, turn, view, this.#request(messages, count), answering.signal);
-    } finally {
-      this.#answering = null;
-      view.end(turn);
-      this.#follow();
-      await this.#keep(chat);
-      this.#onchange("answering");
-    }
+    await this.#keep();
+    await this.#write(turn, view, this.#request(messages, count), signal);
+    view.end(turn);
+    this.#follow();
+    await this.#keep();
   }
 
-  async #write(chat, turn, view, request, signal) {
+  async #write(turn, view, request, signal) {
     const began = performance.now();
     const elapsed = () => (performance.now() - began) / 1000;
     let saved = began;
@@ -135,7 +138,7 @@ export class Conversation {
         this.#follow();
         if (performance.now() - saved < KEEP_EVERY) continue;
         saved = performance.now();
-        this.#keep(chat);
+        this.#keep();
       }
     } catch (error) {
       const stopped = error.name === "AbortError";
@@ -156,10 +159,19 @@ export class Conversation {
     return request;
   }
 
-  async #keep(chat) {
-    chat.updated = Date.now();
-    await this.#store.saveChat(structuredClone(chat));
-    this.#onchange("saved");
+  async #keep() {
+    this.#chat.updated = Date.now();
+    await this.#save(() => this.#store.saveChat(structuredClone(this.#chat)));
+    this.#onchange("kept");
+  }
+
+  // A full disk ends no conversation.
+  async #save(write) {
+    try {
+      await write();
+    } catch (error) {
+      this.#onproblem(`This browser could not keep the conversation (${error.name}): it ends with the tab.`);
+    }
   }
 
   #show(chat, documents) {
@@ -168,17 +180,18 @@ export class Conversation {
     const turns = chat.turns;
     chat.turns = [];
     this.#log.replaceChildren();
+    byId("empty").hidden = false;
     for (const turn of turns) {
       const view = this.#add(turn);
       if (turn.role === "assistant") view.end(turn);
     }
     this.#toEnd();
-    this.#turnsChanged();
+    this.#onchange("shown");
   }
 
   #add(turn) {
     const index = this.#chat.turns.push(turn) - 1;
-    this.#turnsChanged();
+    byId("empty").hidden = true;
     if (turn.role === "user") {
       this.#log.append(userTurn(turn, { onedit: () => this.answering || this.#onedit(index) }));
       return null;
@@ -193,29 +206,24 @@ export class Conversation {
     while (this.#log.childElementCount > index) this.#log.lastChild.remove();
   }
 
-  #turnsChanged() {
-    byId("empty").hidden = this.#chat.turns.length > 0;
-    this.#onchange("turns");
-  }
-
   #followScrolling() {
     const scroller = byId("scroller");
     byId("to-end").addEventListener("click", () => this.#toEnd());
     scroller.addEventListener("scroll", () => {
-      this.following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
-      byId("to-end").hidden = this.following;
+      this.#following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
+      byId("to-end").hidden = this.#following;
     });
   }
 
   // Stay at the end of an answer that grows, unless the person has scrolled away from it.
   #follow() {
-    if (this.following) requestAnimationFrame(() => this.#toEnd());
+    if (this.#following) requestAnimationFrame(() => this.#toEnd());
   }
 
   #toEnd() {
     const scroller = byId("scroller");
     scroller.scrollTop = scroller.scrollHeight;
-    this.following = true;
+    this.#following = true;
     byId("to-end").hidden = true;
   }
 }

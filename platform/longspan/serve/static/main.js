@@ -9,6 +9,8 @@ import { byId, number } from "./dom.js";
 import { forgetKey, loadKey, loadSettings, saveKey, saveSettings, saveTheme, takeKeyFromAddress } from "./settings.js";
 import { openStore } from "./store.js";
 
+const DENIED = "The server does not accept this key.";
+const COME_BACK = 3000; // Milliseconds.
 const TOKENS_PER_PAGE = 500; // Of printed English.
 
 takeKeyFromAddress();
@@ -26,7 +28,8 @@ const conversation = new Conversation({
     editing = index;
     composer.edit(conversation.turn(index), () => (editing = null));
   },
-  ondenied: () => connect("The server does not accept this key."),
+  ondenied: () => connect(DENIED),
+  onproblem: (text) => composer.notice(text),
 });
 
 const composer = new Composer({
@@ -65,11 +68,10 @@ async function leave(show) {
 }
 
 async function changed(what) {
-  if (what === "saved") await listChats();
-  if (what === "turns") composer.changed();
+  if (what === "kept") await listChats();
+  if (what === "shown") composer.changed();
   if (what === "answering") {
     composer.answering = conversation.answering;
-    composer.changed();
     composer.focus();
   }
 }
@@ -78,31 +80,34 @@ async function listChats() {
   chats.show(await store.chats(), conversation.id);
 }
 
-// Learn the model and its window. Asks for a key, and says the problem with the one before, where `problem`
-// is a text, and until the server accepts one.
+// Learn the model and its window. Asks for a key where `problem` is a text, the problem with the one before,
+// and until the server accepts one; comes back to a server that is still starting.
 let connecting = false;
 async function connect(problem = null) {
   if (connecting) return;
   connecting = true;
-  while (await refused(problem)) problem = loadKey() ? "The server does not accept this key." : "";
+  let ask = problem;
+  let served = null;
+  while (!served) {
+    if (ask !== null) await takeKey(ask);
+    try {
+      served = await api.tokens({ texts: [] });
+    } catch (error) {
+      ask = null;
+      if (error.status === 401) ask = loadKey() ? DENIED : "";
+      else await composer.noticeFor(error.message, COME_BACK);
+    }
+  }
   connecting = false;
+  show(served);
   composer.changed();
   composer.focus();
 }
 
-async function refused(problem) {
-  if (problem !== null) {
-    const { key, lasting } = await askForKey(problem);
-    saveKey(key, lasting);
-    api.setKey(key);
-  }
-  try {
-    show(await api.tokens({ texts: [] }));
-  } catch (error) {
-    if (error.status === 401) return true;
-    composer.notice(error.message);
-  }
-  return false;
+async function takeKey(problem) {
+  const { key, lasting } = await askForKey(problem);
+  saveKey(key, lasting);
+  api.setKey(key);
 }
 
 function show({ model, window }) {

@@ -23,6 +23,7 @@ export class Meter {
   #rest = null; // The tokens of all but the draft, a promise; null where they are to be counted anew.
   #asking = null; // AbortController of the request that the next one supersedes.
   #counted = null; // { tokens, exact, draft }
+  #resting = false;
 
   constructor({ api, compose, draft, settings, view, onerror }) {
     this.#api = api;
@@ -39,13 +40,19 @@ export class Meter {
     this.typed();
   }
 
+  // While an answer is written nothing is counted: the number would be another with each word of it.
+  rest(resting) {
+    this.#resting = resting;
+    this.changed();
+  }
+
   // The draft is another.
   typed() {
     this.#counted &&= { ...this.#counted, exact: false, draft: null };
     this.#show();
     this.#asking?.abort();
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#count(), PAUSE);
+    if (!this.#resting) this.#timer = setTimeout(() => this.#count(), PAUSE);
   }
 
   // Before sending: the count, sure where it matters; null where the server could not count.

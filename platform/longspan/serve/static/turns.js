@@ -26,10 +26,10 @@ export class AnswerTurn {
     this.#status.hidden = true;
   }
 
-  // Until the first token; that takes long where the prompt is.
-  wait(tokens, documents) {
+  // Until the first token; that takes long where the prompt is. `count` is null where the server did not count.
+  wait(count, documents) {
     const what = documents ? `Reading the ${documents === 1 ? "document" : "documents"}` : "Reading";
-    const size = tokens ? `, ${number(tokens)} tokens` : "";
+    const size = count ? `, ${count.exact ? "" : "about "}${number(count.tokens)} tokens` : "";
     const seconds = el("span", { class: "seconds", "aria-hidden": "true" });
     this.#status.replaceChildren(el("span", { class: "pulse", "aria-hidden": "true" }), `${what}${size}… `, seconds);
     this.#status.hidden = false;
