@@ -12,8 +12,15 @@ from typing import Any
 
 from ray.serve.llm import LLMConfig, LLMServer
 
+from longspan.recipe.sources import open_store
+from longspan.serve import page
+from longspan.serve.access_log import AccessLog
+from longspan.serve.counter import TokenCounter
+from longspan.serve.doors import Doors
 from longspan.serve.health import health_routes
+from longspan.serve.keyring import KeyRing
 from longspan.serve.model import ServedModel, check_loaded, fetch
+from longspan.serve.raymeter import RayMeter
 from longspan.serve.scaling import METRIC
 from longspan.serve.schema import ServeSettings
 
@@ -44,10 +51,18 @@ class ChatServer(LLMServer):
         await self._warm_up()
 
     async def __serve_build_asgi_app__(self) -> Any:
-        """VLLM's own FastAPI application with our routes before its own."""
+        """The doors around vLLM's own FastAPI application, our routes before its own."""
         app = await super().__serve_build_asgi_app__()
-        app.router.routes[:0] = health_routes(self)
-        return app
+        counter = TokenCounter(self._folder, self._model.name, self._model.window)
+        app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
+        return Doors(
+            app,
+            keys=KeyRing(open_store(self._settings)),
+            window=self._model.window,
+            limits=self._settings.limits,
+            observers=(AccessLog(), RayMeter()),
+            count=counter.count_body,
+        )
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Tokens of all that the engine has queued or running: prompts, and answers as long as expected."""
@@ -58,7 +73,7 @@ class ChatServer(LLMServer):
 
     @property
     def _client(self) -> Any:
-        """VLLM's AsyncLLM, which Ray's wrapper has no public name for."""
+        """The engine that Ray's wrapper has no public name for: vLLM's AsyncLLM."""
         return self.engine._engine_client
 
     async def _warm_up(self) -> None:
