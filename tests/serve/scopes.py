@@ -23,6 +23,7 @@ def scope_of(method: str, raw: str, root: str = "", key: bool = True) -> dict[st
         headers.append((b"authorization", b"Bearer ls-x"))
     return {
         "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "method": method,
         "path": root + unquote(raw),
         "raw_path": (root + raw).encode(),

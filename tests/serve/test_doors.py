@@ -151,6 +151,9 @@ def test_a_body_that_is_too_large_is_refused_declared_or_not(house):
     assert limit in error(house.post(content=body), 413)["message"]
     pieces = (body[at : at + 65536] for at in range(0, len(body), 65536))
     assert limit in error(house.post(content=pieces), 413)["message"]
+    with house.connect() as connection:
+        connection.sendall(house.head("content-length: 10000000"))
+        assert raw_answer(connection).startswith(b"HTTP/1.1 413")
     assert house.inner.reached == []
     assert house.ask().status_code == 200
 

@@ -71,6 +71,30 @@ def test_a_running_service_learns_of_new_and_revoked_keys(store):
     ring.close()
 
 
+class Counting(Store):
+    looks = reads = 0
+
+    def list(self, pattern, limit=None):
+        self.looks += 1
+        return super().list(pattern, limit)
+
+    def read_bytes(self, path, offset=None, length=None):
+        self.reads += 1
+        return super().read_bytes(path, offset, length)
+
+
+def test_only_what_changed_is_read_again(store):
+    keys.add(store, "alice")
+    counting = Counting(store.root)
+    ring = KeyRing(counting, every_seconds=0.01)
+    until(lambda: counting.looks > 3)
+    assert counting.reads == 1
+    new = keys.add(store, "bob").encode()
+    until(lambda: ring.find(new))
+    assert counting.reads == 2
+    ring.close()
+
+
 def test_keys_stay_when_the_store_cannot_be_read_and_the_log_says_so_once(store, caplog):
     caplog.set_level(logging.WARNING, logger="longspan.serve.keyring")
     token = keys.add(store, "alice").encode()
