@@ -13,6 +13,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Browser, expect
 
 from tests.serve.browser import Chat, launched
+from tests.serve.pdfs import pdf
 from tests.serve.standin import WINDOW, Service, Standin, standin
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
@@ -227,6 +228,12 @@ def test_files_that_are_no_text_say_why(chat: Chat, data: bytes, said: str):
     expect(chat.page.get_by_role("list", name="Documents to send")).not_to_be_visible()
 
 
+def test_a_pdf_is_read_by_the_service(chat: Chat):
+    chat.drop("paper.pdf", pdf("The sky is blue", ""))
+    chip = chat.page.get_by_role("list", name="Documents to send")
+    expect(chip).to_contain_text("4 tokens · 1 of 2 pages without text")
+
+
 def test_utf_16_is_read(chat: Chat):
     chat.drop("wide.txt", "Grüße aus Köln".encode("utf-16"))
     expect(chat.page.get_by_role("list", name="Documents to send")).to_contain_text("3 tokens")
@@ -270,6 +277,7 @@ def test_an_answer_that_grew_looks_as_if_it_had_come_at_once(chat: Chat):
         const growing = new LiveMarkdown(live, (node) => settled.push(node));
         for (let end = 1; end < text.length; end += 5) {
             growing.show(text.slice(0, end));
+            await new Promise((resolve) => setTimeout(resolve, 1));
             await new Promise(requestAnimationFrame);
         }
         growing.show(text);
