@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from longspan.errors import UserError
 from longspan.serve import documents, page
-from tests.serve.pdfs import pdf
-from tests.serve.standin import MODEL, WINDOW, Words
+from tests.serve.page.pdfs import pdf
+from tests.serve.page.standin import MODEL, WINDOW, Words
 
 
 @pytest.fixture(scope="module")
