@@ -120,11 +120,15 @@ def metric(name: str, **labels: str) -> float:
 
 
 def replicas() -> list[psutil.Process]:
-    """The processes of the replicas."""
-    from ray.util.state import list_actors
+    """The processes of the replicas, those that are starting among them."""
+    return [each for each in psutil.Process().children(recursive=True) if _is_replica(each)]
 
-    actors = list_actors(filters=[("state", "=", "ALIVE")], detail=True)
-    return [psutil.Process(a.pid) for a in actors if "ChatServer" in (a.class_name or "")]
+
+def _is_replica(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[:1] != [] and "ServeReplica:chat:" in process.cmdline()[0]
+    except psutil.Error:  # Gone meanwhile.
+        return False
 
 
 def until(true: Callable[[], Any], seconds: float = 120) -> None:
