@@ -80,3 +80,17 @@ def test_requests_at_once_are_counted_and_freed_however_they_end():
     with pytest.raises(ValueError):
         asyncio.run(fail())
     assert asked(admission, alice) is None
+
+
+def test_the_next_request_waits_for_the_last_one_to_leave(monkeypatch):
+    monkeypatch.setattr("longspan.serve.admission.PATIENCE_SECONDS", 20)
+    admission, alice = LocalAdmission(Clock()), key(concurrent=1)
+
+    async def follow() -> None:
+        async with admission.admit(alice):
+            following = asyncio.create_task(admission.admit(alice).__aenter__())
+            await asyncio.sleep(0)
+            assert not following.done()
+        await following
+
+    asyncio.run(follow())

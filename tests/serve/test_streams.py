@@ -45,10 +45,11 @@ def test_who_asks_for_the_usage_sees_it(house, value):
     assert house.inner.bodies[0]["stream_options"] == {"include_usage": value, "other": 1}
 
 
-def test_other_options_of_a_stream_stay(house):
-    response = house.ask(stream=True, stream_options={"include_usage": False, "other": 1})
+def test_other_options_of_a_stream_stay_but_usage_is_asked_for_once(house):
+    response = house.ask(stream=True, stream_options={"continuous_usage_stats": True, "other": 1})
     assert len(events(response)) == 4
-    assert house.inner.bodies[0]["stream_options"]["other"] == 1
+    asked = {"include_usage": True, "continuous_usage_stats": False, "other": 1}
+    assert house.inner.bodies[0]["stream_options"] == asked
 
 
 def test_chunks_come_as_they_are_made(house):
