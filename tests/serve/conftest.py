@@ -19,7 +19,7 @@ from longspan.serve.keyring import KeyRing
 from longspan.serve.limits import DoorLimits
 from longspan.storage import Store
 from tests.serve.inner import WINDOW, Inner
-from tests.serve.service import service  # noqa: F401
+from tests.serve.service import deployed  # noqa: F401
 
 
 class House:

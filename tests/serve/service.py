@@ -23,6 +23,8 @@ from tests.tiny import make_tiny_model
 
 ROOT = Path(__file__).parents[2]
 WINDOW = 1024
+PATIENCE = 200
+"""Seconds: a request may have to wait for a replica to start."""
 QUESTION: list[Any] = [{"role": "user", "content": "Which ship came first?"}]
 
 
@@ -73,7 +75,7 @@ class Service:
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """One request with the key."""
-        return httpx.post(self.url + path, json=body, headers=self.headers, timeout=60)
+        return httpx.post(self.url + path, json=body, headers=self.headers, timeout=PATIENCE)
 
     def openai(self) -> openai.OpenAI:
         """A client that repeats nothing by itself."""
@@ -86,7 +88,7 @@ class Service:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Iterator[Service]:
+def deployed(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Iterator[Service]:
     """The service, deployed with vLLM's CPU engine and a tiny model; another one is in its folder."""
     from ray import serve
 
@@ -131,7 +133,7 @@ def _is_replica(process: psutil.Process) -> bool:
         return False
 
 
-def until(true: Callable[[], Any], seconds: float = 120) -> None:
+def until(true: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + seconds
     while not true():

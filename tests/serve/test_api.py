@@ -1,4 +1,4 @@
-"""Real clients against the real service."""
+"""Real clients against the real deployed."""
 
 import json
 import subprocess
@@ -9,14 +9,14 @@ import openai
 import pytest
 
 from longspan.serve import keys
-from tests.serve.service import QUESTION, WINDOW, Service, metric, until
+from tests.serve.service import PATIENCE, QUESTION, WINDOW, Service, metric, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def client(service: Service) -> openai.OpenAI:
-    return service.openai()
+def client(deployed: Service) -> openai.OpenAI:
+    return deployed.openai()
 
 
 def test_the_openai_package_gets_the_same_answer_at_once_and_as_a_stream(
@@ -37,13 +37,15 @@ def test_the_openai_package_gets_the_same_answer_at_once_and_as_a_stream(
     assert client.completions.create(model="tiny", prompt="The sea", max_tokens=4).choices[0].text
 
 
-def test_curl_streams_to_the_end(service: Service) -> None:
+def test_curl_streams_to_the_end(deployed: Service) -> None:
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 8, "stream": True}
-    command = ["curl", "-sN", f"{service.url}/v1/chat/completions", "-d", json.dumps(body)]
-    headers = [f"Authorization: Bearer {service.key}", "Content-Type: application/json"]
+    command = ["curl", "-sN", f"{deployed.url}/v1/chat/completions", "-d", json.dumps(body)]
+    headers = [f"Authorization: Bearer {deployed.key}", "Content-Type: application/json"]
     for header in headers:
         command += ["-H", header]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, check=True
+    ).stdout
     events = [line.removeprefix("data: ") for line in said.splitlines() if line]
     assert events[-1] == "[DONE]"
     assert all(json.loads(event)["object"] == "chat.completion.chunk" for event in events[:-1])
@@ -83,7 +85,7 @@ def test_a_tool_that_is_named_is_called(client: openai.OpenAI) -> None:
     assert json.loads(call.function.arguments)["ship"] in ("Argo", "Beagle")
 
 
-def test_mistakes_are_told_in_openais_shape(service: Service, client: openai.OpenAI) -> None:
+def test_mistakes_are_told_in_openais_shape(deployed: Service, client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="gpt-9"):
         client.chat.completions.create(model="gpt-9", messages=QUESTION)
     long = "Which ship came first? " * 400
@@ -91,39 +93,39 @@ def test_mistakes_are_told_in_openais_shape(service: Service, client: openai.Ope
         client.completions.create(model="tiny", prompt=long, max_tokens=8)
     from longspan.model.load import load_tokenizer
 
-    tokens = len(load_tokenizer(service.folder / "model-1")(long)["input_ids"])
+    tokens = len(load_tokenizer(deployed.folder / "model-1")(long)["input_ids"])
     assert tokens > WINDOW
     assert str(WINDOW) in str(too_long.value)
     assert str(tokens) in str(too_long.value)
     with pytest.raises(openai.AuthenticationError, match="not known here"):
-        service.openai().with_options(api_key="ls-wrong").models.list()
+        deployed.openai().with_options(api_key="ls-wrong").models.list()
 
 
-def test_no_path_is_open_that_is_not_listed(service: Service) -> None:
+def test_no_path_is_open_that_is_not_listed(deployed: Service) -> None:
     for path in ("/metrics", "/docs", "/openapi.json", "/tokenize", "/v1/load_lora_adapter"):
         for method in ("GET", "POST"):
-            reply = httpx.request(method, service.url + path, headers=service.headers)
+            reply = httpx.request(method, deployed.url + path, headers=deployed.headers)
             assert reply.status_code == 404, path
             assert reply.json()["error"]["code"] == "not_found"
 
 
-def test_health_and_readiness_need_no_key(service: Service) -> None:
+def test_health_and_readiness_need_no_key(deployed: Service) -> None:
     for path in ("/health", "/ready"):
-        reply = httpx.get(service.url + path)
+        reply = httpx.get(deployed.url + path)
         assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
 
 
-def test_the_page_counts_as_the_engine_does(service: Service) -> None:
-    assert "<html" in httpx.get(service.url).text
-    said = service.post("/page/tokens", {"messages": QUESTION}).json()
+def test_the_page_counts_as_the_engine_does(deployed: Service) -> None:
+    assert "<html" in httpx.get(deployed.url).text
+    said = deployed.post("/page/tokens", {"messages": QUESTION}).json()
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 1}
-    usage = service.post("/v1/chat/completions", body).json()["usage"]
+    usage = deployed.post("/v1/chat/completions", body).json()["usage"]
     assert said == {"tokens": usage["prompt_tokens"], "window": WINDOW, "model": "tiny"}
 
 
-def test_a_key_is_revoked_without_a_restart(service: Service) -> None:
-    key = keys.add(service.store, "guest")
-    guest = service.openai().with_options(api_key=key)
+def test_a_key_is_revoked_without_a_restart(deployed: Service) -> None:
+    key = keys.add(deployed.store, "guest")
+    guest = deployed.openai().with_options(api_key=key)
 
     def knows() -> bool:
         try:
@@ -133,17 +135,17 @@ def test_a_key_is_revoked_without_a_restart(service: Service) -> None:
         return True
 
     until(knows, seconds=30)
-    keys.revoke(service.store, "guest")
+    keys.revoke(deployed.store, "guest")
     until(lambda: not knows(), seconds=30)
-    assert service.answer()
+    assert deployed.answer()
 
 
-def test_the_engine_stops_when_a_client_hangs_up(service: Service) -> None:
+def test_the_engine_stops_when_a_client_hangs_up(deployed: Service) -> None:
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "stream": True}
     body |= {"ignore_eos": True}
     before = metric("ray_vllm_generation_tokens_total")
-    url = f"{service.url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=body, headers=service.headers, timeout=60) as reply:
+    url = f"{deployed.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, headers=deployed.headers, timeout=PATIENCE) as reply:
         lines = reply.iter_lines()
         for _ in range(6):
             next(lines)
@@ -152,10 +154,10 @@ def test_the_engine_stops_when_a_client_hangs_up(service: Service) -> None:
     assert metric("ray_vllm_generation_tokens_total") - before < 800
 
 
-def test_metrics_of_engine_and_keys_are_on_rays_endpoint(service: Service) -> None:
+def test_metrics_of_engine_and_keys_are_on_rays_endpoint(deployed: Service) -> None:
     used = {"key": "tests", "kind": "prompt"}
     before = metric("ray_longspan_serve_tokens_total", **used)
-    service.answer()
+    deployed.answer()
     until(lambda: metric("ray_longspan_serve_tokens_total", **used) > before, seconds=60)
     assert metric("ray_vllm_time_to_first_token_seconds_count") > 0
     assert metric("ray_vllm_inter_token_latency_seconds_count") > 0

@@ -10,41 +10,41 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from tests.serve.service import QUESTION, Service, metrics, replicas, until
+from tests.serve.service import PATIENCE, QUESTION, Service, metrics, replicas, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
 def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
-    service: Service,
+    deployed: Service,
 ) -> None:
-    before = service.answer()
+    before = deployed.answer()
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "stream": True}
     body |= {"ignore_eos": True}
-    url = f"{service.url}/v1/chat/completions"
+    url = f"{deployed.url}/v1/chat/completions"
     (replica,) = replicas()
     with (
         pytest.raises(httpx.RemoteProtocolError),
-        httpx.stream("POST", url, json=body, headers=service.headers, timeout=60) as reply,
+        httpx.stream("POST", url, json=body, headers=deployed.headers, timeout=PATIENCE) as reply,
     ):
         assert reply.status_code == 200
         for number, _ in enumerate(reply.iter_lines()):
             if number == 6:
                 replica.kill()
     until(lambda: [each.pid for each in replicas()] != [replica.pid])
-    assert service.answer() == before
+    assert deployed.answer() == before
 
 
 def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
-    service: Service,
+    deployed: Service,
 ) -> None:
-    before = service.answer()
+    before = deployed.answer()
     other = {"rope_type": "default", "rope_theta": 500000.0}
     override = f"engine={json.dumps({'hf_overrides': {'rope_parameters': other}})}"
-    status, output = service.command("deploy", override)
+    status, output = deployed.command("deploy", override)
     assert status == 2, output
     assert "rope_theta is 10000.0 in config.json, 500000.0 in the engine" in output
-    assert service.answer() == before
+    assert deployed.answer() == before
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Load:
 
 
 @contextmanager
-def load(service: Service, clients: int = 3) -> Iterator[Load]:
+def load(deployed: Service, clients: int = 3) -> Iterator[Load]:
     """Clients that ask one question after another, for streams and whole answers by turns."""
     met, over = Load(), threading.Event()
 
@@ -64,7 +64,7 @@ def load(service: Service, clients: int = 3) -> Iterator[Load]:
         while not over.is_set():
             number += 1
             try:
-                met.answers.append(streamed(service) if number % 2 else service.answer())
+                met.answers.append(streamed(deployed) if number % 2 else deployed.answer())
             except Exception as error:
                 met.errors.append(f"{type(error).__name__}: {error}")
 
@@ -79,12 +79,12 @@ def load(service: Service, clients: int = 3) -> Iterator[Load]:
             thread.join()
 
 
-def streamed(service: Service) -> str:
+def streamed(deployed: Service) -> str:
     """The same answer as a stream, which has to come to its end."""
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 16, "temperature": 0}
-    url = f"{service.url}/v1/chat/completions"
+    url = f"{deployed.url}/v1/chat/completions"
     with httpx.stream(
-        "POST", url, json=body | {"stream": True}, headers=service.headers, timeout=60
+        "POST", url, json=body | {"stream": True}, headers=deployed.headers, timeout=PATIENCE
     ) as reply:
         reply.raise_for_status()
         events = [line.removeprefix("data: ") for line in reply.iter_lines() if line]
@@ -94,29 +94,29 @@ def streamed(service: Service) -> str:
     )
 
 
-def test_a_version_rolls_out_and_back_without_a_failed_request(service: Service) -> None:
-    old = service.answer()
-    with load(service) as met:
-        status, output = service.command("deploy", f"model={service.folder}/model-2")
+def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service) -> None:
+    old = deployed.answer()
+    with load(deployed) as met:
+        status, output = deployed.command("deploy", f"model={deployed.folder}/model-2")
         assert status == 0, output
-        new = service.answer()
+        new = deployed.answer()
         assert new != old
         seen = len(met.answers)
         until(lambda: len(met.answers) > seen + 10)
-        status, output = service.command("rollback")
+        status, output = deployed.command("rollback")
         assert status == 0, output
-        assert service.answer() == old
+        assert deployed.answer() == old
     assert met.errors == []
     assert len(met.answers) > 50
     assert set(met.answers) == {old, new}
-    assert "served" in service.command("status")[1]
+    assert "served" in deployed.command("status")[1]
 
 
 def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
-    service: Service,
+    deployed: Service,
 ) -> None:
     more = "replicas={min: 1, max: 2, target_tokens: 600, upscale_delay: 0}"
-    status, output = service.command("deploy", more)
+    status, output = deployed.command("deploy", more)
     assert status == 0, output
     assert running_replicas() == 1
     began = finished().total()
@@ -125,7 +125,7 @@ def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
 
     def keep_busy() -> None:
         while not over.is_set():
-            asked.append(service.post("/v1/chat/completions", body).status_code)
+            asked.append(deployed.post("/v1/chat/completions", body).status_code)
 
     threads = [threading.Thread(target=keep_busy) for _ in range(3)]
     for thread in threads:
@@ -140,7 +140,7 @@ def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
     until(lambda: finished().total() == began + len(asked))
 
     before = finished()
-    client = service.openai().with_options(default_headers={"x-session-id": "one"})
+    client = deployed.openai().with_options(default_headers={"x-session-id": "one"})
     for _ in range(12):
         client.completions.create(model="tiny", prompt="The sea", max_tokens=1)
     until(lambda: finished().total() == before.total() + 12)
