@@ -1,12 +1,9 @@
-"""The page before a real model: what holds with any service holds with this one."""
+"""The page before a real model, whose answers may fill its small window: one question is what fits."""
 
 import pytest
 
 from tests.serve.page.standin import Service
-from tests.serve.page.test_page_browser import (  # noqa: F401
-    test_a_conversation,
-    test_a_wrong_key_then_the_right_one,
-)
+from tests.serve.page.test_page_browser import test_a_wrong_key_then_the_right_one  # noqa: F401
 from tests.serve.service import Service as Deployed
 from tests.serve.service import metric
 
