@@ -15,6 +15,7 @@ from pathlib import Path
 import ray
 import yaml
 from ray import serve
+from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.errors import UserError
 from longspan.recipe.sources import open_store
@@ -48,7 +49,7 @@ def deploy(config: ServeConfig, dashboard: str, say: Say = print) -> None:
     Raises:
         UserError: Serve refuses it, or it does not start; what served before goes on serving.
     """
-    _require_free(config)
+    _require_port(config, dashboard)
     versions = Versions(open_store(config.settings))
     version = versions.begin(config.data)
     before = _deployed_at(config.name)
@@ -63,12 +64,18 @@ def deploy(config: ServeConfig, dashboard: str, say: Say = print) -> None:
     say(f"version {version.number} serves at {config.address}")
 
 
-def _require_free(config: ServeConfig) -> None:
-    """Serve's proxy would try a port that another program has for minutes before it said so."""
-    if serve.status().proxies:
-        return  # It listens already.
+def _require_port(config: ServeConfig, dashboard: str) -> None:
+    """Serve would keep the port that it has, and try one that another program has for minutes, without a word."""
     http = config.data.get("http_options", {})
     host, port = http.get("host", "127.0.0.1"), http.get("port", 8000)
+    if serve.status().proxies:
+        running = ServeSubmissionClient(dashboard).get_serve_details()["http_options"]["port"]
+        if running != port:
+            raise UserError(
+                f"http_options.port: the Serve of this cluster listens on {running} while it runs, not "
+                f"on {port}; go on with --port {running}"
+            )
+        return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
