@@ -122,11 +122,13 @@ def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
     assert status == 0, output
     assert running_replicas() == 1
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "ignore_eos": True}
-    asked, over = [], threading.Event()
+    failed, over = [], threading.Event()
 
     def keep_busy() -> None:
         while not over.is_set():
-            asked.append(deployed.post("/v1/chat/completions", body).status_code)
+            reply = deployed.post("/v1/chat/completions", body)
+            if reply.status_code != 200:
+                failed.append((reply.headers.get("x-request-id"), reply.text))
 
     threads = [threading.Thread(target=keep_busy) for _ in range(3)]
     for thread in threads:
@@ -137,12 +139,9 @@ def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
         over.set()
         for thread in threads:
             thread.join()
-    assert set(asked) == {200}
+    assert failed == []
 
-    guest = deployed.openai().with_options(
-        api_key=key,
-        default_headers={"x-session-id": "one"},
-    )
+    guest = deployed.openai().with_options(api_key=key, default_headers={"x-session-id": "one"})
     for _ in range(12):
         guest.completions.create(model="tiny", prompt="The sea", max_tokens=1)
     until(lambda: answered("guest-of-sessions").total() == 12)
