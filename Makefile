@@ -1,8 +1,8 @@
 # Type `make` to see what there is. The work is done by the scripts in tools/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample head quickstart pipeline test test-chaos test-unit lint format s3 stop clean
-export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL
+.PHONY: help setup sample head quickstart pipeline serve test test-chaos test-unit lint format s3 stop clean
+export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL MODEL SERVE_PORT
 
 help: ## show this
 	@echo "Longspan: from a short-context model to a long-context one, on one Ray cluster."
@@ -18,7 +18,9 @@ help: ## show this
 	@echo "  LONGSPAN_CACHE  where downloads and caches go   (.cache)"
 	@echo "  RAY_PORT, DASHBOARD_PORT   (6379, 8265, or the next free ones)"
 	@echo "  HEAD_ARGS       more options for ray start, such as --num-cpus=4"
-	@echo "  ARGS            more options for pytest, such as ARGS='-k order -x'"
+	@echo "  MODEL           the model to serve: a folder, s3://..., or a hub name   (the newest here)"
+	@echo "  SERVE_PORT      where the chat service listens   (8000)"
+	@echo "  ARGS            more options for pytest, such as ARGS='-k order -x', or more values for serve"
 	@echo
 	@echo "After 'make quickstart', or 'make head', in a shell of your own:"
 	@echo "  . ./env.sh && ray job submit -- python jobs/pretrain.py jobs/recipes/quickstart.yaml"
@@ -37,6 +39,9 @@ quickstart: setup ## everything, from nothing to a trained and exported model
 
 pipeline: setup ## a chat model: the quickstart's, then self-instruct and finetuning (half an hour)
 	@tools/pipeline.sh
+
+serve: setup ## a chat page and an OpenAI API for the newest model here, on this machine alone
+	@tools/serve.sh
 
 test: setup ## run the whole test suite
 	@tools/check.sh test

@@ -60,9 +60,9 @@ export DO_NOT_TRACK=1
 export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH="$LONGSPAN_ROOT/.longspan/ray/token"
 
-# RAY_ADDRESS and RAY_API_SERVER_ADDRESS of the running head.
+# RAY_ADDRESS and the dashboard's addresses of the running head.
 if [ -f "$LONGSPAN_ROOT/.longspan/ray/head.env" ]; then
     . "$LONGSPAN_ROOT/.longspan/ray/head.env"
 else
-    unset RAY_ADDRESS RAY_API_SERVER_ADDRESS
+    unset RAY_ADDRESS RAY_API_SERVER_ADDRESS RAY_DASHBOARD_ADDRESS
 fi

@@ -42,7 +42,8 @@ class Head:
     def variables(self) -> dict[str, str]:
         return {
             "RAY_ADDRESS": f"127.0.0.1:{self.ray}",
-            "RAY_API_SERVER_ADDRESS": self.url,
+            "RAY_API_SERVER_ADDRESS": self.url,  # for `ray job`
+            "RAY_DASHBOARD_ADDRESS": self.url,  # for `serve`
             "LONGSPAN_METRICS": f"http://127.0.0.1:{self.metrics}/metrics",
             # Without it Ray takes 127.0.0.1 for this machine's own address and listens there.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -148,7 +149,8 @@ def _launch(head: Head, taken: set[int]) -> None:
         "AUTOSCALER_METRIC_PORT": str(choose_port(44217, "AUTOSCALER_METRIC_PORT", taken)),
         name: value,
     }
-    del environment["RAY_ADDRESS"], environment["RAY_API_SERVER_ADDRESS"]
+    for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS"):
+        del environment[variable]
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with LOG.open("w") as log:
         # Jobs without --working-dir run in the folder, and with the environment, of this command.

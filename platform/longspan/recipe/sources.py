@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from longspan.recipe.schema import Corpus, Recipe, Storage
 
 
-class WithSources(Protocol):
-    """A recipe of any job that reads corpora out of a store."""
+class WithStorage(Protocol):
+    """What anybody writes who uses a store."""
 
     @property
     def storage(self) -> Storage:
-        """Where they are."""
+        """Where it is."""
         ...
+
+
+class WithSources(WithStorage, Protocol):
+    """A recipe of any job that reads corpora out of a store."""
 
     @property
     def corpora(self) -> Sequence[Corpus]:
@@ -62,7 +66,7 @@ def local_path(path: str) -> str:
     return path if "://" in path else str(base_folder() / Path(path).expanduser())
 
 
-def open_store(recipe: WithSources) -> Store:
+def open_store(recipe: WithStorage) -> Store:
     """The recipe's store; nothing is contacted yet."""
     storage = recipe.storage
     return Store(local_path(storage.root), endpoint=storage.endpoint, region=storage.region)

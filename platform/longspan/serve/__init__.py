@@ -1,0 +1,1 @@
+"""The chat service: a model behind an OpenAI API, safe to expose."""

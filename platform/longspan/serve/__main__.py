@@ -1,0 +1,120 @@
+"""Command line: python -m longspan.serve plan|deploy|rollback|status|keys."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from longspan.recipe.sources import local_path, open_store
+from longspan.run import console
+from longspan.serve import keys_command
+from longspan.serve.config import ServeConfig, load_config, of_data
+from longspan.storage import Store
+
+EXAMPLES = """
+examples:
+  python -m longspan.serve plan                            every derived value with its reason
+  python -m longspan.serve deploy model=runs/chat/model    another model, without a failed request
+  python -m longspan.serve rollback                        the version before
+  python -m longspan.serve status                          what was deployed
+  python -m longspan.serve keys add alice --concurrent 4   a key, printed this once
+
+Values are those of the application's args in the config file; docs/serving.md explains them.
+"""
+CONFIG = Path("serving/chat.yaml")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command: 0 done, 2 and a message where the user has to mend something."""
+    return console.run(_run, sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    if options.command == "keys":
+        given = options.store
+        store = Store(local_path(given)) if given else open_store(load_config(CONFIG).settings)
+        options.action(store, options)
+        return 0
+    config = load_config(options.config, options.overrides, options.port)
+    options.action(config, options)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m longspan.serve",
+        description="The chat service of a Ray cluster.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    actions = {
+        "plan": (_plan, "print every derived value with its reason, start nothing"),
+        "deploy": (_deploy, "serve what the config says, beside the version before until it is up"),
+        "rollback": (_rollback, "serve the good version before again"),
+        "status": (_status, "list what was deployed"),
+    }
+    for name, (action, purpose) in actions.items():
+        command = commands.add_parser(name, help=purpose)
+        command.set_defaults(action=action)
+        command.add_argument("overrides", nargs="*", metavar="key.path=value")
+        command.add_argument("--config", type=Path, default=CONFIG, help=f"default: {CONFIG}")
+        command.add_argument("--port", type=int, help="in place of the config's")
+        if name == "rollback":
+            command.add_argument("--to", type=int, metavar="N", help="that version")
+        if name == "deploy":
+            command.add_argument("--welcome", action="store_true", help="say how to use it")
+    keys_command.add_parsers(commands)
+    return parser
+
+
+def _plan(config: ServeConfig, options: argparse.Namespace) -> None:
+    from longspan.serve.deploy import connected
+
+    with connected():
+        print(_plan_text(config))
+
+
+def _deploy(config: ServeConfig, options: argparse.Namespace) -> None:
+    from longspan.serve.deploy import connected, deploy
+    from longspan.serve.welcome import welcome
+
+    with connected() as dashboard:
+        print(_plan_text(config), flush=True)
+        deploy(config, dashboard)
+    if options.welcome:
+        welcome(config)
+
+
+def _rollback(config: ServeConfig, options: argparse.Namespace) -> None:
+    from longspan.serve.deploy import connected, deploy
+    from longspan.serve.versions import Versions
+
+    before = of_data(Versions(open_store(config.settings)).before(options.to).config)
+    with connected() as dashboard:
+        print(_plan_text(before), flush=True)
+        deploy(before, dashboard)
+
+
+def _status(config: ServeConfig, options: argparse.Namespace) -> None:
+    from longspan.serve.versions import Versions
+
+    for version in Versions(open_store(config.settings)).all():
+        print(f"{version.number:4}  {version.at}  {version.state:<7} {version.model}")
+
+
+def _plan_text(config: ServeConfig) -> str:
+    from longspan.serve.describe import plan_text
+    from longspan.serve.engine import plan_engine
+    from longspan.serve.hardware import look_around
+    from longspan.serve.model import look_at
+
+    settings = config.settings
+    model, hardware = look_at(settings), look_around()
+    return plan_text(settings, model, hardware, plan_engine(settings, model, hardware))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""A Serve config file, as `serve deploy` takes it, with our application in it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longspan.errors import UserError
+from longspan.recipe.load import apply_overrides, parse
+from longspan.recipe.model import resolve
+from longspan.recipe.sources import local_path, open_store
+from longspan.serve.schema import ServeSettings
+
+BUILDER = "longspan.serve.app:build"
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """A config file.
+
+    Attributes:
+        data: all of it, with absolute paths.
+        name: of our application.
+        settings: of our application.
+    """
+
+    data: dict[str, Any]
+    name: str
+    settings: ServeSettings
+
+    @property
+    def address(self) -> str:
+        """Where clients on this machine find it."""
+        http = self.data.get("http_options", {})
+        return f"http://127.0.0.1:{http.get('port', 8000)}"
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), port: int | None = None
+) -> ServeConfig:
+    """Read a config file, change values of our application's ``args``, and make its paths absolute.
+
+    Args:
+        path: the file.
+        overrides: ``key.path=value``.
+        port: in place of its own.
+
+    Raises:
+        UserError: there is no such file, it has not one application of ours, or its args are not valid.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no config file {str(path)!r}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    if port is not None and isinstance(data, dict):
+        data["http_options"] = data.get("http_options", {}) | {"port": port}
+    return of_data(data, overrides)
+
+
+def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
+    """The same from what such a file holds."""
+    data = copy.deepcopy(data)
+    applications = data.get("applications", []) if isinstance(data, dict) else []
+    ours = [each for each in applications if each.get("import_path") == BUILDER]
+    if len(ours) != 1:
+        raise UserError(
+            f"applications: one with import_path {BUILDER} is expected, not {len(ours)}"
+        )
+    args = apply_overrides(ours[0].get("args") or {}, overrides)
+    settings = parse(ServeSettings, args)
+    # Ray's processes may run in another folder.
+    root = {"root": local_path(settings.storage.root)}
+    args["storage"] = settings.storage.model_dump(exclude_none=True) | root
+    args["model"] = resolve(settings.model, open_store(settings))
+    ours[0]["args"] = args
+    return ServeConfig(data, ours[0].get("name", "default"), parse(ServeSettings, args))

@@ -1,0 +1,65 @@
+"""Tokens of texts and conversations, counted by the served model's own tokenizer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from longspan.errors import UserError
+
+
+class TokenCounter:
+    """Counts in threads, as a document may be megabytes long.
+
+    Attributes:
+        model: the name that clients call the model by.
+        window: tokens of a prompt and its answer.
+    """
+
+    def __init__(self, folder: Path, model: str, window: int) -> None:
+        """Load the tokenizer of a model's folder."""
+        from longspan.model.load import load_tokenizer
+
+        self.model, self.window = model, window
+        self._tokenizer: Any = load_tokenizer(folder)
+
+    async def count(self, messages: list[dict[str, Any]]) -> int:
+        """Tokens of the prompt that the chat template makes of a conversation.
+
+        Raises:
+            UserError: there is no template, or it refuses the conversation.
+        """
+        return await asyncio.to_thread(self._count_conversation, messages)
+
+    async def count_text(self, text: str) -> int:
+        """Tokens of a text alone, without any that mark its beginning or end."""
+        return await asyncio.to_thread(self._count, text, special=False)
+
+    async def count_body(self, body: dict[str, Any]) -> int:
+        """Tokens of the prompt in a request to /v1/chat/completions or /v1/completions."""
+        if "messages" in body:
+            return await self.count(body["messages"])
+        prompt = body.get("prompt", "")
+        if isinstance(prompt, str):
+            return await asyncio.to_thread(self._count, prompt, special=True)
+        # Ids, or several prompts, of which the longest is the one that doesn't fit.
+        prompts = prompt if prompt and isinstance(prompt[0], str | list) else [prompt]
+        lengths = [len(p) if isinstance(p, list) else self._count(p, special=True) for p in prompts]
+        return max(lengths, default=0)
+
+    def _count_conversation(self, messages: list[dict[str, Any]]) -> int:
+        import jinja2
+
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
+            raise UserError(
+                f"the model's chat template refuses the conversation: {error}"
+            ) from None
+        return self._count(text, special=False)
+
+    def _count(self, text: str, *, special: bool) -> int:
+        return len(self._tokenizer(text, add_special_tokens=special)["input_ids"])

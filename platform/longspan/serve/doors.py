@@ -1,0 +1,252 @@
+"""Everything between the socket and the engine's own app: who may ask what, how much, and for how long.
+
+``Doors`` is an ASGI app around another. A request passes, in this order:
+
+1. the paths that are served (`routes`): 404, 405; no websockets;
+2. the API key (`keyring`): 401;
+3. the room of the replica and the limits of the key (`admission`): 503, 429;
+4. its body, in time, not too large, JSON with sane numbers (`body`): 408, 413, 400;
+5. the inner app, which sees a fixed set of headers and never a key, and is told at once when the
+   client hangs up or the time is over (`line`).
+
+The answer passes back (`reply`): errors in OpenAI's shape, a stream's chunks as they come, tokens
+counted. When all is over, the visit is told to the access log and the meter. All of it is plain ASGI:
+a streamed chunk costs two function calls and a search for a few bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from longspan.serve.access_log import AccessLog
+from longspan.serve.admission import Admission, LocalAdmission, Room
+from longspan.serve.body import ClientGone, Question, parse, read_body
+from longspan.serve.errors import CONTEXT_LENGTH, Refusal
+from longspan.serve.forward import forward
+from longspan.serve.keys import Key
+from longspan.serve.limits import DoorLimits
+from longspan.serve.line import Line
+from longspan.serve.reply import Reply
+from longspan.serve.routes import TEXT, Route, route_of
+from longspan.serve.usage import UsageInBody, UsageInEvents
+from longspan.serve.visit import Observer, Visit
+
+log = logging.getLogger(__name__)
+
+FORWARDED = frozenset(
+    b"accept accept-encoding accept-language content-type host if-modified-since if-none-match "
+    b"if-range range traceparent tracestate user-agent".split()
+)
+"""Headers that the inner app sees. Not the key; no Origin, so that it opens nothing to other sites."""
+
+
+class Keys(Protocol):
+    """Finds keys; `KeyRing` does."""
+
+    def find(self, token: bytes) -> Key | None:
+        """The key that a client sent, or None."""
+        ...
+
+
+class Doors:
+    """An ASGI app in front of another, as the module says.
+
+    Args:
+        app: the inner app; it serves all the routes, and gets what is let through, with paths below
+            where the app is mounted. Lifespan events are passed on as they are.
+        keys: the keys that are let in.
+        window: tokens of the model's window.
+        limits: what is let through.
+        admission: holds keys to their limits; by default each process for itself.
+        observers: are told of every visit.
+        count: the tokens of a prompt, given the request's body. Asked only when the engine refused a
+            prompt as too long without saying how long it is.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        window: int,
+        limits: DoorLimits | None = None,
+        admission: Admission | None = None,
+        observers: Sequence[Observer] | None = None,
+        count: Callable[[dict[str, Any]], Awaitable[int]] | None = None,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._window = window
+        self._limits = limits or DoorLimits()
+        self._admission = admission or LocalAdmission()
+        self._room = Room(self._limits.max_requests)
+        self._observers = (AccessLog(),) if observers is None else tuple(observers)
+        self._count = count
+        self._entrance: ASGIApp = self._visit
+        if self._limits.allow_origins:
+            self._entrance = CORSMiddleware(
+                self._visit,
+                allow_origins=self._limits.allow_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["retry-after", "x-request-id"],
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            await self._entrance(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, whatever becomes of it."""
+        headers = dict(scope["headers"])
+        visit = Visit.of(scope, headers)
+        reply = Reply(send, visit)
+        try:
+            await self._answer(_Request(scope, headers, receive, visit), reply)
+        except ClientGone:
+            visit.ended = "client gone"
+        except asyncio.CancelledError:
+            # So Ray Serve tells it; uvicorn doesn't.
+            visit.ended = "client gone"
+            raise
+        except Exception as error:
+            refusal = _refusal(error, visit)
+            # A client that reads nothing must not keep its request open.
+            async with asyncio.timeout(self._limits.grace_seconds):
+                await reply.refuse(refusal)
+        finally:
+            visit.seconds = visit.elapsed()
+            for observer in self._observers:
+                observer.record(visit)
+
+    async def _answer(self, request: _Request, reply: Reply) -> None:
+        route, path = route_of(request.scope)
+        request.visit.route = route.label
+        if not route.keyed:
+            await self._forward(request, path, b"", reply)
+            return
+        reply.reshapes = True
+        key = self._key(request.headers)
+        request.visit.key = key.name
+        if route.generates:
+            with self._room.taken():
+                async with self._admission.admit(key) as ticket:
+                    try:
+                        await self._generate(request, route, path, reply)
+                    finally:
+                        ticket.tokens = request.visit.tokens
+        elif "POST" in route.methods:
+            with self._room.taken():
+                await self._forward(request, path, await self._body(request, route), reply)
+        else:
+            await self._forward(request, path, b"", reply)
+        if reply.refusal is not None:
+            raise reply.refusal
+
+    async def _generate(self, request: _Request, route: Route, path: str, reply: Reply) -> None:
+        """An answer of the model, its tokens counted."""
+        visit = request.visit
+        question = parse(await self._body(request, route), self._limits, self._window)
+        visit.stream = question.stream
+        if question.stream:
+            reply.usage = UsageInEvents(visit, hidden=not question.wants_usage)
+        else:
+            reply.usage = UsageInBody(visit)
+        await self._forward(request, path, question.forwarded(), reply)
+        if reply.refusal is not None:
+            raise await self._with_numbers(reply.refusal, question)
+
+    def _key(self, headers: Mapping[bytes, bytes]) -> Key:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        challenge = {"www-authenticate": "Bearer"}
+        if scheme.lower() != b"bearer" or not token.strip():
+            message = "An API key is needed: send the header 'Authorization: Bearer ls-...'."
+            raise Refusal(401, message, code="missing_api_key", headers=challenge)
+        key = self._keys.find(token.strip())
+        if key is None:
+            message = "The API key is not known here; it may have been revoked."
+            raise Refusal(401, message, code="invalid_api_key", headers=challenge)
+        return key
+
+    async def _body(self, request: _Request, route: Route) -> bytes:
+        limits = self._limits
+        of_document = route.label == TEXT
+        limit = limits.max_document_bytes if of_document else limits.body_bytes(self._window)
+        body = await read_body(request.receive, request.headers, limit, limits.body_seconds)
+        request.visit.bytes_in = len(body)
+        return body
+
+    async def _forward(self, request: _Request, path: str, body: bytes, reply: Reply) -> None:
+        scope = request.inner_scope(path, len(body))
+        line = Line(request.receive, body)
+        await forward(self._app, scope, line, reply, self._limits)
+
+    async def _with_numbers(self, refusal: Refusal, question: Question) -> Refusal:
+        """A prompt that is too long, with its length.
+
+        The engine stops counting where the prompt stops fitting in, and says "at least", or counts
+        characters.
+        """
+        if refusal.code != CONTEXT_LENGTH or self._count is None:
+            return refusal
+        tokens = await self._count(question.body)
+        total = tokens + question.output_tokens
+        if total <= self._window:
+            return refusal
+        more = f" and {question.output_tokens} more are asked for, {total} in all"
+        return Refusal(
+            refusal.status,
+            f"This model's maximum context length is {self._window} tokens. The prompt has {tokens} "
+            f"tokens{more if question.output_tokens else ''}: {total - self._window} too many.",
+            code=refusal.code,
+            param=refusal.param,
+        )
+
+
+def _refusal(error: Exception, visit: Visit) -> Refusal:
+    """The answer to a request that ended with an error; one that is ours is logged."""
+    if not isinstance(error, Refusal):
+        log.error("request %s failed", visit.request_id, exc_info=error)
+        error = Refusal(500, "The service failed to answer.", code="internal_error")
+    if visit.ended == "done":
+        visit.ended = "error" if error.status in (500, 502, 504) else "refused"
+    return error
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request as it came."""
+
+    scope: Scope
+    headers: Mapping[bytes, bytes]
+    receive: Receive
+    visit: Visit
+
+    def inner_scope(self, path: str, length: int) -> Scope:
+        """The scope for the inner app, which thus sees the very path that was let through."""
+        headers = [(name, value) for name, value in self.headers.items() if name in FORWARDED]
+        headers.append((b"content-length", b"%d" % length))
+        headers.append((b"x-request-id", self.visit.request_id.encode()))
+        return {
+            **self.scope,
+            # From 2.4 on, Starlette would learn that a client is gone from failing sends alone.
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "root_path": "",
+            "headers": headers,
+            "extensions": {},
+        }

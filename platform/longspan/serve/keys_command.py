@@ -1,0 +1,59 @@
+"""`python -m longspan.serve keys`: API keys made, listed and revoked. Running services follow within seconds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pydantic import ValidationError
+
+from longspan.errors import UserError
+from longspan.serve import keys
+from longspan.storage import Store
+
+
+def add_parsers(subjects: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `keys` to a command line; what it sets as ``action`` takes the store and the options."""
+    actions = subjects.add_parser("keys", help="API keys").add_subparsers(required=True)
+
+    adding = actions.add_parser("add", help="make a key and print it, this once")
+    adding.set_defaults(action=_add)
+    adding.add_argument("name")
+    for field in keys.KeyLimits.model_fields:
+        option = "--" + field.replace("_", "-")
+        adding.add_argument(option, type=int, metavar="N", help="default: no limit")
+
+    listing = actions.add_parser("list", help="names, when they were made, and limits")
+    listing.set_defaults(action=_list)
+
+    revoking = actions.add_parser("revoke", help="delete a key")
+    revoking.set_defaults(action=_revoke)
+    revoking.add_argument("name")
+
+    for each in (adding, listing, revoking):
+        each.add_argument("--store", help="a folder, or s3://bucket/prefix (the config's)")
+
+
+def _add(store: Store, options: argparse.Namespace) -> None:
+    try:
+        limits = keys.KeyLimits(
+            **{field: getattr(options, field) for field in keys.KeyLimits.model_fields}
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = "--" + str(problem["loc"][0]).replace("_", "-")
+        raise UserError(f"{option} {problem['input']}: must be 1 or more") from None
+    print(keys.add(store, options.name, limits))
+    print("This is the only time that the key is shown.", file=sys.stderr)
+
+
+def _list(store: Store, options: argparse.Namespace) -> None:
+    for key in keys.listed(store):
+        limits = key.limits.model_dump(exclude_none=True)
+        shown = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in limits.items())
+        print(f"{key.name}  {key.created:%Y-%m-%d %H:%M} UTC  {shown or 'no limits'}")
+
+
+def _revoke(store: Store, options: argparse.Namespace) -> None:
+    keys.revoke(store, options.name)
+    print(f"{options.name} is revoked")

@@ -1,0 +1,59 @@
+"""Visits as Ray metrics, for the cluster's Prometheus endpoint and its dashboards."""
+
+from __future__ import annotations
+
+from ray.util.metrics import Counter, Histogram
+
+from longspan.serve.visit import Visit
+
+_SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
+
+
+class RayMeter:
+    """Counts requests, tokens and times in ``ray.util.metrics``; for a process that runs in Ray.
+
+    All are called ``longspan_serve_*``; Ray puts ``ray_`` before a name, and ``_total`` after a
+    counter's, when it shows them. A key is told by its name, "" is a request without one; a path is
+    its route's label.
+
+    - ``requests``, by key, path, status and ending (``done``, ``refused``, ``error``, ...);
+    - ``tokens``, by key and kind (``prompt``, ``completion``);
+    - ``request_seconds`` and ``first_byte_seconds``, histograms by path.
+    """
+
+    def __init__(self) -> None:
+        self._requests = Counter(
+            "longspan_serve_requests",
+            "Requests by key, path, status and ending.",
+            ("key", "path", "status", "ended"),
+        )
+        self._tokens = Counter(
+            "longspan_serve_tokens", "Tokens by key and kind (prompt, completion).", ("key", "kind")
+        )
+        self._request_seconds = Histogram(
+            "longspan_serve_request_seconds",
+            "Seconds from a request's arrival to its end.",
+            _SECONDS,
+            ("path",),
+        )
+        self._first_byte_seconds = Histogram(
+            "longspan_serve_first_byte_seconds",
+            "Seconds from a request's arrival to the first byte of its answer.",
+            _SECONDS,
+            ("path",),
+        )
+
+    def record(self, visit: Visit) -> None:
+        """Count one visit."""
+        path = {"path": visit.route}
+        tags = {"key": visit.key, "status": str(visit.status), "ended": visit.ended}
+        self._requests.inc(1, path | tags)
+        self._request_seconds.observe(visit.seconds, path)
+        if visit.first_byte_seconds is not None:
+            self._first_byte_seconds.observe(visit.first_byte_seconds, path)
+        for kind, tokens in (
+            ("prompt", visit.prompt_tokens),
+            ("completion", visit.completion_tokens),
+        ):
+            if tokens:  # a counter takes no zero
+                self._tokens.inc(tokens, {"key": visit.key, "kind": kind})

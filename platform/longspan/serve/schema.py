@@ -1,0 +1,77 @@
+"""What a user writes about the chat service: the `args` of `serving/chat.yaml` as pydantic models.
+
+Validation here is pure: it reads no file and starts nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from longspan.recipe.schema import Section, Storage
+from longspan.serve.limits import DoorLimits
+
+RESERVED = {
+    "model": "model",
+    "served_model_name": "name",
+    "max_model_len": "window",
+    "tokenizer": "model",
+    "kv_cache_memory_bytes": "cache_gib",
+}
+"""Engine arguments that the service sets itself, and the key that says it instead."""
+
+
+class Replicas(Section):
+    """How many engines there are."""
+
+    min: int = Field(1, ge=0)
+    """0: none while nobody asks; the first request then waits for one to start."""
+    max: int = Field(1, ge=1)
+    target_tokens: int | None = Field(None, ge=1)
+    """Queued and running tokens of one replica, above which there are more of them; what its cache holds
+    when unset."""
+    upscale_delay: float = Field(15.0, ge=0)
+    """Seconds for which there is too much to do before one more is started."""
+    downscale_delay: float = Field(300.0, ge=0)
+    """Seconds for which there is too little to do before one ends."""
+    drain: float = Field(600.0, ge=0)
+    """Seconds that a replica which is to end has for the answers that it is at."""
+
+    @model_validator(mode="after")
+    def _some_number_is_allowed(self) -> Replicas:
+        if self.max < self.min:
+            raise ValueError(f"max {self.max} is below min {self.min}")
+        return self
+
+
+class ServeSettings(Section):
+    """One chat model, served."""
+
+    model: str = Field(min_length=1)
+    """Hugging Face folder (local, relative to storage.root, s3://) or hub name."""
+    name: str | None = Field(None, pattern=r"^[\w.-]+$")
+    """What clients call it; the run's name, or the folder's, when unset."""
+    window: int | None = Field(None, ge=16)
+    """Tokens of a prompt and its answer; the model's own when unset."""
+    replicas: Replicas = Replicas()
+    expected_answer: int = Field(512, ge=1)
+    """Tokens that an answer is counted with beforehand, at most, when replicas are added."""
+    cache_gib: float | None = Field(None, gt=0)
+    """Memory of the key-value cache, GiB; derived when unset."""
+    engine: dict[str, Any] = Field(default_factory=dict)
+    """More arguments of the vLLM engine, in place of what is derived (tensor_parallel_size, dtype,
+    tool_call_parser, ...)."""
+    limits: DoorLimits = DoorLimits()
+    storage: Storage = Storage()
+    """Where keys and versions are, and relative names start."""
+
+    @field_validator("engine")
+    @classmethod
+    def _engine_is_ours(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        for key in engine:
+            if key == "trust_remote_code":
+                raise ValueError("trust_remote_code: a model's own code is never run")
+            if key in RESERVED:
+                raise ValueError(f"{key!r} can't be set here; set {RESERVED[key]}")
+        return engine

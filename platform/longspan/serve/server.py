@@ -1,0 +1,92 @@
+"""A replica: one process that holds vLLM's engine and everything that a request passes on its way to it.
+
+This module imports vLLM, which a machine that only plans or deploys may lack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Any
+
+from ray.serve.llm import LLMConfig, LLMServer
+
+from longspan.recipe.sources import open_store
+from longspan.serve import page
+from longspan.serve.access_log import AccessLog
+from longspan.serve.counter import TokenCounter
+from longspan.serve.doors import Doors
+from longspan.serve.health import health_routes
+from longspan.serve.keyring import KeyRing
+from longspan.serve.model import ServedModel, check_loaded, fetch
+from longspan.serve.raymeter import RayMeter
+from longspan.serve.scaling import METRIC
+from longspan.serve.schema import ServeSettings
+
+
+class ChatServer(LLMServer):
+    """vLLM behind an HTTP application of its own.
+
+    Ray Serve gives requests to the application as they came and takes its answers as they are: no part of
+    an answer is parsed, gathered or serialised between the engine's process and the proxy.
+    """
+
+    async def __init__(
+        self, llm_config: LLMConfig, *, model: ServedModel, settings: ServeSettings
+    ) -> None:
+        """Load the model and compare what came of it with what its folder states.
+
+        Raises:
+            UserError: they differ, or the model can't be had.
+        """
+        self._model, self._settings = model, settings
+        _log_to_stdout()
+        self._folder = await asyncio.to_thread(fetch, model.address, settings)
+        here = {"model_loading_config": {"model_id": model.name, "model_source": str(self._folder)}}
+        stated = llm_config.model_dump(exclude_unset=True)
+        await super().__init__(LLMConfig.model_validate(stated | here))
+        loaded = self._client.vllm_config.model_config
+        check_loaded(model, loaded.hf_config.to_dict(), loaded.max_model_len)
+        await self._warm_up()
+
+    async def __serve_build_asgi_app__(self) -> Any:
+        """The doors around vLLM's own FastAPI application, our routes before its own."""
+        app = await super().__serve_build_asgi_app__()
+        counter = TokenCounter(self._folder, self._model.name, self._model.window)
+        app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
+        return Doors(
+            app,
+            keys=KeyRing(open_store(self._settings)),
+            window=self._model.window,
+            limits=self._settings.limits,
+            observers=(AccessLog(), RayMeter()),
+            count=counter.count_body,
+        )
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tokens of all that the engine has queued or running: prompts, and answers as long as expected."""
+        most = self._settings.expected_answer
+        states = self._client.output_processor.request_states.values()
+        tokens = sum(each.prompt_len + min(each.max_tokens_param or most, most) for each in states)
+        return {METRIC: float(tokens)}
+
+    @property
+    def _client(self) -> Any:
+        """The engine that Ray's wrapper has no public name for: vLLM's AsyncLLM."""
+        return self.engine._engine_client
+
+    async def _warm_up(self) -> None:
+        """The first request sets a good deal up; no user shall wait for it."""
+        from vllm import SamplingParams
+
+        prompt = {"prompt_token_ids": [0, 1]}
+        async for _ in self._client.generate(prompt, SamplingParams(max_tokens=2), "warm-up"):
+            pass
+
+
+def _log_to_stdout() -> None:
+    """The service's own lines, those of the access log among them, as they are: Ray keeps what a replica prints."""
+    log = logging.getLogger("longspan.serve")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler(sys.stdout))

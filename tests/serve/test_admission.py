@@ -1,0 +1,96 @@
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from longspan.serve.admission import LocalAdmission
+from longspan.serve.errors import Refusal
+from longspan.serve.keys import Key, KeyLimits
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def key(name: str = "alice", **limits: int) -> Key:
+    return Key(name=name, sha256="0" * 64, created=datetime.now(UTC), limits=KeyLimits(**limits))
+
+
+def asked(admission: LocalAdmission, key: Key, tokens: int = 0) -> str | None:
+    """What a request is told to wait; None for one that is let in."""
+
+    async def ask() -> None:
+        async with admission.admit(key) as ticket:
+            ticket.tokens = tokens
+
+    try:
+        asyncio.run(ask())
+    except Refusal as refusal:
+        assert refusal.status == 429
+        return refusal.headers["retry-after"]
+    return None
+
+
+def test_requests_of_any_minute_are_counted():
+    clock = Clock()
+    admission, alice = LocalAdmission(clock), key(requests_per_minute=2)
+    assert asked(admission, alice) is None
+    clock.now += 40
+    assert asked(admission, alice) is None
+    clock.now += 10.5
+    assert asked(admission, alice) == "10"
+    assert asked(admission, key("bob", requests_per_minute=2)) is None
+    clock.now += 9.5
+    assert asked(admission, alice) is None
+    assert asked(admission, alice) == "40"
+
+
+def test_tokens_of_requests_that_ended_are_counted():
+    clock = Clock()
+    admission, alice = LocalAdmission(clock), key(tokens_per_minute=100)
+    assert asked(admission, alice, tokens=60) is None
+    clock.now += 20
+    assert asked(admission, alice, tokens=500) is None
+    assert asked(admission, alice) == "60"
+    clock.now += 60
+    assert asked(admission, alice) is None
+
+
+def test_a_changed_limit_holds_at_once():
+    admission = LocalAdmission(Clock())
+    assert asked(admission, key(requests_per_minute=1)) is None
+    assert asked(admission, key(requests_per_minute=1)) == "60"
+    assert asked(admission, key(requests_per_minute=2)) is None
+    assert asked(admission, key()) is None
+
+
+def test_requests_at_once_are_counted_and_freed_however_they_end():
+    admission, alice = LocalAdmission(Clock()), key(concurrent=1)
+
+    async def fail() -> None:
+        async with admission.admit(alice):
+            with pytest.raises(Refusal, match="1 requests at once"):
+                async with admission.admit(alice):
+                    raise AssertionError("let in")
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        asyncio.run(fail())
+    assert asked(admission, alice) is None
+
+
+def test_the_next_request_waits_for_the_last_one_to_leave(monkeypatch):
+    monkeypatch.setattr("longspan.serve.admission.PATIENCE_SECONDS", 20)
+    admission, alice = LocalAdmission(Clock()), key(concurrent=1)
+
+    async def follow() -> None:
+        async with admission.admit(alice):
+            following = asyncio.create_task(admission.admit(alice).__aenter__())
+            await asyncio.sleep(0)
+            assert not following.done()
+        await following
+
+    asyncio.run(follow())

@@ -1,0 +1,163 @@
+"""Real clients against the real deployed."""
+
+import json
+import subprocess
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from longspan.serve import keys
+from tests.serve.service import PATIENCE, QUESTION, WINDOW, Service, metric, until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def client(deployed: Service) -> openai.OpenAI:
+    return deployed.openai()
+
+
+def test_the_openai_package_gets_the_same_answer_at_once_and_as_a_stream(
+    client: openai.OpenAI,
+) -> None:
+    asked = {"model": "tiny", "messages": QUESTION, "max_tokens": 24, "temperature": 0}
+    whole = client.chat.completions.create(**asked)
+    pieces = [
+        chunk.choices[0].delta.content or ""
+        for chunk in client.chat.completions.create(**asked, stream=True)
+    ]
+    assert len(pieces) > 10
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert whole.usage
+    assert whole.usage.completion_tokens == 24
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    assert client.completions.create(model="tiny", prompt="The sea", max_tokens=4).choices[0].text
+
+
+def test_curl_streams_to_the_end(deployed: Service) -> None:
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 8, "stream": True}
+    command = ["curl", "-sN", f"{deployed.url}/v1/chat/completions", "-d", json.dumps(body)]
+    headers = [f"Authorization: Bearer {deployed.key}", "Content-Type: application/json"]
+    for header in headers:
+        command += ["-H", header]
+    said = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, check=True
+    ).stdout
+    events = [line.removeprefix("data: ") for line in said.splitlines() if line]
+    assert events[-1] == "[DONE]"
+    assert all(json.loads(event)["object"] == "chat.completion.chunk" for event in events[:-1])
+
+
+def test_structured_output_keeps_to_its_schema(client: openai.OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"ship": {"enum": ["Argo", "Beagle"]}, "first": {"type": "boolean"}},
+        "required": ["ship", "first"],
+        "additionalProperties": False,
+    }
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    reply = client.chat.completions.create(
+        model="tiny", messages=QUESTION, max_tokens=200, response_format=form
+    )
+    answer = json.loads(reply.choices[0].message.content or "")
+    assert answer["ship"] in ("Argo", "Beagle")
+    assert isinstance(answer["first"], bool)
+
+
+def test_a_tool_that_is_named_is_called(client: openai.OpenAI) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"ship": {"enum": ["Argo", "Beagle"]}},
+        "required": ["ship"],
+        "additionalProperties": False,
+    }
+    tool: Any = {"type": "function", "function": {"name": "look_up", "parameters": parameters}}
+    named: Any = {"type": "function", "function": {"name": "look_up"}}
+    reply = client.chat.completions.create(
+        model="tiny", messages=QUESTION, max_tokens=200, tools=[tool], tool_choice=named
+    )
+    (call,) = reply.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "look_up"
+    assert json.loads(call.function.arguments)["ship"] in ("Argo", "Beagle")
+
+
+def test_mistakes_are_told_in_openais_shape(deployed: Service, client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="gpt-9"):
+        client.chat.completions.create(model="gpt-9", messages=QUESTION)
+    long = "Which ship came first? " * 400
+    with pytest.raises(openai.BadRequestError) as too_long:
+        client.completions.create(model="tiny", prompt=long, max_tokens=8)
+    from longspan.model.load import load_tokenizer
+
+    tokens = len(load_tokenizer(deployed.folder / "model-1")(long)["input_ids"])
+    assert tokens > WINDOW
+    assert str(WINDOW) in str(too_long.value)
+    assert str(tokens) in str(too_long.value)
+    with pytest.raises(openai.AuthenticationError, match="not known here"):
+        deployed.openai().with_options(api_key="ls-wrong").models.list()
+
+
+def test_no_path_is_open_that_is_not_listed(deployed: Service) -> None:
+    for path in ("/metrics", "/docs", "/openapi.json", "/tokenize", "/v1/load_lora_adapter"):
+        for method in ("GET", "POST"):
+            reply = httpx.request(method, deployed.url + path, headers=deployed.headers)
+            assert reply.status_code == 404, path
+            assert reply.json()["error"]["code"] == "not_found"
+
+
+def test_health_and_readiness_need_no_key(deployed: Service) -> None:
+    for path in ("/health", "/ready"):
+        reply = httpx.get(deployed.url + path)
+        assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
+
+
+def test_the_page_counts_as_the_engine_does(deployed: Service) -> None:
+    assert "<html" in httpx.get(deployed.url).text
+    said = deployed.post("/page/tokens", {"messages": QUESTION}).json()
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 1}
+    usage = deployed.post("/v1/chat/completions", body).json()["usage"]
+    assert said == {"tokens": usage["prompt_tokens"], "window": WINDOW, "model": "tiny"}
+
+
+def test_a_key_is_revoked_without_a_restart(deployed: Service) -> None:
+    key = keys.add(deployed.store, "guest")
+    guest = deployed.openai().with_options(api_key=key)
+
+    def knows() -> bool:
+        try:
+            guest.models.list()
+        except openai.AuthenticationError:
+            return False
+        return True
+
+    until(knows, seconds=30)
+    keys.revoke(deployed.store, "guest")
+    until(lambda: not knows(), seconds=30)
+    assert deployed.answer()
+
+
+def test_the_engine_stops_when_a_client_hangs_up(deployed: Service) -> None:
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "stream": True}
+    body |= {"ignore_eos": True}
+    before = metric("ray_vllm_generation_tokens_total")
+    url = f"{deployed.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, headers=deployed.headers, timeout=PATIENCE) as reply:
+        lines = reply.iter_lines()
+        for _ in range(6):
+            next(lines)
+    until(lambda: metric("ray_vllm_generation_tokens_total") > before, seconds=60)
+    until(lambda: metric("ray_vllm_num_requests_running") == 0, seconds=60)
+    assert metric("ray_vllm_generation_tokens_total") - before < 800
+
+
+def test_metrics_of_engine_and_keys_are_on_rays_endpoint(deployed: Service) -> None:
+    used = {"key": "tests", "kind": "prompt"}
+    before = metric("ray_longspan_serve_tokens_total", **used)
+    deployed.answer()
+    until(lambda: metric("ray_longspan_serve_tokens_total", **used) > before, seconds=60)
+    assert metric("ray_vllm_time_to_first_token_seconds_count") > 0
+    assert metric("ray_vllm_inter_token_latency_seconds_count") > 0

@@ -1,0 +1,78 @@
+"""Config files, overrides, and the versions that were deployed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from longspan.errors import UserError
+from longspan.serve.config import load_config
+from longspan.serve.versions import State, Versions
+from longspan.storage import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    config = yaml.safe_load((ROOT / "serving" / "chat.yaml").read_text())
+    args = {"model": "runs/a/model", "storage": {"root": str(tmp_path / "store")}}
+    config["applications"][0]["args"] = args
+    path = tmp_path / "chat.yaml"
+    path.write_text(yaml.safe_dump(config))
+    model = tmp_path / "store" / "runs" / "a" / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    return path
+
+
+def test_the_config_that_we_ship_is_valid() -> None:
+    config = load_config(ROOT / "serving" / "chat.yaml")
+    assert config.address == "http://127.0.0.1:8000"
+    assert config.data["http_options"]["host"] == "127.0.0.1"
+
+
+def test_paths_become_absolute_as_rays_processes_run_elsewhere(path: Path) -> None:
+    config = load_config(path, ["replicas.max=2"])
+    args = config.data["applications"][0]["args"]
+    assert args["model"] == f"{path.parent}/store/runs/a/model"
+    assert args["replicas"] == {"max": 2}
+    assert args["storage"]["root"] == f"{path.parent}/store"
+    assert load_config(path).settings.replicas.max == 1
+
+
+def test_an_unknown_key_is_answered_with_the_nearest(path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"replicas\.maximum: unknown key; the nearest .* replicas\.max"
+    ):
+        load_config(path, ["replicas.maximum=2"])
+
+
+def test_a_file_without_our_application_is_refused(path: Path) -> None:
+    path.write_text("applications: []")
+    with pytest.raises(
+        UserError, match=r"import_path longspan\.serve\.app:build is expected, not 0"
+    ):
+        load_config(path)
+
+
+def test_a_rollback_goes_to_the_good_version_before(tmp_path: Path) -> None:
+    versions = Versions(Store(str(tmp_path)))
+    with pytest.raises(UserError, match=r"no other good version; versions that have served: none"):
+        versions.before()
+
+    def deployed(model: str, state: State) -> None:
+        config = {"applications": [{"args": {"model": model}}]}
+        versions.end(versions.begin(config), state)
+
+    deployed("a", "served")
+    deployed("b", "served")
+    assert versions.before().model == "a"
+    deployed("c", "failed")
+    assert versions.before().model == "b"
+    deployed("b", "served")  # what that rollback did
+    assert versions.before().model == "a"
+    assert versions.before(2).model == "b"
+    assert [version.number for version in versions.all()] == [1, 2, 3, 4]
+    with pytest.raises(UserError, match=r"no version 9; versions that have served: 1, 2, 4"):
+        versions.before(9)

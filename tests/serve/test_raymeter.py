@@ -1,0 +1,62 @@
+import re
+import urllib.request
+
+import pytest
+
+from longspan.serve.visit import Visit
+
+
+def visit(status: int) -> Visit:
+    visit = Visit(request_id="1", own_id=True, method="POST", path="/v1/completions", client="")
+    visit.route, visit.key, visit.status = "/v1/completions", "meter", status
+    return visit
+
+
+@pytest.mark.real
+def test_prometheus_reads_what_a_key_used(ray_session):
+    import ray
+
+    class Replica:
+        def __init__(self):
+            from longspan.serve.raymeter import RayMeter
+
+            self.meter = RayMeter()
+
+        def record(self, visits):
+            for each in visits:
+                self.meter.record(each)
+
+        def stay(self):
+            import threading
+
+            threading.Event().wait()
+
+    replica = ray.remote(num_cpus=0)(Replica).remote()
+    answered, refused = visit(200), visit(429)
+    answered.used({"prompt_tokens": 7, "completion_tokens": 3})
+    refused.ended = "refused"
+    ray.get(replica.record.remote([answered, answered, refused]))
+    staying = replica.stay.remote()
+    port = ray.nodes()[0]["MetricsExportPort"]
+    found: dict[str, dict[str, float]] = {}
+    for _ in range(90):
+        # Values travel to the endpoint every few seconds.
+        found = ours(f"http://127.0.0.1:{port}/metrics")
+        if "tokens_total" in found:
+            break
+        ray.wait([staying], timeout=1)
+    ray.kill(replica)
+    assert found["tokens_total"] == {"completion": 6, "prompt": 14}
+    assert found["requests_total"] == {"200 done": 2, "429 refused": 1}
+
+
+def ours(url: str) -> dict[str, dict[str, float]]:
+    """Values of this test's key by metric and by the tags that vary."""
+    found: dict[str, dict[str, float]] = {}
+    page = urllib.request.urlopen(url, timeout=30).read().decode()
+    for name, tags, value in re.findall(r"^ray_longspan_serve_(\w+)\{(.*)\} (\S+)$", page, re.M):
+        tag = dict(re.findall(r'(\w+)="([^"]*)"', tags))
+        if tag.get("key") == "meter":
+            which = tag.get("kind") or f"{tag['status']} {tag['ended']}"
+            found.setdefault(name, {})[which] = float(value)
+    return found

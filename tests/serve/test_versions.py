@@ -1,0 +1,161 @@
+"""What changes while clients go on asking: replicas that die, versions that come and go."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from longspan.serve import keys
+from tests.serve.service import PATIENCE, QUESTION, Service, metrics, replicas, until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+
+def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
+    deployed: Service,
+) -> None:
+    before = deployed.answer()
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "stream": True}
+    body |= {"ignore_eos": True}
+    url = f"{deployed.url}/v1/chat/completions"
+    (replica,) = replicas()
+    with (
+        pytest.raises(httpx.RemoteProtocolError),
+        httpx.stream("POST", url, json=body, headers=deployed.headers, timeout=PATIENCE) as reply,
+    ):
+        assert reply.status_code == 200
+        for number, _ in enumerate(reply.iter_lines()):
+            if number == 6:
+                replica.kill()
+    until(lambda: [each.pid for each in replicas()] != [replica.pid])
+    assert deployed.answer() == before
+
+
+def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
+    deployed: Service,
+) -> None:
+    before = deployed.answer()
+    other = {"rope_type": "default", "rope_theta": 500000.0}
+    override = f"engine={json.dumps({'hf_overrides': {'rope_parameters': other}})}"
+    status, output = deployed.command("deploy", override)
+    assert status == 2, output
+    assert "rope_theta is 10000.0 in config.json, 500000.0 in the engine" in output
+    assert deployed.answer() == before
+
+
+@dataclass
+class Load:
+    """What clients met."""
+
+    answers: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def load(deployed: Service, clients: int = 3) -> Iterator[Load]:
+    """Clients that ask one question after another, for streams and whole answers by turns."""
+    met, over = Load(), threading.Event()
+
+    def ask(number: int) -> None:
+        while not over.is_set():
+            number += 1
+            try:
+                met.answers.append(streamed(deployed) if number % 2 else deployed.answer())
+            except Exception as error:
+                met.errors.append(f"{type(error).__name__}: {error}")
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield met
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def streamed(deployed: Service) -> str:
+    """The same answer as a stream, which has to come to its end."""
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 16, "temperature": 0}
+    url = f"{deployed.url}/v1/chat/completions"
+    with httpx.stream(
+        "POST", url, json=body | {"stream": True}, headers=deployed.headers, timeout=PATIENCE
+    ) as reply:
+        reply.raise_for_status()
+        events = [line.removeprefix("data: ") for line in reply.iter_lines() if line]
+    assert events[-1] == "[DONE]"
+    return "".join(
+        json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events[:-1]
+    )
+
+
+def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service) -> None:
+    old = deployed.answer()
+    with load(deployed) as met:
+        status, output = deployed.command("deploy", f"model={deployed.folder}/model-2")
+        assert status == 0, output
+        new = deployed.answer()
+        assert new != old
+        seen = len(met.answers)
+        until(lambda: len(met.answers) > seen + 10)
+        status, output = deployed.command("rollback")
+        assert status == 0, output
+        assert deployed.answer() == old
+    assert met.errors == []
+    assert len(met.answers) > 50
+    assert set(met.answers) == {old, new}
+    assert "served" in deployed.command("status")[1]
+
+
+def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
+    deployed: Service,
+) -> None:
+    key = keys.add(deployed.store, "guest-of-sessions")
+    more = "replicas={min: 1, max: 2, target_tokens: 600, upscale_delay: 0}"
+    status, output = deployed.command("deploy", more)
+    assert status == 0, output
+    assert running_replicas() == 1
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "ignore_eos": True}
+    failed, over = [], threading.Event()
+
+    def keep_busy() -> None:
+        while not over.is_set():
+            reply = deployed.post("/v1/chat/completions", body)
+            if reply.status_code != 200:
+                failed.append((reply.headers.get("x-request-id"), reply.text))
+
+    threads = [threading.Thread(target=keep_busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: running_replicas() == 2)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert failed == []
+
+    guest = deployed.openai().with_options(api_key=key, default_headers={"x-session-id": "one"})
+    for _ in range(12):
+        guest.completions.create(model="tiny", prompt="The sea", max_tokens=1)
+    until(lambda: answered("guest-of-sessions").total() == 12)
+    assert list(answered("guest-of-sessions").values()) == [12]
+
+
+def running_replicas() -> int:
+    """How many of them take requests."""
+    from ray import serve
+
+    states = serve.status().applications["chat"].deployments["ChatServer"].replica_states
+    return states.get("RUNNING", 0)
+
+
+def answered(key: str) -> Counter[str]:
+    """Requests with a key that each replica has answered."""
+    return metrics("ray_longspan_serve_requests_total", "WorkerId", key=key, status="200")
