@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from longspan.serve import keys
+from longspan.doors import keys
 from longspan.storage import Store
 from tests.ports import free_ports
 from tests.tiny import make_tiny_model

@@ -8,7 +8,7 @@ import httpx
 import openai
 import pytest
 
-from longspan.serve import keys
+from longspan.doors import keys
 from tests.serve.service import PATIENCE, QUESTION, WINDOW, Service, metric, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from longspan.serve import keys
+from longspan.doors import keys
 from tests.serve.service import PATIENCE, QUESTION, Service, metrics, replicas, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]

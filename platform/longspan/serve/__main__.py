@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from longspan.doors import keys_command
 from longspan.recipe.sources import local_path, open_store
 from longspan.run import console
-from longspan.serve import keys_command
 from longspan.serve.config import ServeConfig, load_config, of_data
 from longspan.storage import Store
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.doors.limits import DoorLimits
 from longspan.recipe.schema import Section, Storage
-from longspan.serve.limits import DoorLimits
 
 RESERVED = {
     "model": "model",

@@ -12,15 +12,15 @@ from typing import Any
 
 from ray.serve.llm import LLMConfig, LLMServer
 
+from longspan.doors.access_log import AccessLog
+from longspan.doors.doors import Doors
+from longspan.doors.keyring import KeyRing
+from longspan.doors.raymeter import RayMeter
+from longspan.page import routes as page
 from longspan.recipe.sources import open_store
-from longspan.serve import page
-from longspan.serve.access_log import AccessLog
 from longspan.serve.counter import TokenCounter
-from longspan.serve.doors import Doors
 from longspan.serve.health import health_routes
-from longspan.serve.keyring import KeyRing
 from longspan.serve.model import ServedModel, check_loaded, fetch
-from longspan.serve.raymeter import RayMeter
 from longspan.serve.scaling import METRIC
 from longspan.serve.schema import ServeSettings
 
@@ -87,6 +87,6 @@ class ChatServer(LLMServer):
 
 def _log_to_stdout() -> None:
     """The service's own lines, those of the access log among them, as they are: Ray keeps what a replica prints."""
-    log = logging.getLogger("longspan.serve")
+    log = logging.getLogger("longspan")
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler(sys.stdout))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from longspan.doors.keys import first_key
 from longspan.errors import UserError
 from longspan.recipe.sources import open_store
 from longspan.serve.config import ServeConfig
-from longspan.serve.keys import first_key
 from longspan.serve.model import look_at
 
 PATIENCE_SECONDS = 30.0

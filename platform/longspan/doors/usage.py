@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json
 
-from longspan.serve.visit import Visit
+from longspan.doors.visit import Visit
 
 _NO_CHOICES = b'"choices":[]'
 """Only in the event with the usage. In a text that holds these characters, their quotes are escaped."""

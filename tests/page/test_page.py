@@ -9,9 +9,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from longspan.errors import UserError
-from longspan.serve import documents, page
-from tests.serve.page.pdfs import pdf
-from tests.serve.page.standin import MODEL, WINDOW, Words
+from longspan.page import documents
+from longspan.page import routes as page
+from tests.page.pdfs import pdf
+from tests.page.standin import MODEL, WINDOW, Words
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_a_pdf_that_takes_too_long_is_given_up():
     ],
 )
 def test_the_process_that_reads_a_pdf_is_bounded(tmp_path: Path, deed: str, error: str):
-    program = f"from longspan.serve import pdf_text; pdf_text.limit(10); {deed}"
+    program = f"from longspan.page import pdf_text; pdf_text.limit(10); {deed}"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode

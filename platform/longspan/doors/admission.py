@@ -11,8 +11,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from longspan.serve.errors import Refusal
-from longspan.serve.keys import Key
+from longspan.doors.errors import Refusal
+from longspan.doors.keys import Key
 
 WINDOW_SECONDS = 60.0
 PATIENCE_SECONDS = 0.25

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from longspan.serve.errors import Refusal
+from longspan.doors.errors import Refusal
 
 _SEGMENTS = r"[A-Za-z0-9_-][A-Za-z0-9._:@+-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._:@+-]*)*"
 

@@ -3,13 +3,13 @@ import logging
 
 import pytest
 
+from longspan.doors import keys
+from longspan.doors.keyring import KeyRing
 from longspan.errors import UserError
-from longspan.serve import keys
 from longspan.serve.__main__ import main
-from longspan.serve.keyring import KeyRing
 from longspan.storage import Store
+from tests.doors.conftest import until
 from tests.s3 import credentials
-from tests.serve.conftest import until
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_only_what_changed_is_read_again(store):
 
 
 def test_keys_stay_when_the_store_cannot_be_read_and_the_log_says_so_once(store, caplog):
-    caplog.set_level(logging.WARNING, logger="longspan.serve.keyring")
+    caplog.set_level(logging.WARNING, logger="longspan.doors.keyring")
     token = keys.add(store, "alice").encode()
     ring = KeyRing(store, every_seconds=0.01)
     store.write_bytes("keys/bob.json", b"{}")

@@ -7,15 +7,15 @@ import logging
 import re
 from datetime import UTC, datetime
 
-from longspan.serve.visit import Visit
+from longspan.doors.visit import Visit
 
-NAME = "longspan.serve.access"
+NAME = "longspan.access"
 _MAX_PATH = 200
 _KEY = re.compile(r"ls-[A-Za-z0-9_-]{16,}")
 
 
 class AccessLog:
-    """Writes visits to the logger ``longspan.serve.access``, at INFO.
+    """Writes visits to the logger ``longspan.access``, at INFO.
 
     A line holds the time, the request's id, the key's name, method, path, status, seconds, seconds
     to the first byte, tokens, bytes, the client's address, whether it was a stream, and how it

@@ -7,10 +7,10 @@ import time
 import httpx
 import pytest
 
-from longspan.serve import keys
-from longspan.serve.keys import KeyLimits
-from tests.serve.conftest import until
-from tests.serve.inner import TOO_LONG, USAGE
+from longspan.doors import keys
+from longspan.doors.keys import KeyLimits
+from tests.doors.conftest import until
+from tests.doors.inner import TOO_LONG, USAGE
 
 ERROR = {"message", "type", "param", "code"}
 

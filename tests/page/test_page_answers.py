@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.serve.page.browser import Chat
-from tests.serve.page.standin import Standin
+from tests.page.browser import Chat
+from tests.page.standin import Standin
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 

@@ -7,8 +7,8 @@ import sys
 
 from pydantic import ValidationError
 
+from longspan.doors import keys
 from longspan.errors import UserError
-from longspan.serve import keys
 from longspan.storage import Store
 
 

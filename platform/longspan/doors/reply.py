@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.types import Message, Send
 
-from longspan.serve.errors import Refusal, refusal_of
-from longspan.serve.usage import Usage
-from longspan.serve.visit import Visit
+from longspan.doors.errors import Refusal, refusal_of
+from longspan.doors.usage import Usage
+from longspan.doors.visit import Visit
 
 _DROPPED = (b"server", b"x-request-id")
 _STREAM = b"text/event-stream"

@@ -6,11 +6,11 @@ import asyncio
 
 from starlette.types import ASGIApp, Scope
 
-from longspan.serve.body import ClientGone
-from longspan.serve.errors import Refusal
-from longspan.serve.limits import DoorLimits
-from longspan.serve.line import Line
-from longspan.serve.reply import Reply
+from longspan.doors.body import ClientGone
+from longspan.doors.errors import Refusal
+from longspan.doors.limits import DoorLimits
+from longspan.doors.line import Line
+from longspan.doors.reply import Reply
 
 
 async def forward(app: ASGIApp, scope: Scope, line: Line, reply: Reply, limits: DoorLimits) -> None:

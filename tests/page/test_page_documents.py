@@ -3,9 +3,9 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.serve.page.browser import Chat
-from tests.serve.page.pdfs import pdf
-from tests.serve.page.standin import WINDOW, Standin
+from tests.page.browser import Chat
+from tests.page.pdfs import pdf
+from tests.page.standin import WINDOW, Standin
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 

@@ -3,7 +3,7 @@ import urllib.request
 
 import pytest
 
-from longspan.serve.visit import Visit
+from longspan.doors.visit import Visit
 
 
 def visit(status: int) -> Visit:
@@ -18,7 +18,7 @@ def test_prometheus_reads_what_a_key_used(ray_session):
 
     class Replica:
         def __init__(self):
-            from longspan.serve.raymeter import RayMeter
+            from longspan.doors.raymeter import RayMeter
 
             self.meter = RayMeter()
 

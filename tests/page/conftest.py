@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.serve.page.browser import Chat, launched
-from tests.serve.page.standin import Service, Standin, standin
+from tests.page.browser import Chat, launched
+from tests.page.standin import Service, Standin, standin
 
 
 @pytest.fixture(scope="module")

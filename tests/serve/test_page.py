@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.serve.page.standin import Service
-from tests.serve.page.test_page_browser import test_a_wrong_key_then_the_right_one  # noqa: F401
+from tests.page.conftest import browser, chat  # noqa: F401
+from tests.page.standin import Service
+from tests.page.test_page_browser import test_a_wrong_key_then_the_right_one  # noqa: F401
 from tests.serve.service import Service as Deployed
 from tests.serve.service import metric
 

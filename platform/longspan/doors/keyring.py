@@ -7,7 +7,7 @@ import logging
 import threading
 from contextlib import suppress
 
-from longspan.serve.keys import FOLDER, Key, hashed, load
+from longspan.doors.keys import FOLDER, Key, hashed, load
 from longspan.storage import ObjectInfo, Store
 
 log = logging.getLogger(__name__)

@@ -26,18 +26,18 @@ from urllib.parse import quote
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from longspan.serve.access_log import AccessLog
-from longspan.serve.admission import Admission, LocalAdmission, Room
-from longspan.serve.body import ClientGone, Question, parse, read_body
-from longspan.serve.errors import CONTEXT_LENGTH, Refusal
-from longspan.serve.forward import forward
-from longspan.serve.keys import Key
-from longspan.serve.limits import DoorLimits
-from longspan.serve.line import Line
-from longspan.serve.reply import Reply
-from longspan.serve.routes import TEXT, Route, route_of
-from longspan.serve.usage import UsageInBody, UsageInEvents
-from longspan.serve.visit import Observer, Visit
+from longspan.doors.access_log import AccessLog
+from longspan.doors.admission import Admission, LocalAdmission, Room
+from longspan.doors.body import ClientGone, Question, parse, read_body
+from longspan.doors.errors import CONTEXT_LENGTH, Refusal
+from longspan.doors.forward import forward
+from longspan.doors.keys import Key
+from longspan.doors.limits import DoorLimits
+from longspan.doors.line import Line
+from longspan.doors.reply import Reply
+from longspan.doors.routes import TEXT, Route, route_of
+from longspan.doors.usage import UsageInBody, UsageInEvents
+from longspan.doors.visit import Observer, Visit
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from longspan.serve.doors import Doors
-from tests.serve.inner import WINDOW
-from tests.serve.scopes import Anyone, scope_of
+from longspan.doors.doors import Doors
+from tests.doors.inner import WINDOW
+from tests.doors.scopes import Anyone, scope_of
 
 SERVED = [
     ("POST", "/v1/chat/completions"),

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json, to_json
 from starlette.types import Receive
 
-from longspan.serve.errors import Refusal
-from longspan.serve.limits import DoorLimits
+from longspan.doors.errors import Refusal
+from longspan.doors.limits import DoorLimits
 
 
 class ClientGone(Exception):

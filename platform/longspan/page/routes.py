@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from longspan.errors import UserError
-from longspan.serve.documents import PdfReader
+from longspan.page.documents import PdfReader
 
 STATIC = Path(__file__).with_name("static")
 MAX_BODY = 32 << 20

@@ -8,12 +8,12 @@ import httpx
 import openai
 import pytest
 
-from longspan.serve.doors import Doors
-from longspan.serve.limits import DoorLimits
-from longspan.serve.visit import Visit
-from tests.serve.conftest import until
-from tests.serve.inner import USAGE, WINDOW, Inner
-from tests.serve.scopes import Anyone, scope_of
+from longspan.doors.doors import Doors
+from longspan.doors.limits import DoorLimits
+from longspan.doors.visit import Visit
+from tests.doors.conftest import until
+from tests.doors.inner import USAGE, WINDOW, Inner
+from tests.doors.scopes import Anyone, scope_of
 
 USER = [{"role": "user", "content": "hello"}]
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from longspan.serve.keys import Key
+from longspan.doors.keys import Key
 
 
 class Anyone:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longspan.errors import UserError
-from longspan.serve import pdf_text
+from longspan.page import pdf_text
 
 SECONDS = 60
 """The longest that one document may take."""

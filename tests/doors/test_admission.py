@@ -3,9 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from longspan.serve.admission import LocalAdmission
-from longspan.serve.errors import Refusal
-from longspan.serve.keys import Key, KeyLimits
+from longspan.doors.admission import LocalAdmission
+from longspan.doors.errors import Refusal
+from longspan.doors.keys import Key, KeyLimits
 
 
 class Clock:
@@ -83,7 +83,7 @@ def test_requests_at_once_are_counted_and_freed_however_they_end():
 
 
 def test_the_next_request_waits_for_the_last_one_to_leave(monkeypatch):
-    monkeypatch.setattr("longspan.serve.admission.PATIENCE_SECONDS", 20)
+    monkeypatch.setattr("longspan.doors.admission.PATIENCE_SECONDS", 20)
     admission, alice = LocalAdmission(Clock()), key(concurrent=1)
 
     async def follow() -> None:
