@@ -7,7 +7,6 @@ ours. An expression is PromQL; `RATE` in it is the range that Grafana finds righ
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 FOLDER = Path(__file__).parent / "dashboards"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS, WIDTH, HEIGHT = 3, 8, 8
-METRIC = re.compile(r"\bray_[a-z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,6 @@ class Dashboard:
     uid: str
     title: str
     rows: dict[str, Sequence[Panel]]
-
-    def metrics(self) -> set[str]:
-        """Names of all that it asks for, as Prometheus has them."""
-        panels = (panel for row in self.rows.values() for panel in row)
-        return {
-            name
-            for panel in panels
-            for series in panel.series
-            for name in METRIC.findall(series.expression)
-        }
 
     def to_json(self) -> dict[str, Any]:
         """As Grafana imports it."""

@@ -71,6 +71,15 @@ def test_a_running_service_learns_of_new_and_revoked_keys(store):
     ring.close()
 
 
+class Gone(Store):
+    refuses = False
+
+    def list(self, pattern, limit=None):
+        if self.refuses:
+            raise UserError("the store is gone")
+        return super().list(pattern, limit)
+
+
 class Counting(Store):
     looks = reads = 0
 
@@ -98,21 +107,29 @@ def test_only_what_changed_is_read_again(store):
 def test_keys_stay_when_the_store_cannot_be_read_and_the_log_says_so_once(store, caplog):
     caplog.set_level(logging.WARNING, logger="longspan.doors.keyring")
     token = keys.add(store, "alice").encode()
-    ring = KeyRing(store, every_seconds=0.01)
-    store.write_bytes("keys/bob.json", b"{}")
+    gone = Gone(store.root)
+    ring = KeyRing(gone, every_seconds=0.01)
+    gone.refuses = True
     until(lambda: caplog.messages)
-    assert "keys/bob.json describes no API key (name: Field required)" in caplog.text
+    assert "API keys stay as they were" in caplog.text
     assert ring.find(token) is not None
-    keys.revoke(store, "bob")
+    gone.refuses = False
     until(lambda: len(caplog.messages) > 1)
     assert caplog.messages[1:] == ["API keys are read from the store again"]
     ring.close()
 
 
-def test_a_service_does_not_start_with_a_damaged_key(store):
-    store.write_bytes("keys/bob.json", b"not JSON")
-    with pytest.raises(UserError, match=r"keys/bob\.json describes no API key"):
-        KeyRing(store)
+def test_an_object_that_is_no_key_is_passed_over_and_told_once(store, caplog):
+    caplog.set_level(logging.WARNING, logger="longspan.doors.keyring")
+    token = keys.add(store, "alice").encode()
+    store.write_bytes("keys/bob.json", b"{}")
+    ring = KeyRing(store, every_seconds=0.01)
+    assert ring.find(token) is not None
+    keys.revoke(store, "alice")
+    until(lambda: ring.find(token) is None)
+    (said,) = caplog.messages
+    assert "keys/bob.json describes no API key (name: Field required)" in said
+    ring.close()
 
 
 @pytest.mark.real

@@ -1,3 +1,3 @@
-"""One service for all tests that ask a real one."""
+"""One service for all tests of this package that ask a real one."""
 
 from tests.serve.service import deployed  # noqa: F401

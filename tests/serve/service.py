@@ -87,9 +87,12 @@ class Service:
         return self.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def deployed(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Iterator[Service]:
-    """The service, deployed with vLLM's CPU engine and a tiny model; another one is in its folder."""
+    """The service, deployed with vLLM's CPU engine and a tiny model; another one is in its folder.
+
+    It goes with the last of its tests: others need the CPUs that its replicas hold.
+    """
     from ray import serve
 
     folder = tmp_path_factory.mktemp("service")

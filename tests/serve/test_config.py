@@ -61,18 +61,22 @@ def test_a_rollback_goes_to_the_good_version_before(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no other good version; versions that have served: none"):
         versions.before()
 
-    def deployed(model: str, state: State) -> None:
+    def deployed(model: str, state: State, restores: int | None = None) -> None:
         config = {"applications": [{"args": {"model": model}}]}
-        versions.end(versions.begin(config), state)
+        versions.end(versions.begin(config, restores), state)
 
     deployed("a", "served")
     deployed("b", "served")
     assert versions.before().model == "a"
     deployed("c", "failed")
     assert versions.before().model == "b"
-    deployed("b", "served")  # what that rollback did
+    deployed("b", "served", 2)  # what that rollback did
+    assert versions.before().model == "a"
+    deployed("d", "served")
+    assert versions.before().model == "b"
+    deployed("b", "served", 2)  # twice back is not forth again
     assert versions.before().model == "a"
     assert versions.before(2).model == "b"
-    assert [version.number for version in versions.all()] == [1, 2, 3, 4]
-    with pytest.raises(UserError, match=r"no version 9; versions that have served: 1, 2, 4"):
+    assert [version.number for version in versions.all()] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(UserError, match=r"no version 9; versions that have served: 1, 2, 4, 5, 6"):
         versions.before(9)

@@ -147,7 +147,7 @@ class Doors:
                     try:
                         await self._generate(request, route, path, reply)
                     finally:
-                        ticket.tokens = request.visit.tokens
+                        ticket.tokens = request.visit.charged
         elif "POST" in route.methods:
             with self._room.taken():
                 await self._forward(request, path, await self._body(request, route), reply)
@@ -202,7 +202,11 @@ class Doors:
         """
         if refusal.code != CONTEXT_LENGTH or self._count is None:
             return refusal
-        tokens = await self._count(question.body)
+        try:
+            tokens = await self._count(question.body)
+        except Exception:  # The engine has taken what the count can't: its word is enough.
+            log.warning("a prompt that is too long could not be counted", exc_info=True)
+            return refusal
         total = tokens + question.output_tokens
         if total <= self._window:
             return refusal

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hmac
 import logging
 import threading
-from contextlib import suppress
 
-from longspan.doors.keys import FOLDER, Key, hashed, load
+from longspan.doors.keys import FOLDER, Key, NotAKey, hashed, load
 from longspan.storage import ObjectInfo, Store
 
 log = logging.getLogger(__name__)
@@ -21,15 +20,18 @@ class KeyRing:
         every_seconds: how long after one look at the store the next one is taken. A look is one
             listing; only objects that changed are read.
 
+    An object that is no key is passed over, and the log says so once.
+
     Raises:
-        UserError: the store cannot be read, or holds an object that is no key. Later, the keys of
-            the last good look stay, and the log says so once.
+        UserError: the store cannot be read. Later, the keys of the last good look stay, and the log
+            says so once.
     """
 
     def __init__(self, store: Store, *, every_seconds: float = 2.0) -> None:
         self._store = store
         self._every_seconds = every_seconds
         self._keys: dict[ObjectInfo, Key] = {}
+        self._damaged: set[ObjectInfo] = set()
         self._keys = self._look()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="keyring", daemon=True)
@@ -50,8 +52,15 @@ class KeyRing:
         """The keys of the store by object, with its version."""
         found = {}
         for item in self._store.list(f"{FOLDER}/*.json"):
-            with suppress(FileNotFoundError):  # Revoked since it was listed.
+            if item in self._damaged:
+                continue
+            try:
                 found[item] = self._keys.get(item) or load(self._store, item.path)
+            except FileNotFoundError:
+                pass  # Revoked since it was listed.
+            except NotAKey as error:
+                self._damaged.add(item)
+                log.warning("%s", error)
         return found
 
     def _follow(self) -> None:

@@ -25,6 +25,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 FIRST = "default"
 
 
+class NotAKey(UserError):
+    """An object among the keys that describes none."""
+
+
 class KeyLimits(BaseModel):
     """What one key may use; None is no limit.
 
@@ -110,7 +114,7 @@ def load(store: Store, path: str) -> Key:
     """The key that one object describes.
 
     Raises:
-        UserError: it describes none.
+        NotAKey: it describes none.
         FileNotFoundError: it is not there (any more).
     """
     try:
@@ -118,7 +122,7 @@ def load(store: Store, path: str) -> Key:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "content"
-        raise UserError(
+        raise NotAKey(
             f"{store.uri(path)} describes no API key ({where}: {problem['msg']}); "
             "delete it and add the key again"
         ) from None

@@ -11,6 +11,9 @@ from typing import Any, Literal, Protocol
 
 Ending = Literal["done", "refused", "error", "client gone", "time limit"]
 
+BYTES_PER_TOKEN = 4
+"""Of English text, about."""
+
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -74,6 +77,12 @@ class Visit:
     def tokens(self) -> int:
         """Tokens of prompt and answer that are known of."""
         return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
+
+    @property
+    def charged(self) -> int:
+        """Tokens that count against the key's limit: of an answer that ended early the prompt's are estimated."""
+        began = self.status == 200 and self.prompt_tokens is None
+        return self.tokens + began * (self.bytes_in // BYTES_PER_TOKEN)
 
     def elapsed(self) -> float:
         """Seconds since it began."""

@@ -92,10 +92,11 @@ def _rollback(config: ServeConfig, options: argparse.Namespace) -> None:
     from longspan.serve.deploy import connected, deploy
     from longspan.serve.versions import Versions
 
-    before = of_data(Versions(open_store(config.settings)).before(options.to).config)
+    version = Versions(open_store(config.settings)).before(options.to)
+    before = of_data(version.config)
     with connected() as dashboard:
         print(_plan_text(before), flush=True)
-        deploy(before, dashboard)
+        deploy(before, dashboard, version.restores or version.number)
 
 
 def _status(config: ServeConfig, options: argparse.Namespace) -> None:

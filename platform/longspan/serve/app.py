@@ -22,7 +22,7 @@ SPARE_REQUESTS = 64
 """On their way in a replica beside those that its doors have room for: the page's, probes, and those that
 the doors refuse, which says more than to keep them waiting."""
 STARTS = 2
-"""Times that a replica which can't start is tried."""
+"""Times that a replica which can't start is tried; Serve counts those of all replicas together."""
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -71,6 +71,8 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
     return {
         "name": DEPLOYMENT,
         "max_ongoing_requests": requests,
+        # While no replica has room, or none is up, so many wait; others are told with 503.
+        "max_queued_requests": requests,
         "autoscaling_config": {
             "min_replicas": replicas.min,
             "max_replicas": replicas.max,
@@ -86,7 +88,7 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
         # A new version is up before the old one goes, and that one ends its answers first.
         "max_surge_percent": 100,
         "graceful_shutdown_timeout_s": replicas.drain,
-        "max_constructor_retry_count": STARTS,
+        "max_constructor_retry_count": STARTS * replicas.max,
         # The doors' own says more.
         "logging_config": {"enable_access_log": False},
     }

@@ -43,7 +43,10 @@ class TokenCounter:
         prompt = body.get("prompt", "")
         if isinstance(prompt, str):
             return await asyncio.to_thread(self._count, prompt, special=True)
-        # Ids, or several prompts, of which the longest is the one that doesn't fit.
+        return await asyncio.to_thread(self._count_longest, prompt)
+
+    def _count_longest(self, prompt: list[Any]) -> int:
+        """Ids, or several prompts, of which the longest is the one that doesn't fit."""
         prompts = prompt if prompt and isinstance(prompt[0], str | list) else [prompt]
         lengths = [len(p) if isinstance(p, list) else self._count(p, special=True) for p in prompts]
         return max(lengths, default=0)
@@ -53,7 +56,9 @@ class TokenCounter:
 
         try:
             text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
+                [each | {"content": _text(each.get("content"))} for each in messages],
+                tokenize=False,
+                add_generation_prompt=True,
             )
         except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
             raise UserError(
@@ -63,3 +68,10 @@ class TokenCounter:
 
     def _count(self, text: str, *, special: bool) -> int:
         return len(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _text(content: Any) -> str:
+    """A turn's text, as the engine joins one that comes in parts."""
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content)
+    return content or ""

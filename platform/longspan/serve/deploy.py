@@ -19,7 +19,7 @@ from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.errors import UserError
 from longspan.recipe.sources import open_store
-from longspan.serve.config import ServeConfig
+from longspan.serve.config import ServeConfig, of_data
 from longspan.serve.versions import Versions
 
 POLL_SECONDS = 1.0
@@ -43,15 +43,24 @@ def connected() -> Iterator[str]:
         ray.shutdown()
 
 
-def deploy(config: ServeConfig, dashboard: str, say: Say = print) -> None:
+def deploy(
+    config: ServeConfig, dashboard: str, restores: int | None = None, say: Say = print
+) -> None:
     """Give a config to Ray Serve, wait until all of it serves, and keep a record of it.
+
+    Args:
+        config: what is to be served.
+        dashboard: the cluster's address.
+        restores: the version that this goes back to.
+        say: takes lines on how far it is.
 
     Raises:
         UserError: Serve refuses it, or it does not start; what served before goes on serving.
     """
-    _require_port(config, dashboard)
+    _require_same_door(config, dashboard)
     versions = Versions(open_store(config.settings))
-    version = versions.begin(config.data)
+    good = versions.newest_served()
+    version = versions.begin(config.data, restores)
     before = _deployed_at(config.name)
     _submit(config, dashboard)
     say(f"version {version.number}: {version.model}")
@@ -59,21 +68,25 @@ def deploy(config: ServeConfig, dashboard: str, say: Say = print) -> None:
         _wait(config.name, before, say)
     except UserError:
         versions.end(version, "failed")
+        if good:
+            # Else Serve would go on trying for the one that failed, and replace no replica that dies.
+            _submit(of_data(good.config), dashboard)
         raise
     versions.end(version, "served")
     say(f"version {version.number} serves at {config.address}")
 
 
-def _require_port(config: ServeConfig, dashboard: str) -> None:
-    """Serve would keep the port that it has, and try one that another program has for minutes, without a word."""
+def _require_same_door(config: ServeConfig, dashboard: str) -> None:
+    """Serve would keep the address that it has, and try a port that another program has for minutes, without a word."""
     http = config.data.get("http_options", {})
     host, port = http.get("host", "127.0.0.1"), http.get("port", 8000)
     if serve.status().proxies:
-        running = ServeSubmissionClient(dashboard).get_serve_details()["http_options"]["port"]
-        if running != port:
+        running = ServeSubmissionClient(dashboard).get_serve_details()["http_options"]
+        if (running["host"], running["port"]) != (host, port):
             raise UserError(
-                f"http_options.port: the Serve of this cluster listens on {running} while it runs, not "
-                f"on {port}; go on with --port {running}"
+                f"http_options: the Serve of this cluster listens on {running['host']}:{running['port']} "
+                f"while it runs, not on {host}:{port}; go on with that (--port {running['port']}), or "
+                "end it first: serve shutdown"
             )
         return
     with socket.socket() as probe:

@@ -116,7 +116,9 @@ def _on_gpus(settings: ServeSettings, model: ServedModel, hardware: Hardware) ->
         _require_a_window(room, per_token, model)
     arguments, reasons = _settled(values, settings)
     bundle = {"CPU": 1.0, "GPU": 1.0}
-    return EnginePlan(arguments, bundle, degree, max(room, 0) // per_token, reasons, gpu=True)
+    # Weights of fewer bits leave more room than is seen here; vLLM itself asks for a window's at least.
+    cache_tokens = max(room // per_token, model.window)
+    return EnginePlan(arguments, bundle, degree, cache_tokens, reasons, gpu=True)
 
 
 def _tensor_parallel(

@@ -25,12 +25,14 @@ class Version:
         config: the whole config that Ray Serve was given.
         state: what came of it.
         at: when it began, UTC.
+        restores: the version that it went back to.
     """
 
     number: int
     config: dict[str, Any]
     state: State
     at: str
+    restores: int | None = None
 
     @property
     def model(self) -> str:
@@ -49,10 +51,15 @@ class Versions:
         found = sorted(item.path for item in self._store.list(f"{FOLDER}/*.yaml"))
         return [Version(**yaml.safe_load(self._store.read_bytes(path))) for path in found]
 
-    def begin(self, config: dict[str, Any]) -> Version:
+    def newest_served(self) -> Version | None:
+        """The latest good one."""
+        return next((each for each in reversed(self.all()) if each.state == "served"), None)
+
+    def begin(self, config: dict[str, Any], restores: int | None = None) -> Version:
         """Note that a config is about to be deployed."""
         number = max((version.number for version in self.all()), default=0) + 1
-        version = Version(number, config, "begun", datetime.now(UTC).isoformat(timespec="seconds"))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        version = Version(number, config, "begun", now, restores)
         self._write(version)
         return version
 
@@ -61,7 +68,9 @@ class Versions:
         self._write(replace(version, state=state))
 
     def before(self, number: int | None = None) -> Version:
-        """The version to go back to: the one asked for, or the latest good one that is another than the newest.
+        """The version to go back to: the one asked for, or the latest good one before the newest.
+
+        What the newest one went back to counts in its place: twice back is two versions back.
 
         Raises:
             UserError: there is none.
@@ -71,12 +80,17 @@ class Versions:
         if number is not None:
             found = [version for version in versions if version.number == number]
         else:
-            found = [version for version in served if version.config != versions[-1].config]
+            found = [each for each in served if self._is_before(each, versions[-1])]
         if not found:
             known = ", ".join(str(version.number) for version in served) or "none"
             asked = f"there is no version {number}" if number else "there is no other good version"
             raise UserError(f"rollback: {asked}; versions that have served: {known}")
         return found[-1]
+
+    @staticmethod
+    def _is_before(version: Version, newest: Version) -> bool:
+        latest = newest.restores or newest.number
+        return (version.restores or version.number) < latest and version.config != newest.config
 
     def _write(self, version: Version) -> None:
         text = yaml.safe_dump(vars(version), sort_keys=False)

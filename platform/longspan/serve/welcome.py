@@ -15,11 +15,11 @@ KEPT = "YOUR-KEY"
 
 
 def welcome(config: ServeConfig) -> None:
-    """Make the first key, see that it opens the service, and print how; the key is never shown again."""
+    """Make the first key, print how to use it, and see that it opens the service; it is never shown again."""
     key = first_key(open_store(config.settings))
+    print(_text(config.address, look_at(config.settings).name, key), flush=True)
     if key:
         _wait_for(config.address, key)
-    print(_text(config.address, look_at(config.settings).name, key), flush=True)
 
 
 def _wait_for(address: str, key: str) -> None:
@@ -30,11 +30,16 @@ def _wait_for(address: str, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}"}
     # A proxy of the environment does not know this machine's loopback.
     with httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as client:
-        while (reply := client.get(f"{address}/v1/models", headers=headers)).status_code != 200:
+        while True:
+            try:
+                reply = client.get(f"{address}/v1/models", headers=headers)
+                said = f"{reply.status_code} {reply.text[:200]}"
+                if reply.status_code == 200:
+                    return
+            except httpx.HTTPError as error:
+                said = str(error) or type(error).__name__
             if time.monotonic() > deadline:
-                raise UserError(
-                    f"{address} does not take the new key: {reply.status_code} {reply.text[:200]}"
-                )
+                raise UserError(f"{address} does not take the new key yet: {said}")
             time.sleep(0.5)
 
 

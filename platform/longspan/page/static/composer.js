@@ -11,7 +11,7 @@ export class Composer {
   #input = byId("message");
   #notices = byId("notices");
   #editing = null; // What to call where the edit is given up.
-  #sending = false; // While the count is waited for.
+  #sending = null; // While the count is waited for.
   #attachments;
   #meter;
   #send;
@@ -69,6 +69,7 @@ export class Composer {
   }
 
   clear() {
+    this.#sending = null;
     byId("editing").hidden = true;
     this.#editing = null;
     this.#notices.replaceChildren();
@@ -94,9 +95,10 @@ export class Composer {
     if (!draft.text || byId("send").hidden || this.#sending) return;
     this.#notices.replaceChildren();
     if (this.#attachments.reading) return this.notice("A document is still being read.");
-    this.#sending = true;
+    const sending = (this.#sending = {});
     const count = await this.#meter.settle();
-    this.#sending = false;
+    if (this.#sending !== sending) return; // Another chat is shown by now.
+    this.#sending = null;
     if (count && count.room <= 0) return this.notice(this.#meter.problem(count));
     this.#send(draft, count);
   }
