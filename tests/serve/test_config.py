@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from longspan.errors import UserError
-from longspan.serve.config import load_config
+from longspan.serve.config import load_config, of_data
+from longspan.serve.model import look_at
 from longspan.serve.versions import State, Versions
 from longspan.storage import Store
 
@@ -39,6 +40,17 @@ def test_paths_become_absolute_as_rays_processes_run_elsewhere(path: Path) -> No
     assert args["replicas"] == {"max": 2}
     assert args["storage"]["root"] == f"{path.parent}/store"
     assert load_config(path).settings.replicas.max == 1
+
+
+def test_another_model_in_the_same_folder_is_another_version(path: Path) -> None:
+    before = load_config(path)
+    assert load_config(path).data == before.data
+    model = path.parent / "store" / "runs" / "a" / "model"
+    (model / "config.json").write_text("{ }")
+    assert load_config(path).data != before.data
+    (model / "model.safetensors").touch()
+    with pytest.raises(UserError, match="holds another model than when this version was deployed"):
+        look_at(of_data(before.data).settings)
 
 
 def test_an_unknown_key_is_answered_with_the_nearest(path: Path) -> None:

@@ -22,7 +22,7 @@ from longspan.instruct.requests import Questions, Sampling
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.sizes import Sizes, derive_sizes
 from longspan.model.facts import read_facts
-from longspan.model.source import local_tokenizer_dir, require_weights
+from longspan.model.source import local_tokenizer_dir, require_weights, revision
 from longspan.recipe.model import resolve
 from longspan.recipe.sources import find_objects, local_path, open_store, source_specs
 from longspan.storage import Need, Store
@@ -161,12 +161,7 @@ def _tokenizer(name: str, key: str, store: Store) -> ChatTokenizer:
 
 def _identity(model: str, store: Store) -> str:
     """Of a model's files where they can be listed, else of its name."""
-    if model.startswith(("s3://", "/")):
-        files = [
-            [item.path.rsplit("/", 1)[-1], item.size, item.version] for item in store.list(model)
-        ]
-        return content_id(files)
-    return content_id(model)
+    return content_id(revision(model, store) or model)
 
 
 @contextmanager

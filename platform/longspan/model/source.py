@@ -158,6 +158,18 @@ def _from_hub(name: str, places: str, wanted: Sequence[str] = WANTED) -> Path:
     raise UserError(f"base_model: there is no model {name!r}: {places}; {why}")
 
 
+def revision(model: str, store: Store) -> str:
+    """Hash of a model's files by name, size and version; "" for one of a hub, whose files can't be listed here.
+
+    Args:
+        model: an absolute folder, an s3:// address, or a hub name.
+        store: what reads it.
+    """
+    if not model.startswith(("s3://", "/")):
+        return ""
+    return _fingerprint(model, store.list(model.rstrip("/") + "/"))
+
+
 def require_weights(base_model: str, store: Store) -> None:
     """Refuse a model of a local folder or the store that has no safetensors; nothing is read of them.
 

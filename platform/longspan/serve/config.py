@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from longspan.errors import UserError
+from longspan.model.source import revision
 from longspan.recipe.load import apply_overrides, parse
 from longspan.recipe.model import resolve
 from longspan.recipe.sources import local_path, open_store
@@ -79,6 +80,9 @@ def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
     # Ray's processes may run in another folder.
     root = {"root": local_path(settings.storage.root)}
     args["storage"] = settings.storage.model_dump(exclude_none=True) | root
-    args["model"] = resolve(settings.model, open_store(settings))
+    store = open_store(settings)
+    args["model"] = resolve(settings.model, store)
+    # Without it Serve would take a newer export in the same folder for the model that it has.
+    args.setdefault("revision", revision(args["model"], store))
     ours[0]["args"] = args
     return ServeConfig(data, ours[0].get("name", "default"), parse(ServeSettings, args))

@@ -12,10 +12,11 @@ from typing import Any
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, read_facts, rope_of_config
-from longspan.model.source import local_model_dir, local_tokenizer_dir, require_weights
+from longspan.model.source import local_model_dir, local_tokenizer_dir, require_weights, revision
 from longspan.recipe.model import resolve
 from longspan.recipe.sources import open_store
 from longspan.serve.schema import ServeSettings
+from longspan.storage import Store
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def look_at(settings: ServeSettings) -> ServedModel:
     with _as_model():
         address = resolve(settings.model, store)
         require_weights(address, store)
+        _require_revision(address, settings, store)
         folder = local_tokenizer_dir(address, store, cache_folder())
         facts = read_facts(folder)
     window = settings.window or facts.window
@@ -63,10 +65,12 @@ def fetch(address: str, settings: ServeSettings) -> Path:
     """The whole model in a folder of this node, fetched once where it is elsewhere.
 
     Raises:
-        UserError: it is not there, or not whole.
+        UserError: it is not there, not whole, or another one than was deployed.
     """
+    store = open_store(settings)
     with _as_model():
-        return local_model_dir(address, open_store(settings), cache_folder())
+        _require_revision(address, settings, store)
+        return local_model_dir(address, store, cache_folder())
 
 
 def cache_folder() -> Path:
@@ -98,6 +102,15 @@ def check_loaded(model: ServedModel, config: Mapping[str, Any], window: int) -> 
             f"model: vLLM has loaded {model.address} otherwise than its folder states: "
             f"{'; '.join(problems)}. It is not served: take what changes this out of `engine`, or export "
             "the model again"
+        )
+
+
+def _require_revision(address: str, settings: ServeSettings, store: Store) -> None:
+    """Refuse a folder that holds something else than when the version was deployed: one version is one model."""
+    if settings.revision not in (None, revision(address, store)):
+        raise UserError(
+            f"model: {address} holds another model than when this version was deployed; deploy it anew, or "
+            "put that model back"
         )
 
 
