@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,8 @@ class PdfReader:
 
     def __init__(self, seconds: int = SECONDS) -> None:
         self._seconds = seconds
-        self._turns = asyncio.Semaphore(AT_A_TIME)
+        # Threads, which work on when a client has gone: no more than these are ever at it.
+        self._turns = ThreadPoolExecutor(AT_A_TIME, "pdf")
 
     async def read(self, data: bytes) -> Document:
         """The text of a PDF.
@@ -60,8 +62,7 @@ class PdfReader:
         """
         if b"%PDF-" not in data[:1024]:
             raise UserError("This file is not a PDF.")
-        async with self._turns:
-            said = await asyncio.to_thread(self._run, data)
+        said = await asyncio.get_running_loop().run_in_executor(self._turns, self._run, data)
         if "text" in said:
             return Document(**said)
         broken = f"This PDF can't be read: the file is damaged ({said.get('what', 'it ends the reader')})."
