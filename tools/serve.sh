@@ -18,4 +18,5 @@ newest_model() {
 MODEL=${MODEL:-$(newest_model)}
 tools/head.sh start
 . ./env.sh # the head's addresses
-eval "exec '$VENV/bin/python' -m longspan.serve deploy --welcome ${SERVE_PORT:+--port $SERVE_PORT} 'model=$MODEL' ${ARGS:-}"
+eval "MORE=(${ARGS:-})" # words as a shell reads them, quotes and all
+exec "$VENV/bin/python" -m longspan.serve deploy --welcome ${SERVE_PORT:+--port "$SERVE_PORT"} "model=$MODEL" "${MORE[@]}"

@@ -18,7 +18,7 @@ from longspan.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-DAY = datetime(2024, 7, 26)
+DATE = {"date_string": datetime(2024, 7, 26).strftime("%d %b %Y")}
 """For templates that state a date and let it be given: the same tokens on every day (Llama 3's own default)."""
 HASH_DIGITS = 24
 
@@ -153,9 +153,6 @@ class ChatTokenizer:
         """A control token that a text spells out: rendered in a turn it would become one."""
         found = self.special.search(text)
         return found[0] if found else None
-
-
-DATE = {"date_string": DAY.strftime("%d %b %Y")}
 
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
