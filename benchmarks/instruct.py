@@ -2,6 +2,7 @@
 
 The same prompts, seeds, sampling parameters and engine arguments on both sides, one after the other,
 with and without prefix caching; several questions share a chunk, which stands first in each prompt.
+Replies are short, so that few of them run alone at the end, which is chance, and the same for both.
 Counted from when the engine has begun its first request until all replies are there. The stage is
 what the job runs: document files out of a store, prompts and their tokens made by tasks of Ray Data,
 the engine of ray.data.llm, replies parsed and checked.
@@ -47,7 +48,7 @@ class Timed(Questions):
 
 
 def prepared_of(
-    store: Path, model: Path, samples: Path, documents: int, questions: int
+    store: Path, model: Path, samples: Path, documents: int, questions: int, tokens: int
 ) -> Prepared:
     books = f"{samples.resolve()}/corpora/books"
     return prepare(
@@ -59,6 +60,7 @@ def prepared_of(
                 f"corpora=[{{name: books, path: {json.dumps(books)}}}]",
                 f"max_documents={documents}",
                 f"questions_per_chunk={questions}",
+                f"generator.max_tokens={tokens}",
                 f"storage.root={store}",
             ],
         )
@@ -134,6 +136,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--documents", type=int, default=6, help="documents, a chunk of each")
     options.add_argument("--questions", type=int, default=8, help="questions about a chunk")
+    options.add_argument("--tokens", type=int, default=96, help="of a reply, at most")
     options.add_argument("--cpus", type=int, default=2, help="CPUs of the benchmark's Ray")
     options.add_argument("--rounds", type=int, default=1, help="how often each side has its turn")
     chosen_options = parse(options)
@@ -146,6 +149,7 @@ def main() -> None:
             chosen_options.samples,
             chosen_options.documents,
             chosen_options.questions,
+            chosen_options.tokens,
         )
         items = items_of(document_files(prepared))
         parameters = sampling_parameters(prepared.sampling)

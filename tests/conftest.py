@@ -1,4 +1,4 @@
-"""What the whole suite shares: one Ray, one tiny model."""
+"""What the whole suite shares: one Ray, one tiny model; and how it is divided between processes."""
 
 import contextlib
 import os
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.ports import free_ports
@@ -24,6 +25,9 @@ for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # a person's own head
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes depends on what else runs.
+hypothesis.settings.register_profile("longspan", deadline=None)
+hypothesis.settings.load_profile("longspan")
 # A job's `python` is this one.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 # Ray's processes get S3 credentials as a cluster's do: from a file, which a test may fill.
@@ -32,6 +36,14 @@ os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(CREDENTIALS)
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 # Processes of Ray import the package and the tests from here.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one folder stay in one process, as they share what they start; folders with the long ones go first."""
+    real = {item.path.parent for item in items if item.get_closest_marker("real")}
+    items.sort(key=lambda item: item.path.parent not in real)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 import asyncio
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
 
-from longspan.doors.admission import LocalAdmission
+from longspan.doors.admission import MOST_BESIDE, Admission
 from longspan.doors.errors import Refusal
 from longspan.doors.keys import Key, KeyLimits
 
@@ -19,7 +20,7 @@ def key(name: str = "alice", **limits: int) -> Key:
     return Key(name=name, sha256="0" * 64, created=datetime.now(UTC), limits=KeyLimits(**limits))
 
 
-def asked(admission: LocalAdmission, key: Key, tokens: int = 0) -> str | None:
+def asked(admission: Admission, key: Key, tokens: int = 0) -> str | None:
     """What a request is told to wait; None for one that is let in."""
 
     async def ask() -> None:
@@ -36,7 +37,7 @@ def asked(admission: LocalAdmission, key: Key, tokens: int = 0) -> str | None:
 
 def test_requests_of_any_minute_are_counted():
     clock = Clock()
-    admission, alice = LocalAdmission(clock), key(requests_per_minute=2)
+    admission, alice = Admission(clock), key(requests_per_minute=2)
     assert asked(admission, alice) is None
     clock.now += 40
     assert asked(admission, alice) is None
@@ -50,7 +51,7 @@ def test_requests_of_any_minute_are_counted():
 
 def test_tokens_of_requests_that_ended_are_counted():
     clock = Clock()
-    admission, alice = LocalAdmission(clock), key(tokens_per_minute=100)
+    admission, alice = Admission(clock), key(tokens_per_minute=100)
     assert asked(admission, alice, tokens=60) is None
     clock.now += 20
     assert asked(admission, alice, tokens=500) is None
@@ -60,7 +61,7 @@ def test_tokens_of_requests_that_ended_are_counted():
 
 
 def test_a_changed_limit_holds_at_once():
-    admission = LocalAdmission(Clock())
+    admission = Admission(Clock())
     assert asked(admission, key(requests_per_minute=1)) is None
     assert asked(admission, key(requests_per_minute=1)) == "60"
     assert asked(admission, key(requests_per_minute=2)) is None
@@ -68,7 +69,7 @@ def test_a_changed_limit_holds_at_once():
 
 
 def test_requests_at_once_are_counted_and_freed_however_they_end():
-    admission, alice = LocalAdmission(Clock()), key(concurrent=1)
+    admission, alice = Admission(Clock()), key(concurrent=1)
 
     async def fail() -> None:
         async with admission.admit(alice):
@@ -84,7 +85,7 @@ def test_requests_at_once_are_counted_and_freed_however_they_end():
 
 def test_the_next_request_waits_for_the_last_one_to_leave(monkeypatch):
     monkeypatch.setattr("longspan.doors.admission.PATIENCE_SECONDS", 20)
-    admission, alice = LocalAdmission(Clock()), key(concurrent=1)
+    admission, alice = Admission(Clock()), key(concurrent=1)
 
     async def follow() -> None:
         async with admission.admit(alice):
@@ -94,3 +95,17 @@ def test_the_next_request_waits_for_the_last_one_to_leave(monkeypatch):
         await following
 
     asyncio.run(follow())
+
+
+def test_one_key_does_not_take_all_of_the_room_with_requests_that_cost_no_tokens():
+    admission, alice = Admission(Clock()), key(concurrent=1)
+
+    with ExitStack() as stack:
+        for _ in range(MOST_BESIDE):
+            stack.enter_context(admission.beside(alice))
+        with pytest.raises(Refusal, match="of this kind at once"), admission.beside(alice):
+            raise AssertionError("let in")
+        # The model may be asked all the same.
+        assert asked(admission, alice) is None
+    with admission.beside(alice):
+        pass

@@ -91,20 +91,6 @@ def test_what_can_not_be_counted_is_explained(client: TestClient, body: bytes, m
     assert message in said(answer)
 
 
-def test_a_body_that_is_too_large_is_not_read_to_its_end(client: TestClient):
-    sent = 0
-
-    def endless() -> Iterator[bytes]:
-        nonlocal sent
-        while sent < page.MAX_BODY + (64 << 20):
-            sent += 1 << 20
-            yield bytes(1 << 20)
-
-    answer = client.post("/page/text", content=endless())
-    assert answer.status_code == 413
-    assert "32 MiB" in said(answer)
-
-
 def test_the_text_of_a_pdf(client: TestClient):
     answer = client.post("/page/text", content=pdf("The first page", "", "The third"))
     expected = {"text": "The first page\n\nThe third", "pages": 3, "empty_pages": 1}

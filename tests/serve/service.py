@@ -29,10 +29,13 @@ QUESTION: list[Any] = [{"role": "user", "content": "Which ship came first?"}]
 
 
 class Service:
-    """A config file, the commands that take it, and what it serves."""
+    """A config file, the commands that take it, and what it serves: a tiny model; another is in its folder."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.url = folder, f"http://127.0.0.1:{port}"
+    def __init__(self, folder: Path, cluster: str, window: int = WINDOW) -> None:
+        for number in (1, 2):
+            make_tiny_model(folder / f"model-{number}", window=window, tied=False, seed=number)
+        (port,) = free_ports(1)
+        self.folder, self.cluster, self.url = folder, cluster, f"http://127.0.0.1:{port}"
         self.store = Store(str(folder / "store"))
         self.key = keys.add(self.store, "tests")
         self.config = folder / "chat.yaml"
@@ -49,14 +52,11 @@ class Service:
 
     def start(self, command: str, *overrides: str) -> "subprocess.Popen[str]":
         """Start `python -m longspan.serve command overrides`."""
-        import ray
-
-        address = ray.get_runtime_context().gcs_address
         typed = [sys.executable, "-m", "longspan.serve", command, *overrides]
         return subprocess.Popen(
             [*typed, "--config", str(self.config)],
             cwd=ROOT,
-            env=os.environ | {"RAY_ADDRESS": address},
+            env=os.environ | {"RAY_ADDRESS": self.cluster},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -89,16 +89,14 @@ class Service:
 
 @pytest.fixture(scope="package")
 def deployed(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Iterator[Service]:
-    """The service, deployed with vLLM's CPU engine and a tiny model; another one is in its folder.
+    """The service, deployed with vLLM's CPU engine.
 
     It goes with the last of its tests: others need the CPUs that its replicas hold.
     """
+    import ray
     from ray import serve
 
-    folder = tmp_path_factory.mktemp("service")
-    for number in (1, 2):
-        make_tiny_model(folder / f"model-{number}", window=WINDOW, tied=False, seed=number)
-    service = Service(folder, free_ports(1)[0])
+    service = Service(tmp_path_factory.mktemp("service"), ray.get_runtime_context().gcs_address)
     status, output = service.command("deploy")
     assert status == 0, output
     yield service
@@ -124,9 +122,9 @@ def metric(name: str, **labels: str) -> float:
     return metrics(name, "", **labels).total()
 
 
-def replicas() -> list[psutil.Process]:
-    """The processes of the replicas, those that are starting among them."""
-    return [each for each in psutil.Process().children(recursive=True) if _is_replica(each)]
+def replicas(below: int | None = None) -> list[psutil.Process]:
+    """The processes of the replicas, those that are starting among them: all, or those of a node."""
+    return [each for each in psutil.Process(below).children(recursive=True) if _is_replica(each)]
 
 
 def _is_replica(process: psutil.Process) -> bool:

@@ -1,8 +1,11 @@
 """Real clients against the real deployed."""
 
 import json
+import os
 import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +13,7 @@ import openai
 import pytest
 
 from longspan.doors import keys
+from longspan.doors.keys import KeyLimits
 from tests.serve.service import PATIENCE, QUESTION, WINDOW, Service, metric, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -104,6 +108,60 @@ def test_mistakes_are_told_in_openais_shape(deployed: Service, client: openai.Op
     assert str(tokens) in str(too_long.value)
     with pytest.raises(openai.AuthenticationError, match="not known here"):
         deployed.openai().with_options(api_key="ls-wrong").models.list()
+
+
+def test_what_the_doors_refuse_never_reaches_the_engine(deployed: Service) -> None:
+    path = "/v1/chat/completions"
+    body: dict[str, Any] = {"model": "tiny", "messages": QUESTION, "max_tokens": 1}
+    for more, field in (({"n": 1_000_000}, "n"), ({"max_tokens": -1}, "max_tokens")):
+        reply = deployed.post(path, body | more)
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, field)
+    for content, status in ((b"{", 400), (b'{"model": "\xff"}', 400), (bytes(10 << 20), 413)):
+        reply = httpx.post(deployed.url + path, content=content, headers=deployed.headers)
+        assert reply.status_code == status, reply.text
+        assert reply.json()["error"]["type"] == "invalid_request_error"
+
+    once = KeyLimits(requests_per_minute=1)
+    guest = {"authorization": f"Bearer {keys.add(deployed.store, 'frugal', once)}"}
+    until(lambda: httpx.get(f"{deployed.url}/v1/models", headers=guest).status_code == 200, 30)
+    assert httpx.post(deployed.url + path, json=body, headers=guest).status_code == 200
+    reply = httpx.post(deployed.url + path, json=body, headers=guest)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 0 < int(reply.headers["retry-after"]) <= 60
+
+
+def test_headers_that_rays_own_layers_read_open_and_break_nothing(deployed: Service) -> None:
+    # Serve would look for a replica with that model, Ray's LLM layer for an adapter of that name.
+    strange = {"serve-multiplexed-model-id": "s3://bucket/x", "serve_multiplexed_model_id": "y"}
+    path, body = "/v1/completions", {"model": "tiny", "prompt": "The sea", "max_tokens": 1}
+    without_key = httpx.post(deployed.url + path, json=body, headers=strange, timeout=PATIENCE)
+    assert without_key.status_code == 401
+    headers = deployed.headers | strange
+    reply = httpx.post(deployed.url + path, json=body, headers=headers, timeout=PATIENCE)
+    assert (reply.status_code, reply.json()["model"]) == (200, "tiny")
+
+
+VLLM_BENCH_SERVE = """
+import sys
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+options = FlexibleArgumentParser()
+add_cli_args(options)
+main(options.parse_args(sys.argv[1:]))
+"""
+"""`vllm bench serve`: the program asks for a package of vLLM's GPU builds before it looks at its arguments."""
+
+
+def test_vllm_bench_serve_measures_it(deployed: Service, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", VLLM_BENCH_SERVE, "--backend", "openai-chat"]
+    command += ["--base-url", deployed.url, "--endpoint", "/v1/chat/completions", "--model", "tiny"]
+    command += ["--tokenizer", str(deployed.folder / "model-1"), "--dataset-name", "random"]
+    command += ["--random-input-len", "16", "--random-output-len", "8", "--ignore-eos"]
+    command += ["--num-prompts", "3", "--save-result", "--result-dir", str(tmp_path)]
+    environment = os.environ | {"OPENAI_API_KEY": deployed.key}
+    subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=True)
+    (result,) = (json.loads(path.read_text()) for path in tmp_path.iterdir())
+    assert (result["completed"], result["total_output_tokens"]) == (3, 24)
 
 
 def test_no_path_is_open_that_is_not_listed(deployed: Service) -> None:

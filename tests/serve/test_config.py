@@ -1,12 +1,14 @@
 """Config files, overrides, and the versions that were deployed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from longspan.errors import UserError
-from longspan.serve.config import load_config, of_data
+from longspan.serve.__main__ import main
+from longspan.serve.config import BUILDER, environment, load_config, of_data, with_environment
 from longspan.serve.model import look_at
 from longspan.serve.versions import State, Versions
 from longspan.storage import Store
@@ -68,13 +70,40 @@ def test_a_file_without_our_application_is_refused(path: Path) -> None:
         load_config(path)
 
 
+def test_variables_of_the_environment_go_to_ray_and_not_into_the_record(path: Path) -> None:
+    data = yaml.safe_load(path.read_text())
+    # Ours need not be the first application.
+    data["applications"].insert(0, {"name": "other", "import_path": "other:app"})
+    data["applications"][1]["runtime_env"] = {"env_vars": {"HF_TOKEN": "hf_secret"}}
+    path.write_text(yaml.safe_dump(data))
+    config = load_config(path)
+    assert environment(config.data) == {"HF_TOKEN": "hf_secret"}
+    store = Store(str(path.parent / "store"))
+    version = Versions(store).begin(config.data)
+    assert b"hf_secret" not in store.read_bytes("serving/versions/0001.yaml")
+    (kept,) = Versions(store).all()
+    assert kept.model == version.model == f"{path.parent}/store/runs/a/model"
+    assert with_environment(kept.config, environment(config.data)) == config.data
+
+
+def test_keys_and_versions_need_no_model(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(path.parent / "store" / "runs")
+    where = ["--config", str(path)]
+    assert main(["keys", "add", "alice", *where]) == 0
+    assert main(["keys", "list", *where]) == 0
+    assert "alice" in capsys.readouterr().out
+    assert main(["status", *where]) == 0
+    assert main(["rollback", *where]) == 2
+    assert "versions that have served: none" in capsys.readouterr().err
+
+
 def test_a_rollback_goes_to_the_good_version_before(tmp_path: Path) -> None:
     versions = Versions(Store(str(tmp_path)))
     with pytest.raises(UserError, match=r"no other good version; versions that have served: none"):
         versions.before()
 
     def deployed(model: str, state: State, restores: int | None = None) -> None:
-        config = {"applications": [{"args": {"model": model}}]}
+        config = {"applications": [{"import_path": BUILDER, "args": {"model": model}}]}
         versions.end(versions.begin(config, restores), state)
 
     deployed("a", "served")

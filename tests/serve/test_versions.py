@@ -113,11 +113,11 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
     assert "served" in deployed.command("status")[1]
 
 
-def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
+def test_many_tokens_bring_another_replica_sessions_stay_and_in_the_end_there_is_none(
     deployed: Service,
 ) -> None:
     key = keys.add(deployed.store, "guest-of-sessions")
-    more = "replicas={min: 1, max: 2, target_tokens: 600, upscale_delay: 0}"
+    more = "replicas={min: 0, max: 2, target_tokens: 600, upscale_delay: 0, downscale_delay: 40}"
     status, output = deployed.command("deploy", more)
     assert status == 0, output
     assert running_replicas() == 1
@@ -146,6 +146,9 @@ def test_many_tokens_bring_another_replica_and_sessions_stay_where_they_are(
         guest.completions.create(model="tiny", prompt="The sea", max_tokens=1)
     until(lambda: answered("guest-of-sessions").total() == 12)
     assert list(answered("guest-of-sessions").values()) == [12]
+
+    until(lambda: replicas() == [])
+    assert deployed.answer()
 
 
 def running_replicas() -> int:

@@ -7,9 +7,8 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from longspan.doors.errors import Refusal
 from longspan.doors.keys import Key
@@ -18,6 +17,8 @@ WINDOW_SECONDS = 60.0
 PATIENCE_SECONDS = 0.25
 """For a key's earlier request to leave: a client that sends one after another has the last bytes of
 an answer a moment before the request has left."""
+MOST_BESIDE = 8
+"""Requests of one key at once that ask the model nothing: one must not take all of a replica's room."""
 
 
 @dataclass
@@ -31,21 +32,8 @@ class Ticket:
     tokens: int = 0
 
 
-class Admission(Protocol):
-    """Holds keys to their limits."""
-
-    def admit(self, key: Key) -> AbstractAsyncContextManager[Ticket]:
-        """A context that one request of a key spends inside.
-
-        Entering raises a `Refusal` (429, with Retry-After) where the key may not; leaving counts
-        what the ticket says. One that keeps its counts elsewhere, for all replicas together, may
-        wait in both.
-        """
-        ...
-
-
-class LocalAdmission:
-    """Holds keys to their limits within one process: each replica lets in that much.
+class Admission:
+    """Holds keys to their limits, within one process: each replica lets in that much.
 
     Args:
         clock: seconds, never going back.
@@ -57,7 +45,13 @@ class LocalAdmission:
 
     @asynccontextmanager
     async def admit(self, key: Key) -> AsyncIterator[Ticket]:
-        """See `Admission.admit`."""
+        """A context that one request of a key for an answer spends inside.
+
+        Leaving counts what the ticket says.
+
+        Raises:
+            Refusal: 429, with Retry-After, where the key may not.
+        """
         use = self._uses.setdefault(key.name, _Use())
         await use.one_to_leave(key)
         use.check(key, self._clock())
@@ -70,6 +64,21 @@ class LocalAdmission:
             use.running -= 1
             use.left.set()
             use.tokens.add(ticket.tokens, self._clock())
+
+    @contextmanager
+    def beside(self, key: Key) -> Iterator[None]:
+        """The same for a request that asks the model nothing: a few at once, whatever the key's limits are.
+
+        They cost no tokens, and the page counts tokens whenever somebody stops typing.
+        """
+        use = self._uses.setdefault(key.name, _Use())
+        if use.beside >= MOST_BESIDE:
+            raise _too_many(key, f"{MOST_BESIDE} requests of this kind at once", 1.0)
+        use.beside += 1
+        try:
+            yield
+        finally:
+            use.beside -= 1
 
 
 class Room:
@@ -134,6 +143,7 @@ class _Use:
     requests: _Recent = field(default_factory=_Recent)
     tokens: _Recent = field(default_factory=_Recent)
     running: int = 0
+    beside: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever one stops running."""
 

@@ -27,7 +27,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from longspan.doors.access_log import AccessLog
-from longspan.doors.admission import Admission, LocalAdmission, Room
+from longspan.doors.admission import Admission, Room
 from longspan.doors.body import ClientGone, Question, parse, read_body
 from longspan.doors.errors import CONTEXT_LENGTH, Refusal
 from longspan.doors.forward import forward
@@ -65,7 +65,7 @@ class Doors:
         keys: the keys that are let in.
         window: tokens of the model's window.
         limits: what is let through.
-        admission: holds keys to their limits; by default each process for itself.
+        admission: holds keys to their limits.
         observers: are told of every visit.
         count: the tokens of a prompt, given the request's body. Asked only when the engine refused a
             prompt as too long without saying how long it is.
@@ -86,7 +86,7 @@ class Doors:
         self._keys = keys
         self._window = window
         self._limits = limits or DoorLimits()
-        self._admission = admission or LocalAdmission()
+        self._admission = admission or Admission()
         self._room = Room(self._limits.max_requests)
         self._observers = (AccessLog(),) if observers is None else tuple(observers)
         self._count = count
@@ -149,7 +149,7 @@ class Doors:
                     finally:
                         ticket.tokens = request.visit.charged
         elif "POST" in route.methods:
-            with self._room.taken():
+            with self._room.taken(), self._admission.beside(key):
                 await self._forward(request, path, await self._body(request, route), reply)
         else:
             await self._forward(request, path, b"", reply)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -11,27 +13,40 @@ from longspan.doors import keys
 from longspan.errors import UserError
 from longspan.storage import Store
 
+OpenStore = Callable[[argparse.Namespace], Store]
 
-def add_parsers(subjects: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `keys` to a command line; what it sets as ``action`` takes the store and the options."""
+
+def add_parsers(
+    subjects: argparse._SubParsersAction[argparse.ArgumentParser], config: Path, opened: OpenStore
+) -> None:
+    """Add `keys` to a command line.
+
+    Args:
+        subjects: where commands are added; each sets ``action``, which takes the options.
+        config: the config file where none is named.
+        opened: the store that the options ``store`` and ``config`` name.
+    """
     actions = subjects.add_parser("keys", help="API keys").add_subparsers(required=True)
 
     adding = actions.add_parser("add", help="make a key and print it, this once")
-    adding.set_defaults(action=_add)
+    adding.set_defaults(action=lambda options: _add(opened(options), options))
     adding.add_argument("name")
     for field in keys.KeyLimits.model_fields:
         option = "--" + field.replace("_", "-")
         adding.add_argument(option, type=int, metavar="N", help="default: no limit")
 
     listing = actions.add_parser("list", help="names, when they were made, and limits")
-    listing.set_defaults(action=_list)
+    listing.set_defaults(action=lambda options: _list(opened(options), options))
 
     revoking = actions.add_parser("revoke", help="delete a key")
-    revoking.set_defaults(action=_revoke)
+    revoking.set_defaults(action=lambda options: _revoke(opened(options), options))
     revoking.add_argument("name")
 
     for each in (adding, listing, revoking):
-        each.add_argument("--store", help="a folder, or s3://bucket/prefix (the config's)")
+        each.add_argument("--config", type=Path, default=config, help=f"default: {config}")
+        each.add_argument(
+            "--store", help="a folder, or s3://bucket/prefix, in place of the config's"
+        )
 
 
 def _add(store: Store, options: argparse.Namespace) -> None:

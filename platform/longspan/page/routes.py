@@ -4,7 +4,7 @@
     POST /page/tokens      what a conversation, or each of some texts, takes of the window
     POST /page/text        the text of a PDF
 
-The two POSTs belong behind the API key.
+The two POSTs belong behind doors, which ask for a key and limit the size of a body.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from longspan.errors import UserError
 from longspan.page.documents import PdfReader
 
 STATIC = Path(__file__).with_name("static")
-MAX_BODY = 32 << 20
-"""Bytes of a request: a PDF, or a conversation with all of its documents."""
 
 # Nothing from elsewhere and nothing inline: markup in an answer could start no script even if it were let
 # in. Browsers that know trusted types don't let the page make elements of text at all.
@@ -116,7 +114,7 @@ def routes(counter: Counter) -> list[BaseRoute]:
         return file.response(request)
 
     async def tokens(request: Request) -> Response:
-        wanted = TokensRequest.model_validate_json(await _body(request))
+        wanted = TokensRequest.model_validate_json(await request.body())
         if wanted.messages is not None:
             number = await counter.count([message.model_dump() for message in wanted.messages])
         else:
@@ -126,7 +124,7 @@ def routes(counter: Counter) -> list[BaseRoute]:
     reader = PdfReader()
 
     async def text(request: Request) -> Response:
-        return JSONResponse(asdict(await reader.read(await _body(request))))
+        return JSONResponse(asdict(await reader.read(await request.body())))
 
     return [
         Route("/", index, methods=["GET"]),
@@ -154,28 +152,12 @@ def _read(path: Path) -> _File:
     return _File(data, _TYPES[path.suffix], f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
 
-class _TooLarge(Exception):
-    pass
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise _TooLarge
-    return bytes(body)
-
-
 def _explained(handler: Handler) -> Handler:
     """`handler`, with the mistakes of its caller answered as OpenAI's API does."""
 
     async def answer(request: Request) -> Response:
         try:
             return await handler(request)
-        except _TooLarge:
-            limit = f"The request is larger than {MAX_BODY >> 20} MiB."
-            return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, limit)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])

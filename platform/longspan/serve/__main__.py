@@ -9,7 +9,16 @@ from pathlib import Path
 from longspan.doors import keys_command
 from longspan.recipe.sources import local_path, open_store
 from longspan.run import console
-from longspan.serve.config import ServeConfig, load_config, of_data
+from longspan.serve.config import (
+    ServeConfig,
+    environment,
+    load_config,
+    load_settings,
+    of_data,
+    read_config,
+    with_environment,
+)
+from longspan.serve.versions import Versions
 from longspan.storage import Store
 
 EXAMPLES = """
@@ -32,13 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
-    if options.command == "keys":
-        given = options.store
-        store = Store(local_path(given)) if given else open_store(load_config(CONFIG).settings)
-        options.action(store, options)
-        return 0
-    config = load_config(options.config, options.overrides, options.port)
-    options.action(config, options)
+    options.action(options)
     return 0
 
 
@@ -49,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True)
     actions = {
         "plan": (_plan, "print every derived value with its reason, start nothing"),
         "deploy": (_deploy, "serve what the config says, beside the version before until it is up"),
@@ -66,44 +69,66 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--to", type=int, metavar="N", help="that version")
         if name == "deploy":
             command.add_argument("--welcome", action="store_true", help="say how to use it")
-    keys_command.add_parsers(commands)
+        if name in ("deploy", "rollback"):
+            command.add_argument(
+                "--wait",
+                type=float,
+                default=3600,
+                metavar="SECONDS",
+                help="for it to serve, then it is taken back (default: %(default)g)",
+            )
+    keys_command.add_parsers(commands, CONFIG, _store)
     return parser
 
 
-def _plan(config: ServeConfig, options: argparse.Namespace) -> None:
+def _plan(options: argparse.Namespace) -> None:
     from longspan.serve.deploy import connected
 
+    config = _config(options)
     with connected():
         print(_plan_text(config))
 
 
-def _deploy(config: ServeConfig, options: argparse.Namespace) -> None:
+def _deploy(options: argparse.Namespace) -> None:
     from longspan.serve.deploy import connected, deploy
     from longspan.serve.welcome import welcome
 
+    config = _config(options)
     with connected() as dashboard:
         print(_plan_text(config), flush=True)
-        deploy(config, dashboard)
+        deploy(config, dashboard, options.wait)
     if options.welcome:
         welcome(config)
 
 
-def _rollback(config: ServeConfig, options: argparse.Namespace) -> None:
+def _rollback(options: argparse.Namespace) -> None:
     from longspan.serve.deploy import connected, deploy
-    from longspan.serve.versions import Versions
 
-    version = Versions(open_store(config.settings)).before(options.to)
-    before = of_data(version.config)
+    version = _versions(options).before(options.to)
+    variables = environment(read_config(options.config))
+    before = of_data(with_environment(version.config, variables))
     with connected() as dashboard:
         print(_plan_text(before), flush=True)
-        deploy(before, dashboard, version.restores or version.number)
+        deploy(before, dashboard, options.wait, version.restores or version.number)
 
 
-def _status(config: ServeConfig, options: argparse.Namespace) -> None:
-    from longspan.serve.versions import Versions
-
-    for version in Versions(open_store(config.settings)).all():
+def _status(options: argparse.Namespace) -> None:
+    for version in _versions(options).all():
         print(f"{version.number:4}  {version.at}  {version.state:<7} {version.model}")
+
+
+def _config(options: argparse.Namespace) -> ServeConfig:
+    return load_config(options.config, options.overrides, options.port)
+
+
+def _versions(options: argparse.Namespace) -> Versions:
+    return Versions(open_store(load_settings(options.config, options.overrides)))
+
+
+def _store(options: argparse.Namespace) -> Store:
+    if options.store:
+        return Store(local_path(options.store))
+    return open_store(load_settings(options.config))
 
 
 def _plan_text(config: ServeConfig) -> str:

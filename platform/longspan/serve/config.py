@@ -54,28 +54,71 @@ def load_config(
     Raises:
         UserError: there is no such file, it has not one application of ours, or its args are not valid.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"there is no config file {str(path)!r}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
+    data = read_config(path)
     if port is not None and isinstance(data, dict):
         data["http_options"] = data.get("http_options", {}) | {"port": port}
     return of_data(data, overrides)
 
 
-def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
-    """The same from what such a file holds."""
-    data = copy.deepcopy(data)
-    applications = data.get("applications", []) if isinstance(data, dict) else []
+def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> ServeSettings:
+    """The settings alone, as they are written; whether there is such a model is not looked at.
+
+    Raises:
+        UserError: as `load_config`.
+    """
+    args = application_of(read_config(path)).get("args") or {}
+    return parse(ServeSettings, apply_overrides(args, overrides))
+
+
+def read_config(path: str | Path) -> Any:
+    """What a config file holds, unchecked."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no config file {str(path)!r}")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+
+
+def application_of(data: Any) -> dict[str, Any]:
+    """Our application in what a config file holds.
+
+    Raises:
+        UserError: it has none, or several.
+    """
+    applications = data.get("applications") or [] if isinstance(data, dict) else []
     ours = [each for each in applications if each.get("import_path") == BUILDER]
     if len(ours) != 1:
         raise UserError(
             f"applications: one with import_path {BUILDER} is expected, not {len(ours)}"
         )
-    args = apply_overrides(ours[0].get("args") or {}, overrides)
+    return ours[0]
+
+
+def environment(data: dict[str, Any]) -> dict[str, str]:
+    """Variables of our application's processes, secrets perhaps: they go to Ray and nowhere else."""
+    return (application_of(data).get("runtime_env") or {}).get("env_vars") or {}
+
+
+def with_environment(data: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
+    """A copy with these variables in place of its own."""
+    data = copy.deepcopy(data)
+    application = application_of(data)
+    rest = dict(application.pop("runtime_env", None) or {})
+    rest.pop("env_vars", None)
+    if variables:
+        rest["env_vars"] = variables
+    if rest:
+        application["runtime_env"] = rest
+    return data
+
+
+def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
+    """The same from what such a file holds."""
+    data = copy.deepcopy(data)
+    ours = application_of(data)
+    args = apply_overrides(ours.get("args") or {}, overrides)
     settings = parse(ServeSettings, args)
     # Ray's processes may run in another folder.
     root = {"root": local_path(settings.storage.root)}
@@ -84,5 +127,5 @@ def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
     args["model"] = resolve(settings.model, store)
     # Without it Serve would take a newer export in the same folder for the model that it has.
     args.setdefault("revision", revision(args["model"], store))
-    ours[0]["args"] = args
-    return ServeConfig(data, ours[0].get("name", "default"), parse(ServeSettings, args))
+    ours["args"] = args
+    return ServeConfig(data, ours.get("name", "default"), parse(ServeSettings, args))

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import ray
 import yaml
 from ray import serve
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.errors import UserError
+from longspan.observe.units import duration
 from longspan.recipe.sources import open_store
-from longspan.serve.config import ServeConfig, of_data
+from longspan.serve.config import ServeConfig, environment, of_data, with_environment
 from longspan.serve.versions import Versions
 
 POLL_SECONDS = 1.0
+REMIND_SECONDS = 60.0
 Say = Callable[[str], None]
 
 
@@ -44,13 +51,18 @@ def connected() -> Iterator[str]:
 
 
 def deploy(
-    config: ServeConfig, dashboard: str, restores: int | None = None, say: Say = print
+    config: ServeConfig,
+    dashboard: str,
+    patience: float,
+    restores: int | None = None,
+    say: Say = print,
 ) -> None:
     """Give a config to Ray Serve, wait until all of it serves, and keep a record of it.
 
     Args:
         config: what is to be served.
         dashboard: the cluster's address.
+        patience: seconds that it has to start.
         restores: the version that this goes back to.
         say: takes lines on how far it is.
 
@@ -58,19 +70,27 @@ def deploy(
         UserError: Serve refuses it, or it does not start; what served before goes on serving.
     """
     _require_same_door(config, dashboard)
-    versions = Versions(open_store(config.settings))
+    store = open_store(config.settings)
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    if nodes > 1 and "s3://" not in store.root:
+        say(
+            f"storage.root: {store.root} is a folder, and the cluster has {nodes} nodes: keys hold only "
+            "where it is the same one (a shared file system), or use s3://"
+        )
+    versions = Versions(store)
     good = versions.newest_served()
     version = versions.begin(config.data, restores)
     before = _deployed_at(config.name)
     _submit(config, dashboard)
     say(f"version {version.number}: {version.model}")
     try:
-        _wait(config.name, before, say)
+        _wait(config, before, patience, say)
     except UserError:
         versions.end(version, "failed")
         if good:
             # Else Serve would go on trying for the one that failed, and replace no replica that dies.
-            _submit(of_data(good.config), dashboard)
+            variables = environment(config.data)
+            _submit(of_data(with_environment(good.config, variables)), dashboard)
         raise
     versions.end(version, "served")
     say(f"version {version.number} serves at {config.address}")
@@ -112,24 +132,65 @@ def _submit(config: ServeConfig, dashboard: str) -> None:
         raise UserError(f"serve deploy failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
-def _wait(name: str, before: float | None, say: Say) -> None:
-    """Follow an application until the version deployed last serves."""
+def _wait(config: ServeConfig, before: float | None, patience: float, say: Say) -> None:
+    """Follow our application until the version deployed last serves; a line for every step, and every minute."""
+    awake = None
+    began = told = time.monotonic()
     said = ""
     while True:
         time.sleep(POLL_SECONDS)
-        found = serve.status().applications.get(name)
-        if found is None or _deployed_at(name) == before:
-            continue
-        if found.status == "RUNNING":
-            return
-        if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            raise UserError(_reason(found))
-        states = [each.replica_states for each in found.deployments.values()]
-        parts = [f"{count} {state.lower()}" for each in states for state, count in each.items()]
-        line = f"{found.status.lower()}: {', '.join(parts) or 'building'}"
+        now = time.monotonic()
+        found = serve.status().applications.get(config.name)
+        line = "waiting for Ray Serve to take it"
+        if found is not None and _deployed_at(config.name) != before:
+            if found.status == "RUNNING":
+                if _states(found)["RUNNING"]:
+                    return
+                # With `replicas.min: 0` Serve calls a version good that no replica has ever loaded.
+                awake = awake or _wake(config.address, patience)
+            if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise UserError(_reason(found))
+            line = f"{found.status.lower()}: {_shown(found) or 'building'}"
+        if now - began > patience:
+            raise UserError(f"it did not serve within {duration(patience)} ({line}){_room()}")
         if line != said:
             say(line)
-            said = line
+        elif now - told > REMIND_SECONDS:
+            say(f"{line}, for {duration(now - began)}{_room()}")
+        else:
+            continue
+        said, told = line, now
+
+
+def _wake(address: str, patience: float) -> threading.Thread:
+    """Ask for something, so that a replica starts."""
+
+    def ask() -> None:
+        # Whatever comes of it shows in Serve's status.
+        with contextlib.suppress(httpx.HTTPError), httpx.Client(trust_env=False) as client:
+            client.get(f"{address}/health", timeout=patience)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    return asking
+
+
+def _states(application: Any) -> Counter[str]:
+    """Replicas by state."""
+    found: Counter[str] = Counter()
+    for each in application.deployments.values():
+        found.update(each.replica_states)
+    return found
+
+
+def _shown(application: Any) -> str:
+    return ", ".join(f"{number} {state.lower()}" for state, number in _states(application).items())
+
+
+def _room() -> str:
+    """What is free, as a new version stands beside the old one until it serves."""
+    free = ray.available_resources()
+    return f"; free in the cluster: {free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"
 
 
 def _deployed_at(name: str) -> float | None:

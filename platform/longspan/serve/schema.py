@@ -75,6 +75,10 @@ class ServeSettings(Section):
         for key in engine:
             if key == "trust_remote_code":
                 raise ValueError("trust_remote_code: a model's own code is never run")
+            if key == "hf_token":
+                raise ValueError(
+                    "hf_token: configs are kept; set HF_TOKEN in the environment of Ray's nodes"
+                )
             if key in RESERVED:
                 raise ValueError(f"{key!r} can't be set here; set {RESERVED[key]}")
         return engine

@@ -64,6 +64,9 @@ class ChatServer(LLMServer):
             count=counter.count_body,
         )
 
+    async def _maybe_resolve_lora_from_multiplex(self) -> None:
+        """No adapters are served: Ray would fail each request whose headers name one."""
+
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Tokens of all that the engine has queued or running: prompts, and answers as long as expected."""
         most = self._settings.expected_answer

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from longspan.errors import UserError
+from longspan.serve.config import application_of, with_environment
 from longspan.storage import Store
 
 FOLDER = "serving/versions"
@@ -22,7 +23,7 @@ class Version:
 
     Attributes:
         number: 1, 2, ...
-        config: the whole config that Ray Serve was given.
+        config: what Ray Serve was given, without variables of the environment.
         state: what came of it.
         at: when it began, UTC.
         restores: the version that it went back to.
@@ -37,7 +38,7 @@ class Version:
     @property
     def model(self) -> str:
         """What it serves."""
-        return self.config["applications"][0]["args"]["model"]
+        return application_of(self.config)["args"]["model"]
 
 
 class Versions:
@@ -56,10 +57,10 @@ class Versions:
         return next((each for each in reversed(self.all()) if each.state == "served"), None)
 
     def begin(self, config: dict[str, Any], restores: int | None = None) -> Version:
-        """Note that a config is about to be deployed."""
+        """Note that a config is about to be deployed; its variables of the environment are not stored."""
         number = max((version.number for version in self.all()), default=0) + 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        version = Version(number, config, "begun", now, restores)
+        version = Version(number, with_environment(config, {}), "begun", now, restores)
         self._write(version)
         return version
 
