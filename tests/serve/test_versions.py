@@ -15,6 +15,9 @@ from tests.serve.service import PATIENCE, QUESTION, Service, metrics, replicas, 
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
+BREATH = 0.2
+"""Seconds."""
+
 
 def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
     deployed: Service,
@@ -57,12 +60,15 @@ class Load:
 
 
 @contextmanager
-def load(deployed: Service, clients: int = 3) -> Iterator[Load]:
-    """Clients that ask one question after another, for streams and whole answers by turns."""
+def load(deployed: Service, clients: int = 2) -> Iterator[Load]:
+    """Clients that ask one question after another, for streams and whole answers by turns.
+
+    They breathe in between, or they would leave a starting replica no CPU.
+    """
     met, over = Load(), threading.Event()
 
     def ask(number: int) -> None:
-        while not over.is_set():
+        while not over.wait(BREATH):
             number += 1
             try:
                 met.answers.append(streamed(deployed) if number % 2 else deployed.answer())
@@ -117,10 +123,10 @@ def test_many_tokens_bring_another_replica_sessions_stay_and_in_the_end_there_is
     deployed: Service,
 ) -> None:
     key = keys.add(deployed.store, "guest-of-sessions")
-    more = "replicas={min: 0, max: 2, target_tokens: 600, upscale_delay: 0, downscale_delay: 40}"
+    more = "replicas={min: 0, max: 2, target_tokens: 600, upscale_delay: 0, downscale_delay: 60}"
     status, output = deployed.command("deploy", more)
     assert status == 0, output
-    assert running_replicas() == 1
+    assert number_of("RUNNING") == 1
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "ignore_eos": True}
     failed, over = [], threading.Event()
 
@@ -134,12 +140,13 @@ def test_many_tokens_bring_another_replica_sessions_stay_and_in_the_end_there_is
     for thread in threads:
         thread.start()
     try:
-        until(lambda: running_replicas() == 2)
+        until(lambda: number_of("STARTING", "RUNNING") == 2)
     finally:
         over.set()
         for thread in threads:
             thread.join()
     assert failed == []
+    until(lambda: number_of("RUNNING") == 2)
 
     guest = deployed.openai().with_options(api_key=key, default_headers={"x-session-id": "one"})
     for _ in range(12):
@@ -151,12 +158,12 @@ def test_many_tokens_bring_another_replica_sessions_stay_and_in_the_end_there_is
     assert deployed.answer()
 
 
-def running_replicas() -> int:
-    """How many of them take requests."""
+def number_of(*states: str) -> int:
+    """How many replicas are in one of these states."""
     from ray import serve
 
-    states = serve.status().applications["chat"].deployments["ChatServer"].replica_states
-    return states.get("RUNNING", 0)
+    found = serve.status().applications["chat"].deployments["ChatServer"].replica_states
+    return sum(found.get(state, 0) for state in states)
 
 
 def answered(key: str) -> Counter[str]:
