@@ -16,7 +16,7 @@ case "${1:-}" in
         ruff format
         ;;
     # Two processes, as the tests wait more than they compute; ARGS='-n 0' for one.
-    test) eval "exec python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder ${ARGS:-}" ;;
+    test) eval "exec python -m pytest -n 2 --no-loadscope-reorder ${ARGS:-}" ;;
     test-chaos) eval "exec python -m pytest tests/chaos ${ARGS:-}" ;;
     test-unit) eval "exec python -m pytest -m 'not real' ${ARGS:-}" ;;
     *)

@@ -49,6 +49,21 @@ def test_what_does_not_fit_is_not_sent(chat: Chat, service: Standin):
     expect(chat.message).to_have_value("Why?")
 
 
+def test_a_message_stays_with_the_chat_it_was_written_in(chat: Chat, service: Standin):
+    chat.ask("Before")
+    sent, held = len(service.seen.chats), []
+    chat.page.route("**/page/tokens", held.append)
+    chat.say("Mine")
+    chat.until(lambda: bool(held))
+    chat.page.get_by_role("button", name="New chat").click()
+    chat.page.unroute("**/page/tokens")
+    for counting in held:
+        counting.continue_()
+    chat.ask("After")
+    assert len(service.seen.chats) == sent + 1
+    assert [each["content"] for each in service.seen.chats[-1]["messages"]] == ["After"]
+
+
 def test_pasted_text_becomes_a_document_where_it_is_long(chat: Chat):
     documents = chat.page.get_by_role("list", name="Documents to send")
     for text, becomes_one in (("word " * 1000, True), ("a short one", False)):

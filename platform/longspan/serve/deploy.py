@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import ray
 import yaml
 from ray import serve
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.errors import UserError
-from longspan.observe.units import duration
 from longspan.recipe.sources import open_store
 from longspan.serve.config import ServeConfig, environment, of_data, with_environment
+from longspan.serve.follow import Say, deployed_at, follow
 from longspan.serve.versions import Versions
-
-POLL_SECONDS = 1.0
-REMIND_SECONDS = 60.0
-Say = Callable[[str], None]
 
 
 @contextmanager
@@ -80,11 +69,11 @@ def deploy(
     versions = Versions(store)
     good = versions.newest_served()
     version = versions.begin(config.data, restores)
-    before = _deployed_at(config.name)
+    before = deployed_at(config.name)
     _submit(config, dashboard)
     say(f"version {version.number}: {version.model}")
     try:
-        _wait(config, before, patience, say)
+        follow(config, before, patience, say)
     except UserError:
         versions.end(version, "failed")
         if good:
@@ -130,78 +119,3 @@ def _submit(config: ServeConfig, dashboard: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"serve deploy failed: {(done.stderr or done.stdout).strip()[-2000:]}")
-
-
-def _wait(config: ServeConfig, before: float | None, patience: float, say: Say) -> None:
-    """Follow our application until the version deployed last serves; a line for every step, and every minute."""
-    awake = None
-    began = told = time.monotonic()
-    said = ""
-    while True:
-        time.sleep(POLL_SECONDS)
-        now = time.monotonic()
-        found = serve.status().applications.get(config.name)
-        line = "waiting for Ray Serve to take it"
-        if found is not None and _deployed_at(config.name) != before:
-            if found.status == "RUNNING":
-                if _states(found)["RUNNING"]:
-                    return
-                # With `replicas.min: 0` Serve calls a version good that no replica has ever loaded.
-                awake = awake or _wake(config.address, patience)
-            if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise UserError(_reason(found))
-            line = f"{found.status.lower()}: {_shown(found) or 'building'}"
-        if now - began > patience:
-            raise UserError(f"it did not serve within {duration(patience)} ({line}){_room()}")
-        if line != said:
-            say(line)
-        elif now - told > REMIND_SECONDS:
-            say(f"{line}, for {duration(now - began)}{_room()}")
-        else:
-            continue
-        said, told = line, now
-
-
-def _wake(address: str, patience: float) -> threading.Thread:
-    """Ask for something, so that a replica starts."""
-
-    def ask() -> None:
-        # Whatever comes of it shows in Serve's status.
-        with contextlib.suppress(httpx.HTTPError), httpx.Client(trust_env=False) as client:
-            client.get(f"{address}/health", timeout=patience)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    return asking
-
-
-def _states(application: Any) -> Counter[str]:
-    """Replicas by state."""
-    found: Counter[str] = Counter()
-    for each in application.deployments.values():
-        found.update(each.replica_states)
-    return found
-
-
-def _shown(application: Any) -> str:
-    return ", ".join(f"{number} {state.lower()}" for state, number in _states(application).items())
-
-
-def _room() -> str:
-    """What is free, as a new version stands beside the old one until it serves."""
-    free = ray.available_resources()
-    return f"; free in the cluster: {free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"
-
-
-def _deployed_at(name: str) -> float | None:
-    found = serve.status().applications.get(name)
-    return found.last_deployed_time_s if found else None
-
-
-def _reason(application: object) -> str:
-    """The user's mistake in what Serve says of an application that failed, or all that it says."""
-    said = [application.message]  # type: ignore[attr-defined]
-    said += [each.message for each in application.deployments.values()]  # type: ignore[attr-defined]
-    text = "\n".join(each for each in said if each)
-    mistakes = re.findall(r"errors\.UserError: (.+)", text)
-    return mistakes[-1] if mistakes else f"the service did not start:\n{text}"

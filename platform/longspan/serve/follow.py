@@ -1,0 +1,109 @@
+"""Following a version that Ray Serve has been given, until it serves or is known not to."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import ray
+from ray import serve
+
+from longspan.errors import UserError
+from longspan.observe.units import duration
+from longspan.serve.config import ServeConfig
+
+POLL_SECONDS = 1.0
+REMIND_SECONDS = 60.0
+Say = Callable[[str], None]
+
+
+def deployed_at(name: str) -> float | None:
+    """When Serve was last given the application, in its own time; None where it has none."""
+    found = serve.status().applications.get(name)
+    return found.last_deployed_time_s if found else None
+
+
+def follow(config: ServeConfig, before: float | None, patience: float, say: Say) -> None:
+    """Wait until the version deployed last serves; a line for every step, and every minute.
+
+    Args:
+        config: what was deployed.
+        before: when the version before it was, by `deployed_at`.
+        patience: seconds that it has.
+        say: takes the lines.
+
+    Raises:
+        UserError: it does not start, or not in time.
+    """
+    awake = None
+    began = told = time.monotonic()
+    said = ""
+    while True:
+        time.sleep(POLL_SECONDS)
+        now = time.monotonic()
+        found = serve.status().applications.get(config.name)
+        line = "waiting for Ray Serve to take it"
+        if found is not None and deployed_at(config.name) != before:
+            if found.status == "RUNNING":
+                if _states(found)["RUNNING"]:
+                    return
+                # With `replicas.min: 0` Serve calls a version good that no replica has ever loaded.
+                awake = awake or _wake(config.address, patience)
+            if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise UserError(_reason(found))
+            line = f"{found.status.lower()}: {_shown(found) or 'building'}"
+        if now - began > patience:
+            raise UserError(f"it did not serve within {duration(patience)} ({line}){_room()}")
+        if line != said:
+            say(line)
+        elif now - told > REMIND_SECONDS:
+            say(f"{line}, for {duration(now - began)}{_room()}")
+        else:
+            continue
+        said, told = line, now
+
+
+def _wake(address: str, patience: float) -> threading.Thread:
+    """Ask for something, so that a replica starts."""
+
+    def ask() -> None:
+        # Whatever comes of it shows in Serve's status.
+        with contextlib.suppress(httpx.HTTPError), httpx.Client(trust_env=False) as client:
+            client.get(f"{address}/health", timeout=patience)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    return asking
+
+
+def _states(application: Any) -> Counter[str]:
+    """Replicas by state."""
+    found: Counter[str] = Counter()
+    for each in application.deployments.values():
+        found.update(each.replica_states)
+    return found
+
+
+def _shown(application: Any) -> str:
+    return ", ".join(f"{number} {state.lower()}" for state, number in _states(application).items())
+
+
+def _room() -> str:
+    """What is free, as a new version stands beside the old one until it serves."""
+    free = ray.available_resources()
+    return f"; free in the cluster: {free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"
+
+
+def _reason(application: Any) -> str:
+    """The user's mistake in what Serve says of an application that failed, or all that it says."""
+    said = [application.message]
+    said += [each.message for each in application.deployments.values()]
+    text = "\n".join(each for each in said if each)
+    mistakes = re.findall(r"errors\.UserError: (.+)", text)
+    return mistakes[-1] if mistakes else f"the service did not start:\n{text}"
