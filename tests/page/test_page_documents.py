@@ -1,7 +1,7 @@
 """Documents and the meter in a real browser, with a service that repeats what it is told."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.page.browser import Chat
 from tests.page.pdfs import pdf
@@ -52,13 +52,17 @@ def test_what_does_not_fit_is_not_sent(chat: Chat, service: Standin):
 def test_a_message_stays_with_the_chat_it_was_written_in(chat: Chat, service: Standin):
     chat.ask("Before")
     sent, held = len(service.seen.chats), []
-    chat.page.route("**/page/tokens", held.append)
+
+    def hold(counting: Route) -> None:
+        held.append(counting)
+
+    chat.page.route("**/page/tokens", hold)
     chat.say("Mine")
     chat.until(lambda: bool(held))
     chat.page.get_by_role("button", name="New chat").click()
-    chat.page.unroute("**/page/tokens")
     for counting in held:
         counting.continue_()
+    chat.page.unroute("**/page/tokens")
     chat.ask("After")
     assert len(service.seen.chats) == sent + 1
     assert [each["content"] for each in service.seen.chats[-1]["messages"]] == ["After"]
