@@ -1,4 +1,4 @@
-"""What the whole suite shares: one Ray, one tiny model; and how it is divided between processes."""
+"""What the whole suite shares: one Ray, one tiny model."""
 
 import contextlib
 import os
@@ -9,11 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
-from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from tests.ports import free_ports
 from tests.s3 import s3_server  # noqa: F401
@@ -38,24 +36,6 @@ os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(CREDENTIALS)
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 # Processes of Ray import the package and the tests from here.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
-
-
-class ByFolder(LoadScopeScheduling):
-    """Tests of one folder stay in one process, as they share what they start."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0].rpartition("/")[0]
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
-    """How `pytest -n 2` divides the suite."""
-    return ByFolder(config, log)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Folders with real components, which take longest, go first."""
-    real = {item.path.parent for item in items if item.get_closest_marker("real")}
-    items.sort(key=lambda item: item.path.parent not in real)
 
 
 @pytest.fixture(scope="session")

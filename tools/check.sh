@@ -15,8 +15,7 @@ case "${1:-}" in
         ruff check --fix --exit-zero --quiet
         ruff format
         ;;
-    # Two processes, as the tests wait more than they compute; ARGS='-n 0' for one.
-    test) eval "exec python -m pytest -n 2 --no-loadscope-reorder ${ARGS:-}" ;;
+    test) eval "exec python -m pytest ${ARGS:-}" ;;
     test-chaos) eval "exec python -m pytest tests/chaos ${ARGS:-}" ;;
     test-unit) eval "exec python -m pytest -m 'not real' ${ARGS:-}" ;;
     *)
