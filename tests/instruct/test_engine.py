@@ -22,6 +22,10 @@ from tests.tiny import make_tiny_model
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
+NO_QUESTION = {"no <question>", "no question and answer in the JSON"}
+"""What becomes of the letters of an untrained model, the latter where the first of them is a brace."""
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Project:
     folder = tmp_path_factory.mktemp("engine")
@@ -57,7 +61,7 @@ def test_kills_lose_little_verdicts_are_constrained_and_examples_come_out(
     assert "questions: 392 requests; the engine starts" in output
     before = {row["id"]: row for row in project.replies().to_pylist()}
     assert len(before) < 392
-    assert {row["problem"] for row in before.values()} == {"no <question>"}, "none was lost"
+    assert {row["problem"] for row in before.values()} <= NO_QUESTION, "none was lost"
     assert all(row["reply_tokens"] > 0 for row in before.values())
 
     # A better model writes the questions that are left; this one judges them.
