@@ -34,7 +34,7 @@ def test_a_node_that_is_drained_finishes_its_streams(cluster: Cluster, tmp_path:
     leaving, staying = sorted(nodes, key=lambda node: not replicas(node.process.pid))
     assert not replicas(staying.process.pid)
 
-    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 8_000, "stream": True}
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 12_000, "stream": True}
     body |= {"ignore_eos": True}
     url = f"{service.url}/v1/chat/completions"
     with httpx.stream("POST", url, json=body, headers=service.headers, timeout=PATIENCE) as reply:
