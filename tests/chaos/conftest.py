@@ -1,6 +1,7 @@
 """A project, its undisturbed run, and a cluster for each test to take apart."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -21,22 +22,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    cluster = Cluster()
-    try:
+    with closing(Cluster()) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture(scope="session")
 def undisturbed(project: Project) -> Finding:
     """The run with one worker that nothing happens to."""
-    cluster = Cluster()
-    try:
+    with closing(Cluster()) as cluster:
         cluster.add("a")
         Run(project, cluster, "undisturbed").ended()
-    finally:
-        cluster.close()
     return project.history("undisturbed")
 
 

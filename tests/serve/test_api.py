@@ -14,7 +14,7 @@ import pytest
 
 from longspan.doors import keys
 from longspan.doors.keys import KeyLimits
-from tests.serve.service import PATIENCE, QUESTION, WINDOW, Service, metric, until
+from tests.serve.service import PATIENCE, QUESTION, ROOT, WINDOW, Service, metric, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -141,25 +141,16 @@ def test_headers_that_rays_own_layers_read_open_and_break_nothing(deployed: Serv
     assert (reply.status_code, reply.json()["model"]) == (200, "tiny")
 
 
-VLLM_BENCH_SERVE = """
-import sys
-from vllm.benchmarks.serve import add_cli_args, main
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-options = FlexibleArgumentParser()
-add_cli_args(options)
-main(options.parse_args(sys.argv[1:]))
-"""
-"""`vllm bench serve`: the program asks for a package of vLLM's GPU builds before it looks at its arguments."""
-
-
 def test_vllm_bench_serve_measures_it(deployed: Service, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", VLLM_BENCH_SERVE, "--backend", "openai-chat"]
+    command = [sys.executable, "benchmarks/serve.py", "--client", "--backend", "openai-chat"]
     command += ["--base-url", deployed.url, "--endpoint", "/v1/chat/completions", "--model", "tiny"]
     command += ["--tokenizer", str(deployed.folder / "model-1"), "--dataset-name", "random"]
     command += ["--random-input-len", "16", "--random-output-len", "8", "--ignore-eos"]
     command += ["--num-prompts", "3", "--save-result", "--result-dir", str(tmp_path)]
     environment = os.environ | {"OPENAI_API_KEY": deployed.key}
-    subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=True)
+    subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, timeout=PATIENCE, check=True
+    )
     (result,) = (json.loads(path.read_text()) for path in tmp_path.iterdir())
     assert (result["completed"], result["total_output_tokens"]) == (3, 24)
 

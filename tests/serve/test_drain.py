@@ -1,6 +1,7 @@
 """A node that the cloud takes away: what its replicas have begun they finish, and others take their place."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -17,11 +18,8 @@ WINDOW = 16384
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    cluster = Cluster()
-    try:
+    with closing(Cluster()) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 def test_a_node_that_is_drained_finishes_its_streams(cluster: Cluster, tmp_path: Path) -> None:

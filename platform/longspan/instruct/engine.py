@@ -143,7 +143,7 @@ class _Prepare:
     def __call__(self, row: Row) -> Row:
         from vllm.sampling_params import RequestOutputKind
 
-        # Left to itself the engine would hand over each reply anew at every token, a quarter of its time.
+        # Left to itself the engine would hand over each reply anew at every token.
         whole = {"seed": row["seed"], "output_kind": RequestOutputKind.FINAL_ONLY}
         return {
             "tokenized_prompt": self.tokenizer.prompt_ids(row["content"]),

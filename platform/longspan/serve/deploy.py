@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from longspan.recipe.sources import open_store
 from longspan.serve.config import ServeConfig, environment, of_data, with_environment
 from longspan.serve.follow import Say, deployed_at, follow
 from longspan.serve.versions import Versions
+from longspan.storage import Store
 
 
 @contextmanager
@@ -33,6 +35,7 @@ def connected() -> Iterator[str]:
         context = ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
     except ConnectionError:
         raise UserError("no Ray cluster runs here: `make head`, or set RAY_ADDRESS") from None
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         yield f"http://{context.dashboard_url}"
     finally:
@@ -60,12 +63,7 @@ def deploy(
     """
     _require_same_door(config, dashboard)
     store = open_store(config.settings)
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    if nodes > 1 and "s3://" not in store.root:
-        say(
-            f"storage.root: {store.root} is a folder, and the cluster has {nodes} nodes: keys hold only "
-            "where it is the same one (a shared file system), or use s3://"
-        )
+    _tell_of_folders(store, say)
     versions = Versions(store)
     good = versions.newest_served()
     version = versions.begin(config.data, restores)
@@ -83,6 +81,16 @@ def deploy(
         raise
     versions.end(version, "served")
     say(f"version {version.number} serves at {config.address}")
+
+
+def _tell_of_folders(store: Store, say: Say) -> None:
+    """Whether all nodes see the same folder only their owner knows."""
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    if nodes > 1 and not store.root.startswith("s3://"):
+        say(
+            f"storage.root: {store.root} is a folder, and the cluster has {nodes} nodes: keys hold only "
+            "where it is the same one (a shared file system), or use s3://"
+        )
 
 
 def _require_same_door(config: ServeConfig, dashboard: str) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import ray
 from ray import serve
+from ray.serve.handle import DeploymentResponse
 
 from longspan.errors import UserError
 from longspan.observe.units import duration
+from longspan.serve.app import DEPLOYMENT
 from longspan.serve.config import ServeConfig
 
 POLL_SECONDS = 1.0
@@ -41,7 +40,7 @@ def follow(config: ServeConfig, before: float | None, patience: float, say: Say)
     Raises:
         UserError: it does not start, or not in time.
     """
-    awake = None
+    asked = None
     began = told = time.monotonic()
     said = ""
     while True:
@@ -49,12 +48,13 @@ def follow(config: ServeConfig, before: float | None, patience: float, say: Say)
         now = time.monotonic()
         found = serve.status().applications.get(config.name)
         line = "waiting for Ray Serve to take it"
-        if found is not None and deployed_at(config.name) != before:
+        if found is not None and found.last_deployed_time_s != before:
             if found.status == "RUNNING":
                 if _states(found)["RUNNING"]:
                     return
-                # With `replicas.min: 0` Serve calls a version good that no replica has ever loaded.
-                awake = awake or _wake(config.address, patience)
+                # With `replicas.min: 0` Serve calls a version good that no replica has ever loaded: ask for
+                # something. Whatever comes of it shows in its status.
+                asked = asked or _ask(config.name)
             if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise UserError(_reason(found))
             line = f"{found.status.lower()}: {_shown(found) or 'building'}"
@@ -69,17 +69,9 @@ def follow(config: ServeConfig, before: float | None, patience: float, say: Say)
         said, told = line, now
 
 
-def _wake(address: str, patience: float) -> threading.Thread:
-    """Ask for something, so that a replica starts."""
-
-    def ask() -> None:
-        # Whatever comes of it shows in Serve's status.
-        with contextlib.suppress(httpx.HTTPError), httpx.Client(trust_env=False) as client:
-            client.get(f"{address}/health", timeout=patience)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    return asking
+def _ask(name: str) -> DeploymentResponse[Any]:
+    """A request that only a replica can answer; it waits for one to start."""
+    return serve.get_deployment_handle(DEPLOYMENT, name).check_health.remote()
 
 
 def _states(application: Any) -> Counter[str]:
