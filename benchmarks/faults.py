@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.counted import counted
-from tests.chaos.cluster import Cluster, environment
+from tests.nodes import Cluster, environment
 
 LOOK_SECONDS = 0.2
 

@@ -33,8 +33,8 @@ from benchmarks.restarts import (
     restarts,
     updates_in,
 )
-from tests.chaos.cluster import Cluster
 from tests.jobs.project import Project
+from tests.nodes import Cluster
 from tests.tiny import VOCABULARY, make_tiny_model
 
 WORKERS = 2

@@ -4,7 +4,8 @@ Both run at the same time, on the same model with the same engine arguments, and
 with vLLM's own `bench serve` client over the chat endpoint, streaming: the very same prompts to each,
 new ones every round, so that the machine's drift treats both alike.
 Ours is the whole service: Serve's proxy, API keys and limits, access log, metrics. The prompts are random
-words, so that none is in a cache.
+words, so that none is in a cache. A second table has the processor time of each part of either side,
+which others' work on the machine moves less than it does the clock: what a layer costs.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -38,16 +41,40 @@ from longspan.serve.schema import ServeSettings
 
 NAME = "bench"
 START_SECONDS = 300
+REST_SECONDS = 30
 METRICS = ("output_throughput", "mean_ttft_ms", "mean_itl_ms")
+PARTS = {
+    "engine": ("VLLM::",),
+    "API server": ("ray::ServeReplica", "vllm.entrypoints"),
+    "proxy": ("ray::ProxyActor", "ray::HAProxyManager", "haproxy"),
+    "rest of Ray": ("",),
+}
+"""What the titles of their processes have in them."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """Something that answers."""
+    """Something that answers, and the processes that others of it are below."""
 
     name: str
     url: str
+    roots: Sequence[psutil.Process]
     key: str = ""
+
+    def processor_seconds(self) -> Counter[str]:
+        """What each part has used so far."""
+        used: Counter[str] = Counter()
+        for root in self.roots:
+            for process in (root, *root.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    part, times = part_of(" ".join(process.cmdline())), process.cpu_times()
+                    used[part] += times.user + times.system  # pyrefly: ignore
+        return used
+
+
+def part_of(title: str) -> str:
+    """The part that a process belongs to."""
+    return next(part for part, marks in PARTS.items() if any(mark in title for mark in marks))
 
 
 @dataclass(frozen=True)
@@ -107,7 +134,7 @@ def bare(model: Path, arguments: Mapping[str, Any], port: int) -> Iterator[Side]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            side = Side("vllm serve", f"http://127.0.0.1:{port}")
+            side = Side("vllm serve", f"http://127.0.0.1:{port}", [psutil.Process(server.pid)])
             wait_for(f"{side.url}/health", server, log)
             yield side
         finally:
@@ -140,22 +167,65 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
             time.sleep(1)
 
 
+@dataclass
+class Found:
+    """All rounds of a side under one load: sums of its metrics and of its processor time."""
+
+    side: Side
+    metrics: Counter[str] = field(default_factory=Counter)
+    processor: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    tokens: int = 0
+
+    def add(self, asked: Load, seed: int, model: Path, folder: Path) -> None:
+        """One more round."""
+        before, began = self.side.processor_seconds(), time.monotonic()
+        result = load(self.side, asked, seed, model, folder)
+        self.processor += self.side.processor_seconds() - before
+        self.seconds += time.monotonic() - began
+        self.metrics.update({metric: result[metric] for metric in METRICS})
+        self.tokens += result["total_output_tokens"]
+
+
 def compared(
     sides: Sequence[Side], asked: Load, rounds: int, model: Path, folder: Path
-) -> list[Sequence[object]]:
-    """A row of each side: its mean of each metric over all rounds, and that over bare vLLM's."""
-    found: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(METRICS, 0.0))
+) -> list[Found]:
+    """Each side under one load, by turns."""
+    found = [Found(side) for side in sides]
     for number in range(rounds):
-        for side in sides if number % 2 == 0 else sides[::-1]:
-            result = load(side, asked, number + 1, model, folder)
-            for metric in METRICS:
-                found[side.name][metric] += result[metric] / rounds
-    rows: list[Sequence[object]] = []
+        for each in found if number % 2 == 0 else found[::-1]:
+            each.add(asked, number + 1, model, folder)
+    return found
+
+
+def speeds(asked: Load, found: Sequence[Found], rounds: int) -> Iterator[Sequence[object]]:
+    """A row of each side: its mean of each metric, and that over the first side's."""
+    for each in found:
+        ratios = [each.metrics[name] / found[0].metrics[name] for name in METRICS]
+        means = [each.metrics[name] / rounds for name in METRICS]
+        cells = [f"{mean:.1f} ({ratio:.2f})" for mean, ratio in zip(means, ratios, strict=True)]
+        yield (each.side.name, asked.prompt, asked.answer, asked.clients, *cells)
+
+
+def at_rest(sides: Sequence[Side]) -> dict[str, dict[str, float]]:
+    """Of each side's parts, the share of a processor that they take when nobody asks."""
+    before = {side.name: side.processor_seconds() for side in sides}
+    time.sleep(REST_SECONDS)
+    shares: dict[str, dict[str, float]] = {}
     for side in sides:
-        ours, theirs = found[side.name], found[sides[0].name]
-        cells = [f"{ours[m]:.1f} ({ours[m] / theirs[m]:.2f})" for m in METRICS]
-        rows.append((side.name, asked.prompt, asked.answer, asked.clients, *cells))
-    return rows
+        used = side.processor_seconds() - before[side.name]
+        shares[side.name] = {part: used[part] / REST_SECONDS for part in PARTS}
+    return shares
+
+
+def costs(
+    asked: Load, found: Sequence[Found], rest: Mapping[str, Mapping[str, float]]
+) -> Iterator[Sequence[object]]:
+    """A row of each side: milliseconds of a processor that each part takes for a token, rest left out."""
+    for each in found:
+        used = [each.processor[part] - rest[each.side.name][part] * each.seconds for part in PARTS]
+        cells = [f"{max(0.0, seconds) / each.tokens * 1000:.2f}" for seconds in used]
+        yield (each.side.name, asked.prompt, asked.answer, asked.clients, *cells)
 
 
 @contextmanager
@@ -177,7 +247,8 @@ def service(given: dict[str, Any], port: int) -> Iterator[tuple[Side, EnginePlan
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(application(settings, model, plan), name="chat", route_prefix="/")
         try:
-            yield Side("the service", f"http://127.0.0.1:{port}", key), plan
+            roots = psutil.Process().children()
+            yield Side("the service", f"http://127.0.0.1:{port}", roots, key), plan
         finally:
             serve.shutdown()
 
@@ -198,20 +269,22 @@ def main() -> None:
             service(settings, given.port) as (ours, plan),
             bare(model, plan.arguments, given.port + 1) as theirs,
         ):
-            rows = [
-                row
-                for prompt, answer in (given.short, given.long)
-                for clients in given.clients
-                for row in compared(
-                    (theirs, ours),
-                    Load(prompt, answer, clients, max(4, clients * given.requests)),
-                    given.rounds,
-                    model,
-                    Path(folder),
-                )
-            ]
-    header = ("", "prompt", "answer", "clients", "tokens/s", "first token, ms", "between, ms")
-    print(table(header, rows))
+            rest = at_rest((theirs, ours))
+            speed, cost = [], []
+            for prompt, answer in (given.short, given.long):
+                for clients in given.clients:
+                    asked = Load(prompt, answer, clients, max(4, clients * given.requests))
+                    found = compared((theirs, ours), asked, given.rounds, model, Path(folder))
+                    speed += speeds(asked, found, given.rounds)
+                    cost += costs(asked, found, rest)
+    header = ("", "prompt", "answer", "clients")
+    print(table((*header, "tokens/s", "first token, ms", "between, ms"), speed))
+    print("\nProcessor time, ms a token:\n")
+    print(table((*header, *PARTS), cost))
+    for name, parts in rest.items():
+        print(
+            f"\nAt rest {name} takes {sum(parts.values()):.2f} of a processor, which is left out."
+        )
     print(f"\n{machine()}; in brackets: over vllm serve")
 
 

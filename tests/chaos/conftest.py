@@ -7,9 +7,9 @@ import pytest
 
 from longspan.history.check import Finding
 from tests.chaos.bucket import Bucket
-from tests.chaos.cluster import Cluster
 from tests.chaos.run import Run
 from tests.jobs.project import Project
+from tests.nodes import Cluster
 from tests.s3 import S3Server
 from tests.tiny import make_tiny_model
 

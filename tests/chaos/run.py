@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from longspan.history.check import Finding, compare
-from tests.chaos.cluster import Cluster, environment, until
 from tests.jobs.project import ROOT, Project
+from tests.nodes import Cluster, environment, until
 
 UPDATES = 300
 LONG = (f"training.tokens={512 * UPDATES}", "training.checkpoint_every=20", "heldout.every=300")

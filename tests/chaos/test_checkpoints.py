@@ -6,10 +6,10 @@ import pytest
 
 from longspan.history.check import Finding
 from tests.chaos.bucket import Bucket
-from tests.chaos.cluster import Cluster, Node, until
 from tests.chaos.run import UPDATES, Run, is_the_same
 from tests.fault_proxy import Faults
 from tests.jobs.project import Project
+from tests.nodes import Cluster, Node, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from longspan.history.check import Finding
-from tests.chaos.cluster import Cluster, until
 from tests.chaos.run import Run, is_the_same
 from tests.jobs.project import Project
+from tests.nodes import Cluster, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from longspan.history.check import Finding
-from tests.chaos.cluster import Cluster, Node, environment, until
 from tests.chaos.run import Run, is_the_same
 from tests.cluster.instance import Instance, serving
 from tests.jobs.project import ROOT, Project
+from tests.nodes import Cluster, Node, environment, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 

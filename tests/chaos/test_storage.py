@@ -11,10 +11,10 @@ import pytest
 
 from longspan.history.check import Finding
 from tests.chaos.bucket import Bucket
-from tests.chaos.cluster import Cluster, until
 from tests.chaos.run import Run, is_the_same
 from tests.fault_proxy import FaultProxy, Faults
 from tests.jobs.project import Project
+from tests.nodes import Cluster, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 

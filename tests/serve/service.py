@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +16,12 @@ import psutil
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from longspan.doors import keys
 from longspan.storage import Store
 from tests.ports import free_ports
+from tests.s3 import S3Server
 from tests.tiny import make_tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -29,25 +32,30 @@ QUESTION: list[Any] = [{"role": "user", "content": "Which ship came first?"}]
 
 
 class Service:
-    """A config file, the commands that take it, and what it serves: a tiny model; another is in its folder."""
+    """A config file, the commands that take it, and what it serves: a tiny model in S3; another lies in a folder."""
 
-    def __init__(self, folder: Path, cluster: str, window: int = WINDOW) -> None:
-        for number in (1, 2):
-            make_tiny_model(folder / f"model-{number}", window=window, tied=False, seed=number)
+    def __init__(self, folder: Path, cluster: str, s3: S3Server, window: int = WINDOW) -> None:
+        self.models = [folder / "model-1", folder / "model-2"]
+        for seed, model in enumerate(self.models, 1):
+            make_tiny_model(model, window=window, tied=False, seed=seed)
         (port,) = free_ports(1)
         self.folder, self.cluster, self.url = folder, cluster, f"http://127.0.0.1:{port}"
-        self.store = Store(str(folder / "store"))
+        self.store = Store(f"s3://{s3.bucket}/{uuid.uuid4().hex}", endpoint=s3.endpoint)
+        self.store.upload(self.models[0], "models/1")
         self.key = keys.add(self.store, "tests")
         self.config = folder / "chat.yaml"
         config = yaml.safe_load((ROOT / "serving" / "chat.yaml").read_text())
         config["http_options"]["port"] = port
-        config["applications"][0]["args"] = {
-            "model": str(folder / "model-1"),
+        (application,) = config["applications"]
+        application["args"] = {
+            "model": "models/1",
             "name": "tiny",
-            "storage": {"root": self.store.root},
+            "storage": {"root": self.store.root, "endpoint": s3.endpoint},
             "cache_gib": 0.25,
             "engine": {"dtype": "float32"},
         }
+        self.cache = {"XDG_CACHE_HOME": str(folder / "cache")}
+        application["runtime_env"] = {"env_vars": self.cache}
         self.config.write_text(yaml.safe_dump(config))
 
     def start(self, command: str, *overrides: str) -> "subprocess.Popen[str]":
@@ -56,7 +64,7 @@ class Service:
         return subprocess.Popen(
             [*typed, "--config", str(self.config)],
             cwd=ROOT,
-            env=os.environ | {"RAY_ADDRESS": self.cluster},
+            env=os.environ | {"RAY_ADDRESS": self.cluster} | self.cache,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -88,7 +96,9 @@ class Service:
 
 
 @pytest.fixture(scope="package")
-def deployed(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Iterator[Service]:
+def deployed(
+    tmp_path_factory: pytest.TempPathFactory, ray_session: str, s3_server: S3Server
+) -> Iterator[Service]:
     """The service, deployed with vLLM's CPU engine.
 
     It goes with the last of its tests: others need the CPUs that its replicas hold.
@@ -96,24 +106,30 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Iter
     import ray
     from ray import serve
 
-    service = Service(tmp_path_factory.mktemp("service"), ray.get_runtime_context().gcs_address)
+    address = ray.get_runtime_context().gcs_address
+    service = Service(tmp_path_factory.mktemp("service"), address, s3_server)
     status, output = service.command("deploy")
     assert status == 0, output
     yield service
     serve.shutdown()
 
 
-def metrics(name: str, by: str, **labels: str) -> Counter[str]:
-    """A metric on Ray's Prometheus endpoint, summed by one label, of the series that have these others."""
+def samples() -> list[Sample]:
+    """All that Ray's Prometheus endpoint shows."""
     import ray
 
     port = ray.nodes()[0]["MetricsExportPort"]
     text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+    families = text_string_to_metric_families(text)
+    return [sample for family in families for sample in family.samples]
+
+
+def metrics(name: str, by: str, **labels: str) -> Counter[str]:
+    """A metric, summed by one label, of the series that have these others."""
     found: Counter[str] = Counter()
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == name and labels.items() <= sample.labels.items():
-                found[sample.labels.get(by, "")] += sample.value  # pyrefly: ignore
+    for sample in samples():
+        if sample.name == name and labels.items() <= sample.labels.items():
+            found[sample.labels.get(by, "")] += sample.value  # pyrefly: ignore
     return found
 
 

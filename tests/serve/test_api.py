@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from longspan.doors import keys
 from longspan.doors.keys import KeyLimits
-from tests.serve.service import PATIENCE, QUESTION, ROOT, WINDOW, Service, metric, until
+from tests.serve.service import PATIENCE, QUESTION, ROOT, WINDOW, Service, metric, samples, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -102,7 +103,7 @@ def test_mistakes_are_told_in_openais_shape(deployed: Service, client: openai.Op
         client.completions.create(model="tiny", prompt=long, max_tokens=8)
     from longspan.model.load import load_tokenizer
 
-    tokens = len(load_tokenizer(deployed.folder / "model-1")(long)["input_ids"])
+    tokens = len(load_tokenizer(deployed.models[0])(long)["input_ids"])
     assert tokens > WINDOW
     assert str(WINDOW) in str(too_long.value)
     assert str(tokens) in str(too_long.value)
@@ -144,7 +145,7 @@ def test_headers_that_rays_own_layers_read_open_and_break_nothing(deployed: Serv
 def test_vllm_bench_serve_measures_it(deployed: Service, tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/serve.py", "--client", "--backend", "openai-chat"]
     command += ["--base-url", deployed.url, "--endpoint", "/v1/chat/completions", "--model", "tiny"]
-    command += ["--tokenizer", str(deployed.folder / "model-1"), "--dataset-name", "random"]
+    command += ["--tokenizer", str(deployed.models[0]), "--dataset-name", "random"]
     command += ["--random-input-len", "16", "--random-output-len", "8", "--ignore-eos"]
     command += ["--num-prompts", "3", "--save-result", "--result-dir", str(tmp_path)]
     environment = os.environ | {"OPENAI_API_KEY": deployed.key}
@@ -225,3 +226,16 @@ def test_metrics_of_engine_and_keys_are_on_rays_endpoint(deployed: Service) -> N
     until(lambda: metric("ray_longspan_serve_tokens_total", **used) > before, seconds=60)
     assert metric("ray_vllm_time_to_first_token_seconds_count") > 0
     assert metric("ray_vllm_inter_token_latency_seconds_count") > 0
+
+
+def test_what_the_dashboard_draws_is_there(deployed: Service) -> None:
+    """A panel of a metric that nobody publishes would stay empty, without a word."""
+    body = {"model": "tiny", "prompt": "Which ship came first? " * 60, "max_tokens": 1}
+    for _ in range(2):  # The second time its beginning is in the cache.
+        assert deployed.post("/v1/completions", body).status_code == 200
+    dashboard = (ROOT / "cluster" / "dashboards" / "chat.json").read_text()
+    drawn = set(re.findall(r"ray_\w+", dashboard))
+    assert len(drawn) > 10
+    # A counter is published from its first event on, and this engine has room for all.
+    drawn.remove("ray_vllm_num_preemptions_total")
+    until(lambda: drawn <= {sample.name for sample in samples()}, seconds=60)

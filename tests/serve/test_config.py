@@ -9,6 +9,7 @@ import yaml
 from longspan.errors import UserError
 from longspan.serve.__main__ import main
 from longspan.serve.config import BUILDER, environment, load_config, of_data, with_environment
+from longspan.serve.deploy import warnings
 from longspan.serve.model import look_at
 from longspan.serve.versions import State, Versions
 from longspan.storage import Store
@@ -84,6 +85,12 @@ def test_variables_of_the_environment_go_to_ray_and_not_into_the_record(path: Pa
     (kept,) = Versions(store).all()
     assert kept.model == version.model == f"{path.parent}/store/runs/a/model"
     assert with_environment(kept.config, environment(config.data)) == config.data
+
+
+def test_a_folder_is_no_place_for_the_keys_of_several_nodes(tmp_path: Path) -> None:
+    folder, bucket = Store(str(tmp_path)), Store("s3://bucket/longspan")
+    assert "storage.root" in "".join(warnings(folder, 2))
+    assert not [*warnings(folder, 1), *warnings(bucket, 2)]
 
 
 def test_keys_and_versions_need_no_model(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,13 +19,27 @@ BREATH = 0.2
 """Seconds."""
 
 
+def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
+    deployed: Service,
+) -> None:
+    before = deployed.answer()
+    other = {"rope_type": "default", "rope_theta": 500000.0}
+    override = f"engine={json.dumps({'hf_overrides': {'rope_parameters': other}})}"
+    status, output = deployed.command("deploy", override)
+    assert status == 2, output
+    assert "rope_theta is 10000.0 in config.json, 500000.0 in the engine" in output
+    assert deployed.answer() == before
+
+
 def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
     deployed: Service,
 ) -> None:
+    """After a version that failed: that one must not be what comes back."""
     before = deployed.answer()
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "stream": True}
     body |= {"ignore_eos": True}
     url = f"{deployed.url}/v1/chat/completions"
+    until(lambda: len(replicas()) == 1)
     (replica,) = replicas()
     with (
         pytest.raises(httpx.RemoteProtocolError),
@@ -36,18 +50,6 @@ def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
             if number == 6:
                 replica.kill()
     until(lambda: [each.pid for each in replicas()] != [replica.pid])
-    assert deployed.answer() == before
-
-
-def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
-    deployed: Service,
-) -> None:
-    before = deployed.answer()
-    other = {"rope_type": "default", "rope_theta": 500000.0}
-    override = f"engine={json.dumps({'hf_overrides': {'rope_parameters': other}})}"
-    status, output = deployed.command("deploy", override)
-    assert status == 2, output
-    assert "rope_theta is 10000.0 in config.json, 500000.0 in the engine" in output
     assert deployed.answer() == before
 
 
@@ -102,30 +104,28 @@ def streamed(deployed: Service) -> str:
 
 
 def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service) -> None:
-    old = deployed.answer()
+    old, key = deployed.answer(), keys.add(deployed.store, "guest-of-sessions")
+    more = "replicas={min: 0, max: 2, target_tokens: 600, upscale_delay: 0, downscale_delay: 60}"
     with load(deployed) as met:
-        status, output = deployed.command("deploy", f"model={deployed.folder}/model-2")
+        status, output = deployed.command("deploy", f"model={deployed.models[1]}", more)
         assert status == 0, output
         new = deployed.answer()
         assert new != old
-        seen = len(met.answers)
-        until(lambda: len(met.answers) > seen + 10)
+    many_tokens_bring_another_replica(deployed)
+    requests_of_a_session_go_to_the_same_one(deployed, key)
+    until(lambda: replicas() == [])
+    assert deployed.answer() == new, "nobody asked for a minute: one comes back"
+    with load(deployed) as met_again:
+        until(lambda: len(met_again.answers) > 10)
         status, output = deployed.command("rollback")
         assert status == 0, output
         assert deployed.answer() == old
-    assert met.errors == []
-    assert len(met.answers) > 50
-    assert set(met.answers) == {old, new}
+    assert met.errors == met_again.errors == []
+    assert set(met.answers) == set(met_again.answers) == {old, new}
     assert "served" in deployed.command("status")[1]
 
 
-def test_many_tokens_bring_another_replica_sessions_stay_and_in_the_end_there_is_none(
-    deployed: Service,
-) -> None:
-    key = keys.add(deployed.store, "guest-of-sessions")
-    more = "replicas={min: 0, max: 2, target_tokens: 600, upscale_delay: 0, downscale_delay: 60}"
-    status, output = deployed.command("deploy", more)
-    assert status == 0, output
+def many_tokens_bring_another_replica(deployed: Service) -> None:
     assert number_of("RUNNING") == 1
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "ignore_eos": True}
     failed, over = [], threading.Event()
@@ -148,14 +148,13 @@ def test_many_tokens_bring_another_replica_sessions_stay_and_in_the_end_there_is
     assert failed == []
     until(lambda: number_of("RUNNING") == 2)
 
+
+def requests_of_a_session_go_to_the_same_one(deployed: Service, key: str) -> None:
     guest = deployed.openai().with_options(api_key=key, default_headers={"x-session-id": "one"})
     for _ in range(12):
         guest.completions.create(model="tiny", prompt="The sea", max_tokens=1)
     until(lambda: answered("guest-of-sessions").total() == 12)
     assert list(answered("guest-of-sessions").values()) == [12]
-
-    until(lambda: replicas() == [])
-    assert deployed.answer()
 
 
 def number_of(*states: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from longspan.recipe.load import parse
@@ -68,7 +69,8 @@ def application(settings: ServeSettings, model: ServedModel, plan: EnginePlan) -
 def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, Any]:
     """How many replicas there are, and how they come and go."""
     replicas, requests = settings.replicas, settings.limits.max_requests + SPARE_REQUESTS
-    return {
+    router = {} if haproxy() else {"request_router_config": {"request_router_class": ROUTER}}
+    return router | {
         "name": DEPLOYMENT,
         "max_ongoing_requests": requests,
         # While no replica has room, or none is up, so many wait; others are told with 503.
@@ -84,7 +86,6 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
                 "policy_kwargs": {"target_tokens": replicas.target_tokens or plan.cache_tokens},
             },
         },
-        "request_router_config": {"request_router_class": ROUTER},
         # A new version is up before the old one goes, and that one ends its answers first.
         "max_surge_percent": 100,
         "graceful_shutdown_timeout_s": replicas.drain,
@@ -92,3 +93,8 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
         # The doors' own says more.
         "logging_config": {"enable_access_log": False},
     }
+
+
+def haproxy() -> bool:
+    """Whether HAProxy takes the place of Serve's own proxy, as `ray start` was told: it routes by itself."""
+    return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"

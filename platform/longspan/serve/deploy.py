@@ -63,7 +63,8 @@ def deploy(
     """
     _require_same_door(config, dashboard)
     store = open_store(config.settings)
-    _tell_of_folders(store, say)
+    for line in warnings(store, sum(node["Alive"] for node in ray.nodes())):
+        say(line)
     versions = Versions(store)
     good = versions.newest_served()
     version = versions.begin(config.data, restores)
@@ -83,11 +84,10 @@ def deploy(
     say(f"version {version.number} serves at {config.address}")
 
 
-def _tell_of_folders(store: Store, say: Say) -> None:
-    """Whether all nodes see the same folder only their owner knows."""
-    nodes = sum(node["Alive"] for node in ray.nodes())
+def warnings(store: Store, nodes: int) -> Iterator[str]:
+    """What may be meant so and may be not: whether all nodes see the same folder only their owner knows."""
     if nodes > 1 and not store.root.startswith("s3://"):
-        say(
+        yield (
             f"storage.root: {store.root} is a folder, and the cluster has {nodes} nodes: keys hold only "
             "where it is the same one (a shared file system), or use s3://"
         )
