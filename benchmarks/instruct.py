@@ -10,6 +10,7 @@ the engine of ray.data.llm, replies parsed and checked.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -47,20 +48,18 @@ class Timed(Questions):
         return {key: outcome[key] for key in ("id", "reply_tokens", "seconds", "problem")}
 
 
-def prepared_of(
-    store: Path, model: Path, samples: Path, documents: int, questions: int, tokens: int
-) -> Prepared:
-    books = f"{samples.resolve()}/corpora/books"
+def prepared_of(store: Path, options: argparse.Namespace) -> Prepared:
+    books = f"{options.samples.resolve()}/corpora/books"
     return prepare(
         load(
             InstructRecipe,
             RECIPE,
             [
-                f"generator.model={model.resolve()}",
+                f"generator.model={options.model.resolve()}",
                 f"corpora=[{{name: books, path: {json.dumps(books)}}}]",
-                f"max_documents={documents}",
-                f"questions_per_chunk={questions}",
-                f"generator.max_tokens={tokens}",
+                f"max_documents={options.documents}",
+                f"questions_per_chunk={options.questions}",
+                f"generator.max_tokens={options.tokens}",
                 f"storage.root={store}",
             ],
         )
@@ -143,14 +142,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="longspan-benchmark-") as folder:
         store, requests = Path(folder) / "store", Path(folder) / "requests.jsonl"
-        prepared = prepared_of(
-            store,
-            chosen_options.model,
-            chosen_options.samples,
-            chosen_options.documents,
-            chosen_options.questions,
-            chosen_options.tokens,
-        )
+        prepared = prepared_of(store, chosen_options)
         items = items_of(document_files(prepared))
         parameters = sampling_parameters(prepared.sampling)
         with requests.open("w") as file:
@@ -171,15 +163,21 @@ def main() -> None:
 
 
 def measured(
-    prepared: Prepared, engine: Engine, items: Sequence[Row], requests: Path, options: Any
+    prepared: Prepared,
+    engine: Engine,
+    items: Sequence[Row],
+    requests: Path,
+    options: argparse.Namespace,
 ) -> tuple[object, ...]:
     """A row of the table: each side's tokens over its seconds, all rounds together."""
     ours, theirs = [0.0, 0.0], [0.0, 0.0]
-    for _ in range(options.rounds):
-        for total, (tokens, seconds) in (
-            (theirs, plain_side(engine.model, engine, requests)),
-            (ours, in_ray(prepared, engine, items, options.cpus)),
-        ):
+    turns = [
+        (theirs, lambda: plain_side(engine.model, engine, requests)),
+        (ours, lambda: in_ray(prepared, engine, items, options.cpus)),
+    ]
+    for number in range(options.rounds):
+        for total, work in turns if number % 2 == 0 else turns[::-1]:
+            tokens, seconds = work()
             total[0] += tokens
             total[1] += seconds
     speeds = [tokens / seconds for tokens, seconds in (ours, theirs)]

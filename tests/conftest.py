@@ -28,6 +28,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes depends on what else runs.
 hypothesis.settings.register_profile("longspan", deadline=None)
 hypothesis.settings.load_profile("longspan")
+# What drivers say comes through pipes without the help of a person's shell.
+os.environ.pop("PYTHONUNBUFFERED", None)
 # A job's `python` is this one.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 # Ray's processes get S3 credentials as a cluster's do: from a file, which a test may fill.

@@ -5,6 +5,7 @@ import pytest
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, facts_from_config
 from longspan.recipe.device import Device
+from longspan.serve.app import deployment_options
 from longspan.serve.describe import plan_text
 from longspan.serve.engine import EnginePlan, cache_bytes_per_token, plan_engine
 from longspan.serve.hardware import Hardware
@@ -106,6 +107,15 @@ def test_the_plan_gives_a_reason_for_every_argument() -> None:
         "2",
         "weights 131.4 GiB, cache of a whole window 5.0 GiB; 2 x 70.6 GiB hold them",
     ]
+
+
+def test_where_haproxy_routes_no_router_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve refuses an application that has both."""
+    settings, model = served(LLAMA_8B)
+    found = plan_engine(settings, model, H100S)
+    assert "request_router_config" in deployment_options(settings, found)
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    assert "request_router_config" not in deployment_options(settings, found)
 
 
 def test_a_model_that_was_loaded_with_other_positions_is_not_served() -> None:

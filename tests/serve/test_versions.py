@@ -105,7 +105,7 @@ def streamed(deployed: Service) -> str:
 
 def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service) -> None:
     old, key = deployed.answer(), keys.add(deployed.store, "guest-of-sessions")
-    more = "replicas={min: 0, max: 2, target_tokens: 600, upscale_delay: 0, downscale_delay: 60}"
+    more = "replicas={min: 0, max: 2, target_tokens: 600, upscale_delay: 0, downscale_delay: 30}"
     with load(deployed) as met:
         status, output = deployed.command("deploy", f"model={deployed.models[1]}", more)
         assert status == 0, output
@@ -114,7 +114,7 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
     many_tokens_bring_another_replica(deployed)
     requests_of_a_session_go_to_the_same_one(deployed, key)
     until(lambda: replicas() == [])
-    assert deployed.answer() == new, "nobody asked for a minute: one comes back"
+    assert deployed.answer() == new, "nobody asked for half a minute: one comes back"
     with load(deployed) as met_again:
         until(lambda: len(met_again.answers) > 10)
         status, output = deployed.command("rollback")

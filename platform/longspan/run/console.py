@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from longspan.errors import user_error_in
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     """Run a driver; the user's own mistakes become one clear message instead of a traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Through a pipe or into a file Python would keep lines back, and a killed driver's last ones for ever.
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         return main(arguments)
     except KeyboardInterrupt:

@@ -95,7 +95,7 @@ def _deploy(options: argparse.Namespace) -> None:
 
     config = _config(options)
     with connected() as dashboard:
-        print(_plan_text(config), flush=True)
+        print(_plan_text(config))
         deploy(config, dashboard, options.wait)
     if options.welcome:
         welcome(config)
@@ -108,7 +108,7 @@ def _rollback(options: argparse.Namespace) -> None:
     variables = environment(read_config(options.config))
     before = of_data(with_environment(version.config, variables))
     with connected() as dashboard:
-        print(_plan_text(before), flush=True)
+        print(_plan_text(before))
         deploy(before, dashboard, options.wait, version.restores or version.number)
 
 

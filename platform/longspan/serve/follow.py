@@ -55,7 +55,8 @@ def follow(config: ServeConfig, before: float | None, patience: float, say: Say)
                 # With `replicas.min: 0` Serve calls a version good that no replica has ever loaded: ask for
                 # something. Whatever comes of it shows in its status.
                 asked = asked or _ask(config.name)
-            if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            # A user's mistake is the same at the second start, which Serve would go on to.
+            if found.status in ("DEPLOY_FAILED", "UNHEALTHY") or _mistakes(found):
                 raise UserError(_reason(found))
             line = f"{found.status.lower()}: {_shown(found) or 'building'}"
         if now - began > patience:
@@ -92,10 +93,17 @@ def _room() -> str:
     return f"; free in the cluster: {free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"
 
 
+def _said(application: Any) -> str:
+    said = [application.message, *(each.message for each in application.deployments.values())]
+    return "\n".join(each for each in said if each)
+
+
+def _mistakes(application: Any) -> list[str]:
+    """The user's mistakes in what Serve says of an application."""
+    return re.findall(r"errors\.UserError: (.+)", _said(application))
+
+
 def _reason(application: Any) -> str:
-    """The user's mistake in what Serve says of an application that failed, or all that it says."""
-    said = [application.message]
-    said += [each.message for each in application.deployments.values()]
-    text = "\n".join(each for each in said if each)
-    mistakes = re.findall(r"errors\.UserError: (.+)", text)
-    return mistakes[-1] if mistakes else f"the service did not start:\n{text}"
+    """The user's mistake for which an application failed, or all that Serve says of it."""
+    mistakes = _mistakes(application)
+    return mistakes[-1] if mistakes else f"the service did not start:\n{_said(application)}"

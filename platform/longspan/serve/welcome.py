@@ -17,7 +17,7 @@ KEPT = "YOUR-KEY"
 def welcome(config: ServeConfig) -> None:
     """Make the first key, print how to use it, and see that it opens the service; it is never shown again."""
     key = first_key(open_store(config.settings))
-    print(_text(config.address, look_at(config.settings).name, key), flush=True)
+    print(_text(config.address, look_at(config.settings).name, key))
     if key:
         _wait_for(config.address, key)
 
