@@ -16,20 +16,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.page.browser import Chat, launched
 
 ROOT = Path(__file__).resolve().parents[1]
-TEMPERATURE, ANSWER_TOKENS = 0, 160
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address", help="the link that `make serve` prints, key and all")
-    parser.add_argument("--document", type=Path, default=ROOT / "docs/method.md")
-    parser.add_argument("--ask", default="What is this document about? Answer in two sentences.")
-    parser.add_argument("--then", default="Which parts of it are new since the paper?")
+    parser.add_argument("--document", type=Path, default=ROOT / "docs/pipeline.md")
+    parser.add_argument("--ask", default="Summarize this document in one short paragraph.")
+    parser.add_argument("--then", default="Which stages are there?")
+    parser.add_argument("--tokens", type=int, default=18, help="of the answer, at most")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--to", type=Path, default=ROOT / "docs/page.png")
     given = parser.parse_args()
     address, _, key = given.address.partition("/#key=")
-    settings = json.dumps({"temperature": TEMPERATURE, "maxTokens": ANSWER_TOKENS})
+    settings = json.dumps({"temperature": 0, "maxTokens": given.tokens})
     with launched() as browser:
         context = browser.new_context(
             viewport={"width": 1180, "height": 760},
@@ -43,6 +43,7 @@ def main() -> None:
         chat.ask(given.ask, seconds=300)
         chat.message.fill(given.then)
         chat.tokens()
+        chat.evaluate("document.querySelector('#scroller').scrollTo({top: 0, behavior: 'instant'})")
         chat.page.screenshot(path=given.to)
         context.close()
 
