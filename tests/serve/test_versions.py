@@ -111,6 +111,8 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
         assert status == 0, output
         new = deployed.answer()
         assert new != old
+        seen = len(met.answers)
+        until(lambda: len(met.answers) > seen + 10)
     many_tokens_bring_another_replica(deployed)
     requests_of_a_session_go_to_the_same_one(deployed, key)
     until(lambda: replicas() == [])
@@ -120,7 +122,9 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
         status, output = deployed.command("rollback")
         assert status == 0, output
         assert deployed.answer() == old
+        until(lambda: old in met_again.answers)
     assert met.errors == met_again.errors == []
+    assert len(met.answers) + len(met_again.answers) > 50
     assert set(met.answers) == set(met_again.answers) == {old, new}
     assert "served" in deployed.command("status")[1]
 
