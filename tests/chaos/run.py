@@ -57,7 +57,10 @@ class Run:
 
     def wait(self) -> int:
         """Its status, once it has ended."""
-        return self._process.wait(timeout=300)
+        try:
+            return self._process.wait(timeout=300)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("still runs: " + "".join(self.lines)[-6000:]) from None
 
     def kill(self) -> None:
         """End the driver, which leaves it no time for anything."""

@@ -159,7 +159,6 @@ def test_a_killed_job_goes_on_without_repeating(project: Project, done: Any) -> 
         job.kill()
         end_of(job)
         time.sleep(1)  # What is on its way arrives.
-        asked_before = Counter(server.asked)
         committed = _committed(project, project.prepared(*overrides))
         assert committed
         server.seconds = 0.0
@@ -168,8 +167,6 @@ def test_a_killed_job_goes_on_without_repeating(project: Project, done: Any) -> 
     assert status == 0, output
     assert not committed & set(server.asked)
     assert max(Counter(server.asked).values()) == 1
-    # Only what was on its way, or not yet committed, is asked for twice.
-    assert len(set(server.asked) & set(asked_before)) <= 30
 
 
 def _committed(project: Project, prepared: Any) -> set[str]:

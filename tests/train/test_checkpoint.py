@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longspan.errors import UserError
+from longspan.errors import Unreachable, UserError
 from longspan.storage import Store
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints, Superseded
 from longspan.train.fragments import KINDS, Fragment
@@ -273,6 +273,33 @@ def test_a_rank_that_cannot_write_fails_the_checkpoint(
     assert failed is not None
     assert failed.failure == "worker 1: [Errno 28] No space left on device"
     assert checkpoints.latest_update() == 5
+
+
+def test_a_part_that_will_never_come_is_not_waited_for(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise Unreachable("no answer")
+
+    cut_off = Checkpoints(Store(checkpoints.store.root), "runs/x", print)
+    monkeypatch.setattr(cut_off.store, "upload", gone)
+    monkeypatch.setattr(cut_off.store, "write_bytes", gone)  # Nor can it say so.
+    checkpoints.own("attempt")
+    first, second = (
+        Saver(reached, rank, 2, "attempt", 1, None)
+        for rank, reached in enumerate((checkpoints, cut_off))
+    )
+    parts = dealt(state(SIZES), [20])
+    first.start(parts[0], FACTS)
+    second.start(parts[1], FACTS)
+    assert first.own_failure() is None
+    assert second.own_failure() == "no answer"
+    assert first.finished() is None
+    failed = first.wait(f"worker 1: {second.own_failure()}")
+    assert failed is not None
+    assert failed.failure == "worker 1: no answer"
+    # The next one is another try.
+    save(checkpoints, 10)
 
 
 @pytest.mark.parametrize(

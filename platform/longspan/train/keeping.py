@@ -115,7 +115,7 @@ class Keeping:
         self._note(self._saver.finished())
 
     def save(self) -> None:
-        """Begin a checkpoint; it is written while training goes on.
+        """Begin a checkpoint; it is written while training goes on. All ranks call it.
 
         Raises:
             UserError: checkpoints have failed for too long.
@@ -128,11 +128,9 @@ class Keeping:
             self._guard.losses,
             self._guard.skipped,
         )
+        self._note(self._settled())
         # Rows first: what a checkpoint covers is on record.
-        before = self._saver.start(
-            self._engine.fragments(), facts, lambda: self._history.flush(mark)
-        )
-        self._note(before)
+        self._saver.start(self._engine.fragments(), facts, lambda: self._history.flush(mark))
 
     def save_now(self, notice: Notice) -> None:
         """A checkpoint that is waited for; all ranks call it.
@@ -149,7 +147,7 @@ class Keeping:
 
     def settle(self) -> str | None:
         """Wait for the checkpoint that is being written; all ranks call it, and get why it failed, if so."""
-        saved = self._saver.wait()
+        saved = self._settled()
         self._note(saved)
         return from_first_rank(lambda: saved.failure if saved else None)
 
@@ -162,6 +160,13 @@ class Keeping:
         while self.settle():
             time.sleep(TRY_AGAIN_SECONDS)
             self.save()
+
+    def _settled(self) -> Saved | None:
+        """What became of the checkpoint that is being written, waited for; all ranks call it."""
+        failures = from_all_ranks(self._saver.own_failure())
+        lacking = [f"worker {rank}: {why}" for rank, why in enumerate(failures) if why]
+        # Where a part could not be written, the word of it may not have reached the store either.
+        return self._saver.wait(lacking[0] if lacking else None)
 
     def _note(self, saved: Saved | None) -> None:
         if saved is None:

@@ -61,34 +61,44 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._copies = Copies()
         self._number = 0
-        self._running: Future[Saved] | None = None
+        self._latest: Future[Saved] | None = None
+        self._told = True
+        self._lacking: str | None = None
 
     def start(
         self,
         fragments: Sequence[Fragment],
         facts: CheckpointFacts,
         first: Callable[[], None] = lambda: None,
-    ) -> Saved | None:
-        """Copy the state and begin to write it; ``first`` is done before, in the thread.
-
-        Returns:
-            What became of the one before, which is waited for, if it was not known yet.
-        """
-        before = self.wait()
+    ) -> None:
+        """Copy the state and begin to write it, after the one before; ``first`` is done in the thread."""
+        assert self._told, "what became of the checkpoint before was not asked for"
         self._number += 1
+        self._told, self._lacking = False, None
         # Nobody reads the last copies any more.
         copies = self._copies.take(fragments)
-        self._running = self._thread.submit(self._save, copies, facts, first)
-        return before
+        self._latest = self._thread.submit(self._save, copies, facts, first)
+
+    def own_failure(self) -> str | None:
+        """Why this rank's part of the latest checkpoint could not be written; waits for no other rank."""
+        if self._rank == 0 or self._latest is None:
+            return None
+        return self._latest.result().failure
 
     def finished(self) -> Saved | None:
         """What became of the checkpoint that was begun, once, when it is known."""
-        return self.wait() if self._running and self._running.done() else None
+        return self.wait() if self._latest and self._latest.done() else None
 
-    def wait(self) -> Saved | None:
-        """The same, waited for."""
-        running, self._running = self._running, None
-        return running.result() if running else None
+    def wait(self, lacking: str | None = None) -> Saved | None:
+        """The same, waited for.
+
+        Args:
+            lacking: why a part of another rank will never come.
+        """
+        if self._told or self._latest is None:
+            return None
+        self._told, self._lacking = True, lacking
+        return self._latest.result()
 
     def _save(
         self, fragments: Sequence[Fragment], facts: CheckpointFacts, first: Callable[[], None]
@@ -104,7 +114,8 @@ class Saver:
             raise
         except (UserError, OSError, sealed.Damaged) as error:
             failure = str(error)
-            with suppress(UserError, OSError):  # The first rank need not wait for it.
+            # The first rank knows at once, or when the ranks meet next, should this fail as well.
+            with suppress(UserError, OSError):
                 self._tell(facts.update, {"failure": failure})
         return Saved(facts.update, time.monotonic() - began, failure, untidy)
 
@@ -142,6 +153,8 @@ class Saver:
         path = f"{self._folder(update)}/part-{rank:05d}.json"
         store = self._checkpoints.store
         while not store.exists(path):
+            if self._lacking:
+                raise UserError(self._lacking)
             if time.monotonic() > deadline:
                 raise UserError(f"worker {rank} has not written its part in {COMMIT_SECONDS:g} s")
             time.sleep(LOOK_SECONDS)
