@@ -137,7 +137,7 @@ def cost_text(recipe: Recipe, settings: Settings) -> str:
             [row for run in runs for row in _dollar_rows(run, settings)],
             header=("workers", "tokens/s", "market", "hours", "dollars", ""),
         ),
-        f"Note: prices of {', '.join(table().regions)} as of {table().as_of}{where}; approximate, AWS's own go into prices",
+        f"Note: prices of {', '.join(table().regions)} as of {table().as_of}{where}; approximate: set prices to AWS's",
         "Note: a run's dollars are without disks, S3, traffic, data and serving machines, and the time to start them",
     ]
     return "\n\n".join(parts)
