@@ -44,6 +44,17 @@ def test_the_table_adds_up_and_both_kinds_of_values_can_be_changed(capsys):
     assert f"{hours:.1f}" == f"{runs_of(load_recipe(RECIPE), settings())[0].hours * 2 / 0.5:.1f}"
 
 
+def test_the_docs_say_what_the_command_does(capsys):
+    assert main(["cost", str(RECIPE)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("64 ")]
+    docs = Path("docs/cluster.md").read_text()
+    for _, tokens, market, hours, dollars, *machines in rows:
+        price = machines[4].rstrip(",")
+        row = f"| {market} | 8 x p5.48xlarge at {price} an hour | {tokens} | {hours} | {dollars} |"
+        assert row in docs
+    assert len(rows) == 2
+
+
 def test_what_the_cluster_cannot_hold_or_reach_is_an_error(capsys):
     more = ["workers.max=128", "storage.root=s3://elsewhere/x", "corpora.web.path=s3://web/x"]
     assert main(["cost", str(RECIPE), *more]) == 2

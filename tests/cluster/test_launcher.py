@@ -1,5 +1,6 @@
 """The file for `ray up`, read by Ray's own code: its schema, its defaults, the autoscaler's view of it."""
 
+import json
 import subprocess
 from typing import Any
 
@@ -157,6 +158,13 @@ def test_a_repository_is_fetched_where_one_is_named() -> None:
     assert ours["available_node_types"]["serving"]["worker_setup_commands"][0] == fetch
 
 
+def test_machines_without_gpus_are_told_where_torch_is() -> None:
+    ours = config("extra_index=https://wheels.example/cpu")
+    command = "EXTRA_INDEX=https://wheels.example/cpu ~/longspan/cluster/node.sh setup cpu"
+    assert ours["head_setup_commands"] == ours["worker_setup_commands"] == [command]
+    assert "EXTRA_INDEX" not in str(ours["available_node_types"]["serving"])
+
+
 def test_efa_has_an_adapter_on_every_card_and_one_group_for_all() -> None:
     ours = config("efa={subnet: subnet-1, security_group: sg-1}")["available_node_types"]
     cards = ours["training"]["node_config"]["NetworkInterfaces"]
@@ -175,3 +183,23 @@ def test_the_script_of_the_nodes_parses() -> None:
     subprocess.run(["bash", "-n", "cluster/node.sh"], check=True)
     done = subprocess.run(["cluster/node.sh"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "node: node.sh setup cpu|gpu, or node.sh watch\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "cpus", "market"), [("head", 0, "on-demand"), ("data", 32, "spot")]
+)
+def test_a_node_announces_what_its_pool_says(
+    name: str, cpus: int, market: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray._private import ray_constants
+    from ray._private.resource_and_label_spec import ResourceAndLabelSpec
+
+    node = config()["available_node_types"][name]
+    # So Ray's launcher passes them on to `ray start`.
+    for variable, key in (("RESOURCES", "resources"), ("LABELS", "labels")):
+        given = getattr(ray_constants, f"{variable}_ENVIRONMENT_VARIABLE")
+        monkeypatch.setenv(given, json.dumps(node[key]))
+    announced = ResourceAndLabelSpec().resolve(is_head=name == "head", node_ip_address="10.0.0.1")
+    assert (announced.num_cpus, announced.num_gpus) == (cpus, 0)
+    assert announced.labels["longspan.io/pool"] == name
+    assert announced.labels["ray.io/market-type"] == market

@@ -33,6 +33,7 @@ from tests.cluster.settings import settings
         ("region=Oregon", "region: must be .*'Oregon'"),
         ("cluster=My Cluster", "cluster: 'My Cluster': use up to 40 lower-case"),
         ("ssh_from=203.0.113.7/24", "ssh_from: .*203.0.113.7/32 is one address"),
+        ("extra_index='https://me:secret@host/x'", "extra_index: give an http.s. address without"),
         ("efa={subnet: x, security_group: sg-1}", "efa.subnet: must be"),
         ("instances={x1: {vcpus: 1, memory: 1, gpus: 1, on_demand: 1, spot: 1}}", "gpu .its name."),
     ],

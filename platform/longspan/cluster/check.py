@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +16,21 @@ from longspan.cluster.schema import Bucket, Settings
 from longspan.cluster.settings import FIND_IMAGE, NodeType, image_of, node_types
 from longspan.errors import UserError
 
-# By the letters of an instance type's family, on demand and spot; all count vCPUs.
+
+@dataclass(frozen=True)
+class Quota:
+    """One of EC2's quotas of vCPUs: AWS's code of it, and what it is for."""
+
+    code: str
+    name: str
+
+
+# By the start of an instance type: on demand, and spot.
 _QUOTAS = (
-    (r"(g|vt)\d", ("L-DB2E81BA", "G and VT"), ("L-3819A6DF", "G and VT spot")),
-    (r"p5", ("L-417A185B", "P"), ("L-C4BD4855", "P5 spot")),
-    (r"p\d", ("L-417A185B", "P"), ("L-7212CCBC", "P2, P3 and P4 spot")),
-    (r"[acdhimrtz]\d", ("L-1216C47A", "standard"), ("L-34B43A08", "standard spot")),
+    (r"(g|vt)\d", Quota("L-DB2E81BA", "G and VT"), Quota("L-3819A6DF", "G and VT spot")),
+    (r"p5", Quota("L-417A185B", "P"), Quota("L-C4BD4855", "P5 spot")),
+    (r"p\d", Quota("L-417A185B", "P"), Quota("L-7212CCBC", "P2, P3 and P4 spot")),
+    (r"[acdhimrtz]\d", Quota("L-1216C47A", "standard"), Quota("L-34B43A08", "standard spot")),
 )
 
 
@@ -33,6 +43,7 @@ def check(settings: Settings, account: Account) -> list[str]:
     account.ask("sts:GetCallerIdentity", account.client("sts").get_caller_identity)
     looks: list[Callable[[Settings, Account], Iterator[str]]] = [
         _token,
+        _index,
         _image,
         _offers,
         _quotas,
@@ -59,6 +70,14 @@ def _token(settings: Settings, account: Account) -> Iterator[str]:
     if not Path(TOKEN).is_file():
         yield (
             f"{TOKEN}: there is no token for Ray in this folder; run this in the checkout, after `make setup`"
+        )
+
+
+def _index(settings: Settings, account: Account) -> Iterator[str]:
+    if settings.extra_index is None:
+        yield (
+            "extra_index: not set, and constraints/cpu.txt has torch's CPU build, which the package index lacks: "
+            "give the address of PyTorch's CPU wheel index"
         )
 
 
@@ -98,26 +117,35 @@ def _offers(settings: Settings, account: Account) -> Iterator[str]:
 
 
 def _quotas(settings: Settings, account: Account) -> Iterator[str]:
-    needed: dict[tuple[str, str], int] = defaultdict(int)
-    for node in _used(settings):
-        quota = quota_of(node)
-        if quota:
-            needed[quota] += node.most * node.instance.vcpus
     quotas = account.client("service-quotas")
-    for (code, name), vcpus in needed.items():
-        request = partial(quotas.get_service_quota, ServiceCode="ec2", QuotaCode=code)
+    for quota, vcpus in needed_quotas(settings).items():
+        request = partial(quotas.get_service_quota, ServiceCode="ec2", QuotaCode=quota.code)
         answer = account.ask("servicequotas:GetServiceQuota", request, ("NoSuchResourceException",))
-        granted = answer["Quota"]["Value"] if answer else None
-        if granted is not None and granted < vcpus:
-            yield (
-                f"quota {code} ({name}): {granted:,.0f} vCPUs, and this cluster may take {vcpus:,}; lower max, or ask: "
-                f"aws service-quotas request-service-quota-increase --region {settings.region} --service-code ec2 "
-                f"--quota-code {code} --desired-value {vcpus}"
-            )
+        if answer:
+            yield from short_of(quota, answer["Quota"]["Value"], vcpus, settings.region)
 
 
-def quota_of(node: NodeType) -> tuple[str, str] | None:
-    """Which quota of vCPUs a node counts to: its code and its name; None where it is not known."""
+def needed_quotas(settings: Settings) -> dict[Quota, int]:
+    """The vCPUs of a whole cluster by the quota that they count to; types of unknown families to none."""
+    needed: dict[Quota, int] = defaultdict(int)
+    for node in _used(settings):
+        if quota := quota_of(node):
+            needed[quota] += node.most * node.instance.vcpus
+    return dict(needed)
+
+
+def short_of(quota: Quota, granted: float, vcpus: int, region: str) -> Iterator[str]:
+    """What to do where a quota is too small for so many vCPUs."""
+    if granted < vcpus:
+        yield (
+            f"quota {quota.code} ({quota.name}): {granted:,.0f} vCPUs, and this cluster may take {vcpus:,}; lower max, "
+            f"or ask: aws service-quotas request-service-quota-increase --region {region} --service-code ec2 "
+            f"--quota-code {quota.code} --desired-value {vcpus}"
+        )
+
+
+def quota_of(node: NodeType) -> Quota | None:
+    """Which quota of vCPUs a node counts to; None where it is not known."""
     for family, on_demand, spot in _QUOTAS:
         if re.match(family, node.machine.type):
             return spot if node.spot else on_demand

@@ -39,10 +39,10 @@ def launcher_config(settings: Settings) -> dict[str, Any]:
         # Ubuntu installs updates when it first starts, and holds apt's lock meanwhile.
         "initialization_commands": ["cloud-init status --wait >/dev/null || true"],
         "setup_commands": _fetch(settings),
-        "head_setup_commands": [f"{HOME}/cluster/node.sh setup cpu"],
-        "worker_setup_commands": [f"{HOME}/cluster/node.sh setup cpu"],
+        "head_setup_commands": [_setup_cpu(settings)],
+        "worker_setup_commands": [_setup_cpu(settings)],
         "head_start_ray_commands": _head_start(settings),
-        "worker_start_ray_commands": _worker_start(),
+        "worker_start_ray_commands": _worker_start(settings),
     }
 
 
@@ -109,7 +109,12 @@ def _node_config(settings: Settings, node: NodeType) -> dict[str, Any]:
         "BlockDeviceMappings": [
             {
                 "DeviceName": "/dev/sda1",
-                "Ebs": {"VolumeSize": node.machine.disk, "VolumeType": "gp3", "Encrypted": True},
+                "Ebs": {
+                    "VolumeSize": node.machine.disk,
+                    "VolumeType": "gp3",
+                    "Encrypted": True,
+                    "DeleteOnTermination": True,
+                },
             }
         ],
     }
@@ -163,22 +168,38 @@ def _fetch(settings: Settings) -> list[str]:
     ]
 
 
+def _setup_cpu(settings: Settings) -> str:
+    index = settings.extra_index
+    given = f"EXTRA_INDEX={shlex.quote(index)} " if index else ""
+    return f"{given}{HOME}/cluster/node.sh setup cpu"
+
+
 def _head_start(settings: Settings) -> list[str]:
+    # An environment takes longer than the half hour for which Ray waits by itself.
     patience = (
         f"RAY_AUTOSCALER_RECONCILE_RAY_INSTALL_STATUS_TIMEOUT_S={settings.install_minutes * 60}"
     )
     return [
-        f"cd {HOME} && . ./env.sh && ray stop",
-        f"cd {HOME} && . ./env.sh && ulimit -n 65536 && export {patience} && "
+        f"{_ENVIRONMENT} && ray stop",
+        f"{_ENVIRONMENT} && {_limits(settings)} && export {patience} && "
         f"ray start --head --port={RAY_PORT} --object-manager-port={OBJECT_PORT} --dashboard-host=127.0.0.1 "
         "--autoscaling-config=~/ray_bootstrap_config.yaml",
     ]
 
 
-def _worker_start() -> list[str]:
+def _worker_start(settings: Settings) -> list[str]:
     return [
-        f"cd {HOME} && . ./env.sh && ray stop",
-        f"cd {HOME} && . ./env.sh && ulimit -n 65536 && "
+        f"{_ENVIRONMENT} && ray stop",
+        f"{_ENVIRONMENT} && {_limits(settings)} && "
         f"ray start --address=$RAY_HEAD_IP:{RAY_PORT} --object-manager-port={OBJECT_PORT}",
         f"{HOME}/cluster/node.sh watch",
     ]
+
+
+_ENVIRONMENT = f"cd {HOME} && . ./env.sh"
+"""Ray asks for the token from here on, and jobs start in the folder of the project."""
+
+
+def _limits(settings: Settings) -> str:
+    # Nothing else tells a job's S3 clients where its buckets are.
+    return f"ulimit -n 65536 && export AWS_DEFAULT_REGION={settings.region}"

@@ -165,6 +165,8 @@ class Settings(Section):
     install_minutes: int = Field(60, ge=10)
     """A machine whose environment is not there by then is given back."""
     source: Source = Source()
+    extra_index: str | None = None
+    """One more package index, without a password: PyTorch's CPU wheel index, for machines without GPUs."""
     efa: Fabric | None = None
     mfu: float = Field(0.4, gt=0, le=1)
     """Share of the GPUs' peak that training is taken to reach, for the costs."""
@@ -197,6 +199,15 @@ class Settings(Section):
             return str(ipaddress.IPv4Network(network))
         except ValueError as error:
             raise ValueError(f"{error}; 203.0.113.7/32 is one address") from None
+
+    @field_validator("extra_index")
+    @classmethod
+    def _no_secret_in_the_address(cls, index: str | None) -> str | None:
+        if index is not None and not re.fullmatch(r"https?://[^@\s]+", index):
+            raise ValueError(
+                "give an http(s) address without user and password: it is in files that are kept"
+            )
+        return index
 
     @field_validator("buckets")
     @classmethod
