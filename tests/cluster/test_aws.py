@@ -17,7 +17,7 @@ from longspan.cluster.schema import Settings
 from tests.cluster import aws
 from tests.cluster.settings import settings
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")
@@ -184,41 +184,35 @@ def test_a_good_cluster_has_nothing_against_it(launched, ours, tmp_path, monkeyp
     assert told.startswith(".longspan/ray/token: there is no token for Ray in this folder")
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("key={name: gone, file: /none}", "key.name: there is no key pair 'gone' in us-west-2"),
-        ("key={name: gone, file: /none}", "key.file: there is no /none on this machine"),
-        (
-            "image.us-west-2=ami-00000000000000000",
-            "image: there is no ami-00000000000000000 in us-w",
-        ),
-        (
-            "buckets.0.name=elsewhere",
-            "buckets: elsewhere is in eu-central-1, the cluster in us-west-2",
-        ),
-        (
-            "buckets.0.name=nowhere",
-            "buckets: there is no nowhere; aws s3 mb s3://nowhere --region us",
-        ),
-        ("extra_index=null", "extra_index: not set, and constraints/cpu.txt has torch's CPU build"),
-        (
-            "cluster=unprepared",
-            "instance profile unprepared-head: not there, or without a role; run",
-        ),
-        ("pools.data.type=x1.big", "pools.data.type: us-west-2 has no x1.big; choose another type"),
-    ],
-)
-def test_what_ray_up_would_run_into_is_told_before(launched, ours, override, message) -> None:
-    if override.endswith("elsewhere"):
-        place = {"LocationConstraint": "eu-central-1"}
-        s3 = aws.client("s3", "eu-central-1")
-        s3.create_bucket(Bucket="elsewhere", CreateBucketConfiguration=place)
-    own = "instances={x1.big: {vcpus: 8, memory: 64, on_demand: 1, spot: 1}}"
-    good = f"image.us-west-2={ours.image['us-west-2']}"
-    changed = settings(good, "buckets.0.name=ours", own, override)
-    found = check(changed, Account(changed.region))
-    assert [line for line in found if line.startswith(message)], found
+def test_what_ray_up_would_run_into_is_told_before_all_of_it_at_once(
+    address, tmp_path, monkeypatch
+) -> None:
+    place = {"LocationConstraint": "eu-central-1"}
+    aws.client("s3", "eu-central-1").create_bucket(Bucket="far", CreateBucketConfiguration=place)
+    bad = settings(
+        "cluster=new",
+        "key={name: gone, file: /none}",
+        "buckets=[{name: far, access: write}, {name: nowhere, access: read}]",
+        "instances={x1.big: {vcpus: 8, memory: 64, on_demand: 1, spot: 1}}",
+        "pools.data.type=x1.big",
+    )
+    monkeypatch.chdir(tmp_path)
+    starts = (
+        ".longspan/ray/token: there is no token for Ray in this folder",
+        "extra_index: not set, and constraints/cpu.txt has torch's CPU build",
+        "image: there is no ami-00000000000000000 in us-west-2; the newest that fits: aws ssm",
+        "pools.data.type: us-west-2 has no x1.big; choose another type or another region",
+        "buckets: far is in eu-central-1, the cluster in us-west-2",
+        "buckets: there is no nowhere; aws s3 mb s3://nowhere --region us-west-2",
+        "key.name: there is no key pair 'gone' in us-west-2; import it",
+        "key.file: there is no /none on this machine",
+        "instance profile new-head: not there, or without a role; run python -m longspan.cluster",
+        "instance profile new-worker: not there",
+    )
+    found = check(bad, Account(bad.region))
+    assert len(found) == len(starts)
+    for told, start in zip(found, starts, strict=True):
+        assert told.startswith(start)
 
 
 def test_without_credentials_there_is_one_line_and_status_2(address, monkeypatch, capsys) -> None:
