@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.recipe.describe import ASSUMED_MFU
 from longspan.recipe.schema import Section
 
 POOLS = ("data", "training", "training_on_demand", "serving")
@@ -168,8 +169,8 @@ class Settings(Section):
     extra_index: str | None = None
     """One more package index, without a password: PyTorch's CPU wheel index, for machines without GPUs."""
     efa: Fabric | None = None
-    mfu: float = Field(0.4, gt=0, le=1)
-    """Share of the GPUs' peak that training is taken to reach, for the costs."""
+    mfu: float = Field(ASSUMED_MFU, gt=0, le=1)
+    """Share of the GPUs' peak that training is taken to reach, for the costs; as a recipe's plan has it."""
     spot_goodput: float = Field(0.9, gt=0, le=1)
     """Share of the time on spot machines that is not lost to interruptions, for the costs."""
     prices: dict[str, Price] = Field(default_factory=dict)
