@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +23,12 @@ class Prometheus:
     """One that runs, at a URL."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url, self._began = url, time.time()
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression gives now."""
-        reply = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=30)
+        """The series that an expression has given since this runs: a panel shows a time, not a moment."""
+        asked = {"query": expression, "start": self._began, "end": time.time(), "step": 1}
+        reply = httpx.get(f"{self.url}/api/v1/query_range", params=asked, timeout=30)
         assert reply.status_code == 200, (expression, reply.text)
         return reply.json()["data"]["result"]
 

@@ -119,7 +119,7 @@ def streamed(deployed: Service) -> str:
 def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service) -> None:
     old, key = deployed.answer(), keys.add(deployed.store, "guest-of-sessions")
     more = (
-        "replicas={min: 0, max: 2, target_tokens: 300, upscale_delay: 0, downscale_delay: 30, "
+        "replicas={min: 0, max: 2, target_tokens: 300, upscale_delay: 0, downscale_delay: 15, "
         f"prefix_characters: {PREFIX}}}"
     )
     with load(deployed) as met:
@@ -134,7 +134,7 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
         requests_of_a_session_go_to_the_same_one(deployed, key)
         questions_about_a_document_go_to_the_same_one(deployed)
     until(lambda: replicas() == [])
-    assert deployed.answer() == new, "nobody asked for half a minute: one comes back"
+    assert deployed.answer() == new, "nobody asked for a while: one comes back"
     with load(deployed) as met_again:
         until(lambda: len(met_again.answers) > 10)
         status, output = deployed.command("rollback")
