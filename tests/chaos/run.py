@@ -11,8 +11,8 @@ from longspan.history.check import Finding, compare
 from tests.jobs.project import ROOT, Project
 from tests.nodes import Cluster, environment, until
 
-UPDATES = 300
-LONG = (f"training.tokens={512 * UPDATES}", "training.checkpoint_every=20", "heldout.every=300")
+UPDATES = 200
+LONG = (f"training.tokens={512 * UPDATES}", "training.checkpoint_every=20", "heldout.every=200")
 TOLERANCE = 1e-5
 """Relative, of losses: sums over other numbers of workers are in another order."""
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from longspan.history.check import Finding
-from tests.chaos.run import Run, is_the_same
+from tests.chaos.run import UPDATES, Run, is_the_same
 from tests.cluster.instance import Instance, serving
 from tests.jobs.project import ROOT, Project
 from tests.nodes import Cluster, Node, environment, until
@@ -39,7 +39,7 @@ def test_it_grows_when_a_node_comes_and_leaves_one_that_the_cloud_will_take_away
     run.said(r"waiting: room for 0 of 1 workers of 1 CPU each")
     stays = cluster.add("a")
     run.said(r"started at update 0, workers 1")
-    run.said(r"update \d+/300")
+    run.said(rf"update \d+/{UPDATES}")
     with stays.paused():  # It would be done before the other is there.
         spot = cluster.add("b")
     run.said(r"noticed at update \d+, reason there is room for 2 workers")

@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from cluster.dashboards import DASHBOARDS, FOLDER, Dashboard
+from cluster.dashboards import DASHBOARDS, FOLDER
+from cluster.grafana import Dashboard
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.uid)
 def test_the_file_is_what_the_code_makes(dashboard: Dashboard) -> None:
     path = FOLDER / f"{dashboard.uid.removeprefix('longspan-')}.json"
-    assert json.loads(path.read_text()) == dashboard.to_json(), "run python cluster/dashboards.py"
+    assert json.loads(path.read_text()) == dashboard.to_json(), "run python -m cluster.dashboards"
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.uid)

@@ -17,7 +17,7 @@ from tests.s3 import OWNER, S3Server, credentials
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 # Without stalls, each of which costs a minute: tests of the storage have them, with less patience.
-FAULTS = Faults(slow_down=0.3, reset=0.03, truncate=0.05, flip=True)
+FAULTS = Faults(slow_down=0.1, reset=0.03, truncate=0.05, flip=True)
 
 
 def test_a_run_on_s3_is_the_run_in_a_folder(

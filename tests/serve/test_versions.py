@@ -11,12 +11,25 @@ import httpx
 import pytest
 
 from longspan.doors import keys
-from tests.serve.service import PATIENCE, QUESTION, Service, metrics, replicas, until
+from tests.serve.service import (
+    PATIENCE,
+    QUESTION,
+    Service,
+    metric,
+    metrics,
+    replicas,
+    until,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 BREATH = 0.2
 """Seconds."""
+PREFIX = 200
+"""Characters."""
+HITS = "ray_vllm_prefix_cache_hits_total"
+BLOCK = 128
+"""Tokens that the cache holds together."""
 
 
 def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
@@ -105,7 +118,10 @@ def streamed(deployed: Service) -> str:
 
 def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service) -> None:
     old, key = deployed.answer(), keys.add(deployed.store, "guest-of-sessions")
-    more = "replicas={min: 0, max: 2, target_tokens: 600, upscale_delay: 0, downscale_delay: 30}"
+    more = (
+        "replicas={min: 0, max: 2, target_tokens: 300, upscale_delay: 0, downscale_delay: 15, "
+        f"prefix_characters: {PREFIX}}}"
+    )
     with load(deployed) as met:
         status, output = deployed.command("deploy", f"model={deployed.models[1]}", more)
         assert status == 0, output
@@ -113,10 +129,12 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
         assert new != old
         seen = len(met.answers)
         until(lambda: len(met.answers) > seen + 10)
-    many_tokens_bring_another_replica(deployed)
-    requests_of_a_session_go_to_the_same_one(deployed, key)
+    with busy(deployed):
+        until(lambda: number_of("RUNNING") == 2)
+        requests_of_a_session_go_to_the_same_one(deployed, key)
+        questions_about_a_document_go_to_the_same_one(deployed)
     until(lambda: replicas() == [])
-    assert deployed.answer() == new, "nobody asked for half a minute: one comes back"
+    assert deployed.answer() == new, "nobody asked for a while: one comes back"
     with load(deployed) as met_again:
         until(lambda: len(met_again.answers) > 10)
         status, output = deployed.command("rollback")
@@ -129,28 +147,27 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
     assert "served" in deployed.command("status")[1]
 
 
-def many_tokens_bring_another_replica(deployed: Service) -> None:
+@contextmanager
+def busy(deployed: Service) -> Iterator[None]:
+    """One long answer after another, each of more tokens than one replica is for."""
     assert number_of("RUNNING") == 1
-    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 900, "ignore_eos": True}
+    body = {"model": "tiny", "prompt": "The", "max_tokens": 900, "ignore_eos": True}
     failed, over = [], threading.Event()
 
     def keep_busy() -> None:
         while not over.is_set():
-            reply = deployed.post("/v1/chat/completions", body)
+            reply = deployed.post("/v1/completions", body)
             if reply.status_code != 200:
                 failed.append((reply.headers.get("x-request-id"), reply.text))
 
-    threads = [threading.Thread(target=keep_busy) for _ in range(3)]
-    for thread in threads:
-        thread.start()
+    thread = threading.Thread(target=keep_busy)
+    thread.start()
     try:
-        until(lambda: number_of("STARTING", "RUNNING") == 2)
+        yield
     finally:
         over.set()
-        for thread in threads:
-            thread.join()
+        thread.join()
     assert failed == []
-    until(lambda: number_of("RUNNING") == 2)
 
 
 def requests_of_a_session_go_to_the_same_one(deployed: Service, key: str) -> None:
@@ -159,6 +176,25 @@ def requests_of_a_session_go_to_the_same_one(deployed: Service, key: str) -> Non
         guest.completions.create(model="tiny", prompt="The sea", max_tokens=1)
     until(lambda: answered("guest-of-sessions").total() == 12)
     assert list(answered("guest-of-sessions").values()) == [12]
+
+
+def questions_about_a_document_go_to_the_same_one(deployed: Service) -> None:
+    """Whoever asks them: its cache has the document from the first question on."""
+    before = metric(HITS)
+    text = "the sea and the ships " * 60
+    for number in range(6):
+        for question in range(4):
+            prompt = f"{number} {text} Question {question}?"
+            body = {"model": "tiny", "prompt": prompt, "max_tokens": 4, "stream": question > 1}
+            reply = deployed.post("/v1/completions", body | {"ignore_eos": True})
+            assert reply.status_code == 200, reply.text
+            assert '"finish_reason":"length"' in reply.text
+            assert question < 2 or reply.text.endswith("data: [DONE]\n\n")
+    tokens = deployed.post("/page/tokens", {"texts": [text]}).json()["tokens"][0]
+    whole_blocks = tokens // BLOCK * BLOCK
+    assert whole_blocks >= 2 * BLOCK
+    until(lambda: metric(HITS) - before >= 6 * 3 * whole_blocks)
+    assert metric("ray_longspan_serve_moved_total") > 0
 
 
 def number_of(*states: str) -> int:

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 FORWARDED = frozenset(
     b"accept accept-encoding accept-language content-type host if-modified-since if-none-match "
-    b"if-range range traceparent tracestate user-agent".split()
+    b"if-range range traceparent tracestate user-agent x-session-id".split()
 )
 """Headers that the inner app sees. Not the key; no Origin, so that it opens nothing to other sites."""
 

@@ -17,6 +17,7 @@ from longspan.errors import UserError, user_error_in
 from longspan.instruct.documents import DocumentFile
 from longspan.instruct.endpoint import AGAIN, BATCHES, DENIED, Caller
 from longspan.instruct.engine import TASK_CPUS, Engine
+from longspan.instruct.meter import Meter
 from longspan.instruct.parts import PartWriter
 from longspan.instruct.requests import Asking, Row
 from longspan.instruct.schema import Endpoint
@@ -101,7 +102,7 @@ def ask(
     say(
         f"{doing}: {total:,} requests{'; the engine starts, which takes a while' if generator.engine else ''}"
     )
-    progress = Progress(doing, total, say)
+    progress, meter = Progress(doing, total, say), Meter(doing)
     writer = PartWriter(store, folder, schema)
     unanswered = in_a_row = 0
     try:
@@ -122,6 +123,7 @@ def ask(
                     f"({rows[-1]['problem']}); the same command goes on where this one ends"
                 )
             progress.add(rows)
+            meter.add(rows)
     except ray.exceptions.RayError as error:
         if generator.engine is None or user_error_in(error):
             raise

@@ -22,8 +22,9 @@ _GAUGES = {
     "data_wait_seconds": "Seconds of the last update spent waiting for rows.",
     "length": "Tokens per row.",
 }
+# Gauges of the whole run: a counter would begin anew with every process that takes the run on.
 _WASTED = {
-    "wasted_updates": "Updates that were done and not kept.",
+    "wasted_updates": "Updates that were done and not kept, since the run began.",
     "wasted_worker_seconds": "Seconds of workers that those took.",
 }
 _SOURCE_TOKENS = "source_tokens."
@@ -80,8 +81,11 @@ class RayMetrics:
 
     def _log_event(self, record: Record) -> None:
         self._count("events", "What happened to the run.", 1.0, event=str(record["event"]))
+        if "workers" not in record:
+            return
+        self._set("workers", "Workers of the latest start.", float(record["workers"]))
         for key, description in _WASTED.items():
-            self._count(key, description, float(record.get(key, 0)))
+            self._set(key, description, float(record.get(f"{key}_in_all", 0)))
 
     def _set(self, name: str, description: str, value: float, source: str | None = None) -> None:
         from ray.util.metrics import Gauge

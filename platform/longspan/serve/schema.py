@@ -35,6 +35,9 @@ class Replicas(Section):
     """Seconds for which there is too much to do before one more is started."""
     downscale_delay: float = Field(300.0, ge=0)
     """Seconds for which there is too little to do before one ends."""
+    prefix_characters: int = Field(16384, ge=0)
+    """Prompts alike in so many characters at their beginning go to one replica, whose cache has them; shorter
+    ones to any. More than the system prompt that all users share, or they all meet there. 0: any replica."""
     drain: float = Field(600.0, ge=0)
     """Seconds that a replica which is to end has for the answers that it is at."""
 

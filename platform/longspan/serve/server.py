@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
+from ray import serve
 from ray.serve.llm import LLMConfig, LLMServer
+from starlette.types import Message
 
 from longspan.doors.access_log import AccessLog
 from longspan.doors.doors import Doors
@@ -18,9 +21,11 @@ from longspan.doors.keyring import KeyRing
 from longspan.doors.raymeter import RayMeter
 from longspan.page import routes as page
 from longspan.recipe.sources import open_store
+from longspan.serve.app import haproxy
 from longspan.serve.counter import TokenCounter
 from longspan.serve.health import health_routes
 from longspan.serve.model import ServedModel, check_loaded, fetch
+from longspan.serve.relay import Relay, answers
 from longspan.serve.scaling import METRIC
 from longspan.serve.schema import ServeSettings
 
@@ -53,16 +58,38 @@ class ChatServer(LLMServer):
     async def __serve_build_asgi_app__(self) -> Any:
         """The doors around vLLM's own FastAPI application, our routes before its own."""
         app = await super().__serve_build_asgi_app__()
+        self._engine_app = app
         counter = TokenCounter(self._folder, self._model.name, self._model.window)
         app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
         return Doors(
-            app,
+            self._relay(app),
             keys=KeyRing(open_store(self._settings)),
             window=self._model.window,
             limits=self._settings.limits,
             observers=(AccessLog(), RayMeter()),
             count=counter.count_body,
         )
+
+    def _relay(self, app: Any) -> Any:
+        """The same application, where a prompt may belong to another replica behind a relay."""
+        replicas = self._settings.replicas
+        if replicas.max == 1 or not replicas.prefix_characters or haproxy():
+            return app
+        here = serve.get_replica_context()
+        others = serve.get_deployment_handle(here.deployment, here.app_name).options(stream=True)
+        return Relay(
+            app,
+            others.answer_for_another,
+            here.replica_id.unique_id,
+            replicas.prefix_characters,
+        )
+
+    async def answer_for_another(
+        self, scope: dict[str, Any], body: bytes
+    ) -> AsyncIterator[list[Message]]:
+        """What the engine says to a request that passed another replica's doors, as ASGI messages."""
+        async for messages in answers(self._engine_app, scope, body):
+            yield messages
 
     async def _maybe_resolve_lora_from_multiplex(self) -> None:
         """No adapters are served: Ray would fail each request whose headers name one."""

@@ -17,7 +17,7 @@ from longspan.train.heldout import HeldOutLoss
 from longspan.train.host import Host
 from longspan.train.job import Job
 from longspan.train.saver import Saved
-from longspan.train.waste import latest_start, waste
+from longspan.train.waste import latest_start, on_record, waste
 
 
 class Recorder:
@@ -48,6 +48,11 @@ class Recorder:
             lost = waste(records, update)
             details["wasted_updates"] = lost.updates
             details["wasted_worker_seconds"] = round(lost.worker_seconds, 1)
+            earlier = on_record(records)
+            details["wasted_updates_in_all"] = lost.updates + earlier.updates
+            details["wasted_worker_seconds_in_all"] = round(
+                lost.worker_seconds + earlier.worker_seconds, 1
+            )
         self.event("resumed" if resumed else "started", update, **details)
 
     def event(self, event: str, update: int, **details: Any) -> None:

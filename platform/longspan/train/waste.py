@@ -50,15 +50,23 @@ def waste(records: Sequence[dict[str, Any]], update: int) -> Waste:
     return Waste(len(lost), sum(lost) * latest["workers"])
 
 
+def on_record(records: Sequence[dict[str, Any]]) -> Waste:
+    """What all starts on record found to be done again."""
+    starts = [record for record in records if record.get("event") in STARTS]
+    return Waste(
+        sum(record.get("wasted_updates", 0) for record in starts),
+        sum(record.get("wasted_worker_seconds", 0.0) for record in starts),
+    )
+
+
 def starts_line(records: Sequence[dict[str, Any]]) -> str | None:
     """How often a run was started and what that cost, in words; None for one that went straight through."""
     starts = [record for record in records if record.get("event") in STARTS]
     if len(starts) < 2:
         return None
     workers = ", ".join(str(r["workers"]) for r in sorted(starts, key=lambda r: r["time"]))
-    updates = sum(record.get("wasted_updates", 0) for record in starts)
-    seconds = sum(record.get("wasted_worker_seconds", 0.0) for record in starts)
+    lost = on_record(records)
     return (
         f"{len(starts)} starts, with {workers} workers; "
-        f"{updates} updates done again ({seconds:.1f} worker-seconds)"
+        f"{lost.updates} updates done again ({lost.worker_seconds:.1f} worker-seconds)"
     )

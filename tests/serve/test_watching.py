@@ -1,0 +1,88 @@
+"""Prometheus finds the cluster's nodes, and no panel of our dashboards stays empty on a cluster at work."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from cluster.dashboards import DASHBOARDS
+from cluster.grafana import Dashboard
+from tests.cluster.prometheus import Prometheus, prometheus
+from tests.instruct.project import Project as InstructProject
+from tests.instruct.server import MODEL, serving
+from tests.jobs.project import Project, said
+from tests.nodes import until
+from tests.serve.service import Service
+from tests.tiny import make_tiny_model
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+NOT_HERE = {
+    "ray_longspan_train_mfu": "a processor's peak is not known",
+    "ray_longspan_serve_moved_total": "there is one replica",
+    "ray_vllm_num_preemptions_total": "the cache has room for all",
+}
+
+
+@pytest.fixture(scope="module")
+def watching(tmp_path_factory: pytest.TempPathFactory, deployed: Service) -> Iterator[Prometheus]:
+    """Prometheus beside a service that is up."""
+    import ray
+
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    with prometheus(tmp_path_factory.mktemp("prometheus"), session) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def at_work(
+    watching: Prometheus,
+    deployed: Service,
+    job_server: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A cluster that has answered, trained and generated, while it was watched."""
+    folder = tmp_path_factory.mktemp("watched")
+    model = make_tiny_model(folder / "base", tied=False)
+    done = Project(folder, model, job_server).submit("name=watched")
+    assert done.returncode == 0, said(done)[-4000:]
+    with serving() as server:
+        endpoint = {"url": server.url, "model": MODEL}
+        recipe = {"tokenizer": str(model), "generator": {"endpoint": endpoint, "max_tokens": 64}}
+        recipe |= {"chunk_tokens": 200, "chunks_per_document": 2}
+        instruct = InstructProject(folder / "instruct", recipe, documents=6, paragraphs=60)
+        status, output = instruct.run()
+    assert status == 0, output
+    body = {"model": "tiny", "prompt": "Which ship came first? " * 60, "max_tokens": 2}
+    for _ in range(2):
+        assert deployed.post("/v1/completions", body).status_code == 200
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.uid)
+@pytest.mark.usefixtures("at_work")
+def test_no_panel_is_empty(watching: Prometheus, dashboard: Dashboard) -> None:
+    drawn = [
+        series.expression.replace("RATE", "10m")
+        for panels in dashboard.rows.values()
+        for panel in panels
+        for series in panel.series
+    ]
+    wanted = [each for each in drawn if not any(name in each for name in NOT_HERE)]
+    assert len(wanted) > len(drawn) - len(NOT_HERE) - 1
+
+    def empty() -> list[str]:
+        return [each for each in wanted if not watching.ask(each)]
+
+    with suppress(AssertionError):  # What is missing says more.
+        until(lambda: not empty(), seconds=60)
+    assert empty() == []
+
+
+@pytest.mark.usefixtures("at_work")
+def test_every_node_is_found(watching: Prometheus) -> None:
+    import ray
+
+    addresses = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    up = {series["metric"]["instance"].rpartition(":")[0] for series in watching.ask("up == 1")}
+    assert addresses <= up
