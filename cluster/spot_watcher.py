@@ -1,6 +1,6 @@
 """Tell Ray when the cloud is about to take this machine away: one such process on every spot node.
 
-    python cluster/spot_watcher.py &        on a worker node, after `ray start`
+    python cluster/spot_watcher.py &        on a worker node, after `ray start`; cluster/aws.yaml does it by itself
 
 EC2 says two minutes ahead that it will take a spot instance back, to whoever asks the instance's
 metadata service (IMDSv2). Ray does not ask on clusters made by `ray up`. This asks every few
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -105,9 +106,11 @@ def this_node() -> str:
         ray.shutdown()
 
 
-def watch(metadata: Metadata, node: str | None, seconds: float) -> Interruption:
-    """Return once there was a notice and Ray knows of it."""
-    while True:
+def watch(
+    metadata: Metadata, node: str | None, seconds: float, companion: int | None = None
+) -> Interruption | None:
+    """Return once there was a notice and Ray knows of it, or once the process `companion` has ended."""
+    while companion is None or _runs(companion):
         try:
             found = metadata.interruption()
         except (OSError, ValueError, KeyError) as error:
@@ -125,6 +128,17 @@ def watch(metadata: Metadata, node: str | None, seconds: float) -> Interruption:
             else:
                 return found
         time.sleep(seconds)
+    return None
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # Another user's.
+        return True
+    return True
 
 
 def main(arguments: list[str]) -> int:
@@ -135,8 +149,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--metadata", default=METADATA, help="address of the metadata service")
     parser.add_argument("--node-id", help="Ray's id of the node; by default this machine's")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between questions")
+    parser.add_argument(
+        "--while", dest="companion", type=int, metavar="PID", help="end when that process has"
+    )
     chosen = parser.parse_args(arguments)
-    watch(Metadata(chosen.metadata), chosen.node_id, chosen.every)
+    watch(Metadata(chosen.metadata), chosen.node_id, chosen.every, chosen.companion)
     return 0
 
 

@@ -1,11 +1,13 @@
 """The watcher of spot notices, before a stand-in of the instance's metadata service."""
 
+import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cluster.spot_watcher import Metadata
+from cluster.spot_watcher import Metadata, watch
 from tests.cluster.instance import Instance, serving
 
 
@@ -36,3 +38,17 @@ def test_a_service_that_refuses_or_is_not_there_is_an_error_to_ask_again_after(
     instance.shutdown()
     with pytest.raises(OSError, match="refused"):
         Metadata(instance.address).interruption()
+
+
+def test_it_ends_with_the_process_that_it_is_there_for(instance: Instance) -> None:
+    raylet = subprocess.Popen(["sleep", "60"])
+    watcher = threading.Thread(
+        target=watch, args=(Metadata(instance.address), None, 0.02, raylet.pid), daemon=True
+    )
+    watcher.start()
+    watcher.join(0.2)
+    assert watcher.is_alive()
+    raylet.kill()
+    raylet.wait()
+    watcher.join(5)
+    assert not watcher.is_alive()

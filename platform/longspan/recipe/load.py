@@ -22,8 +22,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return load(Recipe, path, overrides)
 
 
-def load(schema: type[Described], path: str | Path, overrides: Sequence[str] = ()) -> Described:
-    """Read a job's recipe and apply ``key.path=value`` overrides (values are YAML).
+def load(
+    schema: type[Described], path: str | Path, overrides: Sequence[str] = (), what: str = "recipe"
+) -> Described:
+    """Read a job's recipe, or ``what`` it is, and apply ``key.path=value`` overrides (values are YAML).
 
     Raises:
         UserError: the file is missing or not YAML, a key is unknown (the nearest one is named), a
@@ -31,13 +33,13 @@ def load(schema: type[Described], path: str | Path, overrides: Sequence[str] = (
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"recipe: there is no file {str(path)!r}{_nearest_file(path)}")
+        raise UserError(f"{what}: there is no file {str(path)!r}{_nearest_file(path)}")
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe: {path} is not valid YAML: {error}") from None
+        raise UserError(f"{what}: {path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
-        raise UserError(f"recipe: {path} must hold keys and values, not {type(data).__name__}")
+        raise UserError(f"{what}: {path} must hold keys and values, not {type(data).__name__}")
     return parse(schema, apply_overrides(data, overrides))
 
 

@@ -42,12 +42,12 @@ def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
     except UserError as error:
         if recipe.architecture is None:
             raise
-        return BaseModel(_facts_of(recipe.architecture), unseen=str(error))
+        return BaseModel(facts_of(recipe.architecture), unseen=str(error))
     if config is None:
         missing = _no_model(recipe.base_model, store)
         if recipe.architecture is None:
             raise UserError(missing)
-        return BaseModel(_facts_of(recipe.architecture), unseen=missing)
+        return BaseModel(facts_of(recipe.architecture), unseen=missing)
     facts = facts_from_config(config)
     if recipe.architecture is not None:
         _must_match(recipe.architecture, facts)
@@ -135,7 +135,8 @@ def _no_model(model: str, store: Store) -> str:
     )
 
 
-def _facts_of(a: Architecture) -> ModelFacts:
+def facts_of(a: Architecture) -> ModelFacts:
+    """The facts of a model whose shape a recipe states."""
     rope = (("rope_theta", a.rope_base), ("rope_type", "default"))
     return ModelFacts(**a.model_dump(), tied=False, model_type="llama", rope=rope)
 

@@ -1,0 +1,17 @@
+"""The project's own settings, changed where a test wants them so."""
+
+from typing import Any
+
+import yaml
+
+from longspan.cluster.schema import Settings
+from longspan.cluster.settings import SETTINGS, checked
+from longspan.recipe.load import apply_overrides, parse
+
+
+def settings(*overrides: str) -> Settings:
+    return checked(parse(Settings, apply_overrides(as_written(), overrides)))
+
+
+def as_written() -> dict[str, Any]:
+    return yaml.safe_load(SETTINGS.read_text())

@@ -1,0 +1,81 @@
+"""What is wrong with settings is said before anything starts, with what would be right."""
+
+import pytest
+
+from longspan.cluster.__main__ import main
+from longspan.cluster.settings import image_of, instance_of, load_settings, node_types
+from longspan.errors import UserError
+from tests.cluster.settings import settings
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pools.training.tipe=x", "pools.training.tipe: unknown key; the nearest known key is"),
+        (
+            "pools.training.type=p5.49xlarge",
+            "'p5.49xlarge' is not in the table.*p5.48xlarge.*insta",
+        ),
+        (
+            "pools.training.type=m7i.large",
+            "m7i.large has no GPU, which training needs; .*g6.xlarge",
+        ),
+        ("pools.training.min=9", "pools.training: max 8 is below min 9"),
+        ("pools.training_on_demand.spot=true", "pools: training_on_demand.spot: must be false"),
+        ("buckets.0.access=read", "buckets: none has access: write"),
+        ("buckets.0.name=s3://mine/x", "buckets.s3://mine/x.name: .* no name of a bucket.*prefix"),
+        ("buckets.0.name=My_Bucket", "My_Bucket' is no name of a bucket: 3 to 63 lower-case"),
+        ("buckets.0.name=10.0.0.1", "no name of a bucket"),
+        ("buckets.0.prefix=a/*", "without wildcards"),
+        ("buckets=[]", "buckets: must be"),
+        ("image.us-west-2=ubuntu", "image: us-west-2: 'ubuntu' is no AMI id"),
+        ("zones=[us-east-1a]", "zones: 'us-east-1a' is not in region us-west-2"),
+        ("region=Oregon", "region: must be .*'Oregon'"),
+        ("cluster=My Cluster", "cluster: 'My Cluster': use up to 40 lower-case"),
+        ("ssh_from=203.0.113.7/24", "ssh_from: .*203.0.113.7/32 is one address"),
+        ("extra_index='https://me:secret@host/x'", "extra_index: give an http.s. address without"),
+        ("efa={subnet: x, security_group: sg-1}", "efa.subnet: must be"),
+        ("instances={x1: {vcpus: 1, memory: 1, gpus: 1, on_demand: 1, spot: 1}}", "gpu .its name."),
+    ],
+)
+def test_a_mistake_is_named_with_what_would_be_right(override, message):
+    with pytest.raises(UserError, match=message):
+        settings(override)
+
+
+def test_a_region_without_an_image_says_how_to_find_one():
+    with pytest.raises(
+        UserError, match=r"no AMI for region eu-west-1 \(given: us-west-2\)"
+    ) as told:
+        image_of(settings("region=eu-west-1"))
+    assert "aws ssm get-parameter --region eu-west-1" in str(told.value)
+
+
+def test_types_and_prices_of_ones_own_are_taken():
+    ours = settings(
+        "instances={x1.big: {vcpus: 8, memory: 64, gpus: 2, gpu: L4, gpu_memory: 24, on_demand: 3, spot: 1}}",
+        "prices={x1.big: {spot: 0.5}, m7i.xlarge: {on_demand: 9}}",
+        "pools.training.type=x1.big",
+    )
+    found = instance_of(ours, "x1.big", "")
+    assert (found.on_demand, found.spot, found.gpus) == (3, 0.5, 2)
+    prices = {node.name: node.price for node in node_types(ours)}
+    assert (prices["head"], prices["training"]) == (9, 0.5)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="settings: there is no file"):
+        load_settings(tmp_path / "settings.yaml")
+
+
+def test_the_kept_files_are_what_the_settings_say(capsys):
+    assert main(["render", "--check"]) == 0, capsys.readouterr().err
+
+
+def test_files_that_are_not_are_named_and_nothing_is_written(tmp_path, capsys):
+    assert main(["render", "--to", str(tmp_path)]) == 0
+    assert "placeholder" in capsys.readouterr().err
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert main(["render", "--check", "--to", str(tmp_path), "pools.data.max=7"]) == 2
+    assert "aws.yaml: not what the settings say; change the settings" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
