@@ -1,7 +1,7 @@
 # Type `make` to see what there is. The work is done by the scripts in tools/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample head quickstart pipeline serve test test-chaos test-unit lint format s3 stop clean
+.PHONY: help setup sample head quickstart pipeline serve test test-chaos test-cluster test-unit lint format s3 stop clean
 export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL MODEL SERVE_PORT
 
 help: ## show this
@@ -48,6 +48,9 @@ test: setup ## run the whole test suite
 
 test-chaos: setup ## run the tests that kill, stop and starve a job's parts (`test` runs them as well)
 	@tools/check.sh test-chaos
+
+test-cluster: setup ## the tests of cluster/, with a real `ray up` on hosts made of network namespaces (as root)
+	@tools/check.sh test-cluster
 
 test-unit: setup ## run the fast tests: no Ray, no processes
 	@tools/check.sh test-unit

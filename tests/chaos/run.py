@@ -17,20 +17,11 @@ TOLERANCE = 1e-5
 """Relative, of losses: sums over other numbers of workers are in another order."""
 
 
-class Run:
-    """`python jobs/pretrain.py` on a cluster, its lines as they come."""
+class Job:
+    """A process that runs a job, its lines as they come."""
 
-    def __init__(self, project: Project, cluster: Cluster, name: str, *overrides: str) -> None:
-        self.name, self._project = name, project
-        command = [sys.executable, "-u", "jobs/pretrain.py", str(project.recipe), f"name={name}"]
-        self._process = subprocess.Popen(
-            [*command, *LONG, *overrides],
-            cwd=ROOT,
-            env=environment(cluster),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
         self.lines: list[str] = []
         self._heard = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -82,6 +73,22 @@ class Run:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.lines.append(line)
+
+
+class Run(Job):
+    """`python jobs/pretrain.py` on a cluster."""
+
+    def __init__(self, project: Project, cluster: Cluster, name: str, *overrides: str) -> None:
+        command = [sys.executable, "-u", "jobs/pretrain.py", str(project.recipe), f"name={name}"]
+        process = subprocess.Popen(
+            [*command, *LONG, *overrides],
+            cwd=ROOT,
+            env=environment(cluster),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        super().__init__(process)
 
 
 def is_the_same(project: Project, name: str, undisturbed: Finding) -> Finding:

@@ -202,4 +202,4 @@ _ENVIRONMENT = f"cd {HOME} && . ./env.sh"
 
 def _limits(settings: Settings) -> str:
     # Nothing else tells a job's S3 clients where its buckets are.
-    return f"ulimit -n 65536 && export AWS_DEFAULT_REGION={settings.region}"
+    return f"ulimit -n $(ulimit -Hn) && export AWS_DEFAULT_REGION={settings.region}"

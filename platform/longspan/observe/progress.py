@@ -180,7 +180,8 @@ def heldout_line(record: Record) -> str:
 
 def event_line(record: Record) -> str:
     """An event in words."""
-    said = {k: v for k, v in record.items() if k not in ("kind", "update", "time", "event")}
+    unsaid = ("kind", "update", "time", "event")
+    said = {k: v for k, v in record.items() if k not in unsaid and not k.endswith("_in_all")}
     details = "".join(f", {key} {value}" for key, value in said.items())
     return f"{record.get('event', 'event')} at update {record['update']}{details}"
 
