@@ -29,7 +29,7 @@ from longspan.recipe.load import parse
 from longspan.serve.schema import ServeSettings
 
 KUBERAY = "1.7"
-"""Whose fields these are. Older ones lack some: a group's priority, and before 1.5.1 authOptions and labels."""
+"""Whose reference of fields these follow; authOptions and labels came with 1.5.1."""
 HOMELESS = [
     {"name": name, "value": value}
     for name, value in (("USER", "longspan"), ("HOME", "/tmp"), ("RAY_USAGE_STATS_ENABLED", "0"))
