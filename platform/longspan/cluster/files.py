@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from longspan.cluster.kubernetes.schema import PLACEHOLDER as IMAGE_PLACEHOLDER
+from longspan.cluster.kubernetes.schema import Kubernetes
 from longspan.cluster.launcher import has_efa, launcher_config
 from longspan.cluster.roles import head_policy, worker_policy
 from longspan.cluster.schema import Settings
 from longspan.cluster.settings import PLACEHOLDER, NodeType, image_of, node_types
 from longspan.errors import UserError
 
+BASE, PRETRAIN, CHAT = "kubernetes/base.yaml", "kubernetes/pretrain.yaml", "kubernetes/chat.yaml"
 LAUNCHER, HEAD_POLICY, WORKER_POLICY = "aws.yaml", "iam-policy-head.json", "iam-policy-worker.json"
 WIDTH = 140
+RENDERED = "Rendered by `python -m longspan.cluster render` from cluster/settings.yaml: change that one, not this."
 
 
 def rendered(settings: Settings) -> dict[str, str]:
     """The files by their names.
 
     Raises:
-        UserError: the region has no image.
+        UserError: the region has no image, or what is to be served is not valid.
     """
     return {
-        LAUNCHER: _head_line(settings)
-        + yaml.dump(launcher_config(settings), Dumper=_Dumper, sort_keys=False, width=WIDTH),
+        LAUNCHER: _head_line(settings) + _text([launcher_config(settings)]),
         HEAD_POLICY: json.dumps(head_policy(settings), indent=2) + "\n",
         WORKER_POLICY: json.dumps(worker_policy(settings), indent=2) + "\n",
+        **(_of_kubernetes(settings) if settings.kubernetes else {}),
+    }
+
+
+def _of_kubernetes(settings: Settings) -> dict[str, str]:
+    from longspan.cluster.kubernetes.clusters import KUBERAY, chat, pretrain
+    from longspan.cluster.kubernetes.objects import base
+
+    kuberay = f"for KubeRay {KUBERAY} or newer; docs/cluster.md, On Kubernetes, has the rest"
+    found = {BASE: base(settings), PRETRAIN: pretrain(settings), CHAT: chat(settings)}
+    return {
+        name: _comment([RENDERED, f"`kubectl apply -f cluster/{name}`, {kuberay}."])
+        + _text(objects)
+        for name, objects in found.items()
     }
 
 
@@ -36,6 +54,7 @@ def write(settings: Settings, folder: Path) -> list[Path]:
     files = rendered(settings)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in files]
 
@@ -65,16 +84,33 @@ def notes(settings: Settings) -> list[str]:
         found.append("image: still the placeholder; cluster/settings.yaml says how to find yours")
     if any(bucket.name == "your-bucket" for bucket in settings.buckets):
         found.append("buckets: still the placeholder your-bucket")
+    return found + (_notes_of_kubernetes(settings.kubernetes) if settings.kubernetes else [])
+
+
+def _notes_of_kubernetes(ours: Kubernetes) -> list[str]:
+    found = []
+    if ours.image == IMAGE_PLACEHOLDER:
+        found.append("kubernetes.image: still the placeholder; docs/cluster.md says what is in it")
+    if "model" not in ours.chat:
+        found.append("kubernetes.chat.model: not set, so chat.yaml has a placeholder")
     return found
 
 
 def _head_line(settings: Settings) -> str:
     lines = [
-        "Rendered by `python -m longspan.cluster render` from cluster/settings.yaml: change that one, not this.",
+        RENDERED,
         "`ray up cluster/aws.yaml`, from the checkout's root; docs/cluster.md has the rest.",
         *(line for node in node_types(settings) if (line := _fabric(settings, node))),
     ]
+    return _comment(lines)
+
+
+def _comment(lines: list[str]) -> str:
     return "".join(f"# {line}\n" for line in lines)
+
+
+def _text(documents: list[dict[str, Any]]) -> str:
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=WIDTH)
 
 
 def _fabric(settings: Settings, node: NodeType) -> str | None:
@@ -95,3 +131,11 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Texts of several lines as they are, for people to read."""
+        style = "|" if "\n" in data else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)

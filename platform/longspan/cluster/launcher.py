@@ -15,7 +15,6 @@ TOKEN = ".longspan/ray/token"
 FILES = ["LICENSE", "README.md", "pyproject.toml", "Makefile", "env.sh"]
 FOLDERS = ["cluster", "constraints", "jobs", "platform", "serving", "tools"]
 RAY_PORT, OBJECT_PORT = 6379, 8076
-SPOT_FIRST = 10
 
 
 def launcher_config(settings: Settings) -> dict[str, Any]:
@@ -67,28 +66,20 @@ def _auth(settings: Settings) -> dict[str, str]:
 
 
 def _node_type(settings: Settings, node: NodeType) -> dict[str, Any]:
-    resources = {"CPU": node.instance.vcpus, "GPU": node.instance.gpus}
-    labels = {
-        "longspan.io/pool": node.pool,
-        "ray.io/market-type": "spot" if node.spot else "on-demand",
-    }
-    if node.instance.gpu:
-        labels["ray.io/accelerator-type"] = node.instance.gpu
-        resources[f"accelerator_type:{node.instance.gpu}"] = 1
-    if node.name == "head":  # No task is to run beside Ray's own services.
+    if node.name == "head":
         return {
-            "resources": {"CPU": 0, "GPU": 0},
-            "labels": labels,
+            "resources": node.resources,
+            "labels": node.labels,
             "min_workers": 0,
             "max_workers": 0,
             "node_config": _node_config(settings, node),
         }
     described: dict[str, Any] = {
-        "resources": resources,
-        "labels": labels,
+        "resources": node.resources,
+        "labels": node.labels,
         "min_workers": node.least,
         "max_workers": node.most,
-        "priority": SPOT_FIRST if node.spot else 0,
+        "priority": node.priority,
     }
     if node.instance.gpus:
         # In place of the commands for all nodes, the ones that fetch the project included.

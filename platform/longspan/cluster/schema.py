@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.cluster.kubernetes.schema import Kubernetes
 from longspan.recipe.describe import ASSUMED_MFU
 from longspan.recipe.schema import Section
 
 POOLS = ("data", "training", "training_on_demand", "serving")
 SUBNET = r"^subnet-[0-9a-z]+$"
+KUBERAY_NAME = 38
+"""Characters at most: 47 of a RayJob's, and the job is called CLUSTER-pretrain."""
 _NAME = r"[a-z][a-z0-9-]*"
 
 
@@ -169,6 +172,8 @@ class Settings(Section):
     extra_index: str | None = None
     """One more package index, without a password: PyTorch's CPU wheel index, for machines without GPUs."""
     efa: Fabric | None = None
+    kubernetes: Kubernetes | None = None
+    """For a cluster on Kubernetes, of the same pools; nothing is rendered for it when unset."""
     mfu: float = Field(ASSUMED_MFU, gt=0, le=1)
     """Share of the GPUs' peak that training is taken to reach, for the costs; as a recipe's plan has it."""
     spot_goodput: float = Field(0.9, gt=0, le=1)
@@ -224,4 +229,12 @@ class Settings(Section):
         for zone in self.zones:
             if not zone.startswith(self.region):
                 raise ValueError(f"zones: {zone!r} is not in region {self.region}")
+        return self
+
+    @model_validator(mode="after")
+    def _kuberay_takes_the_name(self) -> Settings:
+        if self.kubernetes and len(self.cluster) > KUBERAY_NAME:
+            raise ValueError(
+                f"cluster: {self.cluster!r} has over {KUBERAY_NAME} characters, which KubeRay does not take"
+            )
         return self

@@ -17,6 +17,7 @@ from longspan.recipe.load import load, parse
 from longspan.recipe.schema import Section
 
 SETTINGS = Path("cluster/settings.yaml")
+SPOT_FIRST = 10
 PLACEHOLDER = "ami-00000000000000000"
 FIND_IMAGE = (
     "aws ssm get-parameter --region {region} --query Parameter.Value --output text --name "
@@ -61,6 +62,32 @@ class NodeType:
     def price(self) -> float:
         """Dollars an hour."""
         return self.instance.spot if self.spot else self.instance.on_demand
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Ray's, by which a job asks for its kind of node."""
+        labels = {
+            "longspan.io/pool": self.pool,
+            "ray.io/market-type": "spot" if self.spot else "on-demand",
+        }
+        return labels | (
+            {"ray.io/accelerator-type": self.instance.gpu} if self.instance.gpu else {}
+        )
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """Ray's; the head has none, for no task is to run beside Ray's own services."""
+        if self.name == "head":
+            return {"CPU": 0, "GPU": 0}
+        resources = {"CPU": self.instance.vcpus, "GPU": self.instance.gpus}
+        return resources | (
+            {f"accelerator_type:{self.instance.gpu}": 1} if self.instance.gpu else {}
+        )
+
+    @property
+    def priority(self) -> int:
+        """Which the autoscaler starts first, where several would do."""
+        return SPOT_FIRST if self.spot else 0
 
 
 @functools.cache

@@ -1,0 +1,1 @@
+"""The same cluster on Kubernetes: what KubeRay reads, from the same settings."""

@@ -1,0 +1,88 @@
+"""The settings that only Kubernetes needs: `kubernetes` in cluster/settings.yaml."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from longspan.recipe.schema import Section
+
+PLACEHOLDER = "your-registry/longspan:2026-11"
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""As Kubernetes takes it for a namespace, a service account, a secret."""
+CAPACITY = "karpenter.sh/capacity-type"
+
+
+class Placement(Section):
+    """On which Kubernetes nodes pods may be."""
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels that a node must have."""
+    tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    """Of nodes' taints, as a pod's specification has them."""
+
+
+def _on(capacity: str) -> Placement:
+    return Placement(node_selector={CAPACITY: capacity})
+
+
+def _on_gpus() -> Placement:
+    return Placement(
+        tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    )
+
+
+class Kubernetes(Section):
+    """A namespace for KubeRay's clusters."""
+
+    namespace: Name = "longspan"
+    image: str = PLACEHOLDER
+    """With the project in /longspan and its environment on PATH; docs/cluster.md says how to build it."""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: list[Name] = Field(default_factory=list)
+    service_account: Name = "longspan"
+    service_account_annotations: dict[str, str] = Field(default_factory=dict)
+    """What gives its pods the workers' role: eks.amazonaws.com/role-arn, say."""
+    headroom: float = Field(0.1, ge=0, lt=0.5)
+    """Share of a machine's CPUs and memory that no pod asks for: the kubelet and other pods are there too."""
+    storage_class: str | None = None
+    """Of a volume of `disk` GiB for each pod's caches and spilled objects; the node's own disk when unset."""
+    gpu: str = "nvidia.com/gpu"
+    """The resource that GPUs are asked for by."""
+    instance_type_label: str | None = "node.kubernetes.io/instance-type"
+    """The node label that holds the pools' instance types; unset, a pool says by node_selector what it wants."""
+    spot: Placement = Field(default_factory=lambda: _on("spot"))
+    on_demand: Placement = Field(default_factory=lambda: _on("on-demand"))
+    gpus: Placement = Field(default_factory=_on_gpus)
+    """Added for pods with GPUs."""
+    pools: dict[Literal["head", "data", "training", "training-on-demand", "serving"], Placement] = (
+        Field(default_factory=dict)
+    )
+    """Added for the pods of a pool."""
+    operator_namespace: Name = "kuberay"
+    """Where KubeRay's operator runs: it asks clusters how they are."""
+    clients: list[Name] = Field(default_factory=list)
+    """Namespaces whose pods reach the chat service, beside its own: that of your ingress, say."""
+    metrics_from: list[Name] = Field(default_factory=list)
+    """Namespaces whose pods read the metrics: Prometheus's."""
+    recipe: str = "jobs/recipes/llama3-8b-64k.yaml"
+    """What pretrain.yaml trains, as a path in the image."""
+    overrides: list[str] = Field(default_factory=list)
+    """key.path=value for it; storage.root is the bucket that is written."""
+    retries: int = Field(3, ge=0)
+    """How often a run that failed is started anew, on a new cluster; it goes on from its last checkpoint."""
+    keep_minutes: int = Field(10, ge=0)
+    """After so long a cluster whose job has ended goes."""
+    chat: dict[str, Any] = Field(default_factory=dict)
+    """Of the service, in place of what serving/chat.yaml has in args."""
+
+    @field_validator("image")
+    @classmethod
+    def _says_which_version(cls, image: str) -> str:
+        if not re.fullmatch(r"[\w.:/-]+(:[\w.-]+|@sha256:[0-9a-f]{64})", image):
+            raise ValueError(f"{image!r}: name a tag or a digest, as in {PLACEHOLDER}")
+        if image.endswith(":latest"):
+            raise ValueError(f"{image!r}: pods of one cluster would differ; name a tag or a digest")
+        return image

@@ -1,0 +1,322 @@
+"""The manifests for KubeRay: the same cluster as aws.yaml has, closed, and as the schemas want them."""
+
+import functools
+import importlib.util
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from longspan.cluster.files import notes, rendered
+from longspan.cluster.kubernetes.clusters import chat, pretrain
+from longspan.cluster.kubernetes.objects import base
+from longspan.cluster.kubernetes.pods import ANY_GPU, DRAIN
+from longspan.cluster.launcher import launcher_config
+from longspan.errors import UserError
+from longspan.recipe.load import load_recipe, parse
+from longspan.recipe.options import parse_options
+from longspan.serve.config import application_of
+from longspan.serve.schema import ServeSettings
+from tests.cluster.settings import settings
+
+CRDS = "LONGSPAN_KUBERAY_CRDS"
+FILES = ("base", "pretrain", "chat")
+Json = dict[str, Any]
+
+
+@functools.cache
+def objects(name: str, *overrides: str) -> list[Json]:
+    return {"base": base, "pretrain": pretrain, "chat": chat}[name](settings(*overrides))
+
+
+def documents(name: str, *overrides: str) -> dict[str, Json]:
+    """By kind; of several of a kind the last."""
+    return {each["kind"]: each for each in objects(name, *overrides)}
+
+
+def cluster(name: str, *overrides: str) -> Json:
+    ours = documents(name, *overrides)
+    if name == "chat":
+        return ours["RayService"]["spec"]["rayClusterConfig"]
+    return ours["RayJob"]["spec"]["rayClusterSpec"]
+
+
+def templates(name: str, *overrides: str) -> list[Json]:
+    ours = cluster(name, *overrides)
+    groups = [ours["headGroupSpec"], *ours["workerGroupSpecs"]]
+    submitter = (
+        [] if name == "chat" else [documents(name)["RayJob"]["spec"]["submitterPodTemplate"]]
+    )
+    return [group["template"] for group in groups] + submitter
+
+
+def seen_by_ray(name: str) -> Json:
+    """What Ray's own autoscaler makes of the cluster."""
+    from ray.autoscaler._private.kuberay import autoscaling_config
+
+    spec = {"metadata": {"name": name, "namespace": "longspan"}, "spec": cluster(name)}
+    return autoscaling_config._derive_autoscaling_config_from_ray_cr(spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "pools"),
+    [
+        ("pretrain", ["head", "data", "training", "training-on-demand"]),
+        ("chat", ["head", "serving"]),
+    ],
+)
+def test_ray_sees_the_same_nodes_as_on_aws(name: str, pools: list[str]) -> None:
+    aws = launcher_config(settings())
+    seen = seen_by_ray(name)
+    types = {
+        ("head" if key == "headgroup" else key): each
+        for key, each in seen["available_node_types"].items()
+    }
+    assert list(types) == pools
+    assert seen["idle_timeout_minutes"] == aws["idle_timeout_minutes"]
+    for pool in pools:
+        here, there = types[pool], aws["available_node_types"][pool]
+        resources = {key: value for key, value in here["resources"].items() if key != "memory"}
+        assert {"GPU": 0, **resources} == there["resources"]
+        assert here["labels"] == there["labels"]
+        assert here["max_workers"] == there["max_workers"]
+        assert here.get("priority", 0) == there.get("priority", 0)
+
+
+def test_one_gpu_is_there_before_the_job_and_the_service_plan_for_it() -> None:
+    least = {
+        group["groupName"]: group["minReplicas"]
+        for group in cluster("pretrain")["workerGroupSpecs"]
+    }
+    assert least == {"data": 0, "training": 1, "training-on-demand": 0}
+    least = {
+        group["groupName"]: group["minReplicas"]
+        for group in cluster("pretrain", "pools.training_on_demand.min=2")["workerGroupSpecs"]
+    }
+    assert least == {"data": 0, "training": 0, "training-on-demand": 2}
+    assert cluster("chat")["workerGroupSpecs"][0]["minReplicas"] == 1
+    head = cluster("chat")["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert head["startupProbe"]["exec"]["command"] == ["bash", "-c", ANY_GPU]
+
+
+@pytest.mark.parametrize(("total", "there"), [(0.0, False), (1.0, True), (8.0, True)])
+def test_the_heads_probe_finds_a_gpu_in_what_ray_status_prints(
+    total: float, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.autoscaler._private.util import parse_usage
+
+    usage = {"CPU": (0.0, 4.0), "accelerator_type:L40S": (0.0, total), "GPU": (0.0, total)}
+    lines = [*parse_usage(usage, verbose=False), "{'GPU': 1.0}: 1+ pending tasks/actors"]
+    program = tmp_path / "ray"
+    program.write_text("#!/bin/sh\ncat <<'E'\n" + "\n".join(f" {line}" for line in lines) + "\nE\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert (subprocess.run(["bash", "-c", ANY_GPU], check=False).returncode == 0) is there
+
+
+@pytest.mark.parametrize("name", ["pretrain", "chat"])
+def test_ray_asks_for_a_token_and_scales_by_its_second_autoscaler(name: str) -> None:
+    ours = cluster(name)
+    assert ours["authOptions"] == {"mode": "token"}
+    assert (ours["enableInTreeAutoscaling"], ours["autoscalerOptions"]["version"]) == (True, "v2")
+    assert f"ray=={ours['rayVersion']}" in Path("constraints/cpu.txt").read_text().split()
+
+
+@pytest.mark.parametrize("name", ["pretrain", "chat"])
+def test_no_pod_has_rights_and_each_gets_what_it_asks_for(name: str) -> None:
+    for template in templates(name):
+        pod = template["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert not any("hostPath" in volume for volume in pod.get("volumes", []))
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        for container in pod["containers"]:
+            assert container["resources"]["requests"] == container["resources"]["limits"]
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert "privileged" not in security
+    # Only the autoscaler speaks with Kubernetes.
+    mounted = [each["spec"]["automountServiceAccountToken"] for each in templates(name)]
+    assert mounted == [True] + [False] * (len(mounted) - 1)
+
+
+@pytest.mark.parametrize("name", ["pretrain", "chat"])
+def test_budgets_and_policies_find_their_pods(name: str) -> None:
+    pods = [template["metadata"]["labels"] for template in templates(name)]
+    budgets = [each["spec"] for each in objects(name) if each["kind"] == "PodDisruptionBudget"]
+    chosen = [
+        [
+            pod["longspan.io/pool"]
+            for pod in pods
+            if budget["selector"]["matchLabels"].items() <= pod.items()
+        ]
+        for budget in budgets
+    ]
+    assert chosen == ([["head"]] if name == "pretrain" else [["head"], ["serving"]])
+    # Kubernetes counts with no other kind of budget for pods of a controller that it does not know.
+    assert all(isinstance(budget["minAvailable"], int) for budget in budgets)
+    selector = documents(name)["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+    assert all(selector.items() <= pod.items() for pod in pods)
+
+
+def test_only_the_chat_port_is_open_and_to_those_who_are_named() -> None:
+    overrides = ("kubernetes.clients=[ingress]", "kubernetes.metrics_from=[monitoring]")
+    rules = documents("chat", *overrides)["NetworkPolicy"]["spec"]["ingress"]
+    ports = [[port["port"] for port in rule.get("ports", [])] for rule in rules]
+    assert ports == [[], [8265, 52365, 8000], [8000], [8080]]
+    names = [
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for rule in rules
+        for peer in rule["from"]
+        if "namespaceSelector" in peer
+    ]
+    assert names == ["kuberay", "ingress", "monitoring"]
+    assert "8000" not in str(documents("pretrain")["NetworkPolicy"])
+
+
+def test_ray_drains_a_node_that_is_to_go_within_the_time_of_a_spot_notice() -> None:
+    from ray._private import ray_constants
+
+    assert hasattr(ray_constants, DRAIN), "this Ray does not drain by itself"
+    groups = [*cluster("pretrain")["workerGroupSpecs"], *cluster("chat")["workerGroupSpecs"]]
+    for group in groups:
+        pod = group["template"]["spec"]
+        grace = 630 if group["groupName"] == "serving" else 120
+        assert pod["terminationGracePeriodSeconds"] == grace
+        assert {"name": DRAIN, "value": str(grace - 10)} in pod["containers"][0]["env"]
+    spot = cluster("chat", "pools.serving.spot=true")["workerGroupSpecs"][0]["template"]["spec"]
+    assert spot["terminationGracePeriodSeconds"] == 120
+
+
+def test_the_job_is_started_again_and_its_recipe_loads() -> None:
+    job = documents("pretrain", "kubernetes.overrides=['workers={min: 8, max: 64}']")["RayJob"][
+        "spec"
+    ]
+    assert (job["backoffLimit"], job["shutdownAfterJobFinishes"], job["suspend"]) == (
+        3,
+        True,
+        False,
+    )
+    python, script, *arguments = shlex.split(job["entrypoint"])
+    assert (python, Path(script).is_file()) == ("python", True)
+    options = parse_options(arguments, script, "", Path("none"))
+    recipe = load_recipe(options.recipe, options.overrides)
+    assert recipe.storage.root == "s3://your-bucket/longspan"
+    assert (recipe.workers.min, recipe.workers.max) == (8, 64)
+
+
+def test_what_is_served_is_the_service_that_chat_yaml_has() -> None:
+    spec = documents("chat")["RayService"]["spec"]
+    config = yaml.safe_load(spec["serveConfigV2"])
+    own = yaml.safe_load(Path("serving/chat.yaml").read_text())
+    assert application_of(config) | {"args": None} == application_of(own) | {"args": None}
+    served = parse(ServeSettings, application_of(config)["args"])
+    assert (served.replicas.min, served.replicas.max) == (1, 4)
+    assert served.storage.root == "s3://your-bucket/longspan"
+    # KubeRay's service sends requests to pods with a proxy that others reach.
+    assert config["proxy_location"] == "EveryNode"
+    assert config["http_options"] == {"host": "0.0.0.0", "port": 8000}
+    assert spec["rayClusterDeletionDelaySeconds"] == served.replicas.drain
+    with pytest.raises(UserError, match=r"replicas.*max 1 is below min 2"):
+        documents("chat", "kubernetes.chat.replicas={min: 2, max: 1}")
+
+
+def test_pods_are_where_the_settings_say() -> None:
+    ours = cluster(
+        "pretrain",
+        "kubernetes.storage_class=gp3",
+        "kubernetes.gpu=nvidia.com/mig-3g.40gb",
+        "kubernetes.spot.node_selector={pool: cheap}",
+        "kubernetes.pools={training: {node_selector: {rack: a}, tolerations: [{key: mine, operator: Exists}]}}",
+    )
+    training = ours["workerGroupSpecs"][1]["template"]["spec"]
+    assert training["nodeSelector"] == {
+        "pool": "cheap",
+        "rack": "a",
+        "node.kubernetes.io/instance-type": "p5.48xlarge",
+    }
+    assert [each["key"] for each in training["tolerations"]] == ["nvidia.com/gpu", "mine"]
+    assert training["containers"][0]["resources"]["limits"]["nvidia.com/mig-3g.40gb"] == "8"
+    claim = training["volumes"][1]["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert claim["resources"]["requests"] == {"storage": "500Gi"}
+    assert "tolerations" not in ours["headGroupSpec"]["template"]["spec"]
+
+
+def test_the_files_hold_these_objects() -> None:
+    files = rendered(settings())
+    for name in FILES:
+        text = files[f"kubernetes/{name}.yaml"]
+        assert list(yaml.load_all(text, yaml.CSafeLoader)) == objects(name)
+    # For people to read.
+    assert "serveConfigV2: |\n" in files["kubernetes/chat.yaml"]
+
+
+def test_mistakes_and_placeholders_are_told_and_without_the_section_nothing_is_rendered() -> None:
+    assert any("kubernetes.image" in note for note in notes(settings()))
+    assert not any("kubernetes" in note for note in notes(settings("kubernetes.image=mine/x:1")))
+    assert not any("kubernetes" in name for name in rendered(settings("kubernetes=null")))
+    for image in ("longspan", "mine/longspan:latest"):
+        with pytest.raises(UserError, match=r"kubernetes\.image: .*tag or a digest"):
+            settings(f"kubernetes.image={image}")
+    with pytest.raises(UserError, match="over 38 characters, which KubeRay does not take"):
+        settings(f"cluster={'x' * 39}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_kubernetes_schemas_take_it(name: str) -> None:
+    if importlib.util.find_spec("kubernetes_validate") is None:
+        pytest.skip("pip install kubernetes-validate: Kubernetes' own schemas, 108 MB")
+    validate = importlib.import_module("kubernetes_validate").validate
+    pods = (
+        []
+        if name == "base"
+        else [
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "x", **each["metadata"]},
+                "spec": each["spec"],
+            }
+            for each in templates(name)
+        ]
+    )
+    known = [each for each in objects(name) if not each["apiVersion"].startswith("ray.io/")]
+    for each in known + pods:
+        validate(each, "1.31", strict=True)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("pretrain", "RayJob"), ("chat", "RayService")])
+def test_kuberays_schemas_take_it(name: str, kind: str) -> None:
+    import jsonschema
+
+    folder = os.environ.get(CRDS)
+    if not folder:
+        pytest.skip(
+            f"{CRDS} names no folder with KubeRay's CRDs; docs/cluster.md has where they are"
+        )
+    crd = yaml.load((Path(folder) / f"ray.io_{kind.lower()}s.yaml").read_text(), yaml.CSafeLoader)
+    (version,) = (each for each in crd["spec"]["versions"] if each["name"] == "v1")
+    schema = strict(version["schema"]["openAPIV3Schema"])
+    jsonschema.Draft7Validator(schema).validate(documents(name)[kind])
+
+
+def strict(schema: Any, top: bool = True) -> Any:
+    """The same, refusing fields that it does not know, which Kubernetes drops without a word."""
+    if isinstance(schema, list):
+        return [strict(each, top=False) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    ours = {
+        key: {name: strict(each, top=False) for name, each in value.items()}
+        if key == "properties"
+        else strict(value, top=False)
+        for key, value in schema.items()
+    }
+    closed = "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields")
+    if closed and not top:
+        ours.setdefault("additionalProperties", False)
+    return ours
