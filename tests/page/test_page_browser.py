@@ -63,7 +63,8 @@ def test_a_reload_keeps_the_conversation(chat: Chat):
     chat.page.reload()
     expect(chat.answers.locator(".markdown")).to_have_text(said, use_inner_text=True)
     expect(chat.page.get_by_role("article", name="You")).to_contain_text("note.txt")
-    assert chat.tokens() == counted  # The document is there too, not only its name.
+    # The document is there too, not only its name; it comes a moment after the turns.
+    chat.until(lambda: chat.tokens() == counted)
     chat.page.get_by_role("button", name="Delete chat: What colour").click()
     chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(chat.page.get_by_role("heading", name="Drop a document")).to_be_visible()
