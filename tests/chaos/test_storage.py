@@ -1,5 +1,6 @@
 """The store is gone for a while, or the disk on which checkpoints are staged is full: the run goes on."""
 
+import errno
 import os
 import re
 import time
@@ -26,7 +27,10 @@ def full(folder: Path) -> Iterator[None]:
     """Nothing more fits on a folder's file system, as long as the context lasts."""
     filler = folder / "filler"
     room = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    filler.write_bytes(bytes(room))
+    try:
+        filler.write_bytes(bytes(room))
+    except OSError as error:  # What is being staged has taken some of the room meanwhile.
+        assert error.errno == errno.ENOSPC
     try:
         yield
     finally:

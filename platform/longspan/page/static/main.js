@@ -51,9 +51,10 @@ const chats = new ChatList({
   onopen: (chat) => leave(() => conversation.open(chat)),
   ondelete: async (chat) => {
     if (!(await confirmDeletion(chat.title))) return;
-    if (chat.id === conversation.id) await leave(() => conversation.begin());
+    const shown = chat.id === conversation.id;
+    if (shown) await conversation.stop(); // What it still writes would be kept.
     await store.deleteChat(chat.id);
-    await listChats();
+    await (shown ? leave(() => conversation.begin()) : listChats());
   },
 });
 
