@@ -70,7 +70,7 @@ def test_no_characters_are_no_beginning() -> None:
 
 async def collected(app: Any, body: bytes) -> list[list[Any]]:
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
-    return [messages async for messages in answers(app, scope, body)]
+    return [messages async for messages in answers(app, scope, body, 60)]
 
 
 def test_an_answer_passes_whole_and_in_order() -> None:
@@ -110,9 +110,21 @@ def test_an_app_is_told_when_nobody_listens_any_more() -> None:
         told.append((await receive())["type"])
 
     async def leave() -> None:
-        messages = answers(app, {"type": "http"}, b"")
+        messages = answers(app, {"type": "http"}, b"", 60)
         await anext(messages)
         await messages.aclose()
 
     asyncio.run(leave())
     assert told == ["http.disconnect"]
+
+
+def test_an_app_is_told_when_the_time_is_over() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def whole() -> list[Any]:
+        return [messages async for messages in answers(app, {"type": "http"}, b"", 0.01)]
+
+    assert [len(messages) for messages in asyncio.run(whole())] == [1]

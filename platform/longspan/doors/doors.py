@@ -66,6 +66,7 @@ class Doors:
         window: tokens of the model's window.
         limits: what is let through.
         admission: holds keys to their limits.
+        room: that of the replica, where something else takes of it too.
         observers: are told of every visit.
         count: the tokens of a prompt, given the request's body. Asked only when the engine refused a
             prompt as too long without saying how long it is.
@@ -79,6 +80,7 @@ class Doors:
         window: int,
         limits: DoorLimits | None = None,
         admission: Admission | None = None,
+        room: Room | None = None,
         observers: Sequence[Observer] | None = None,
         count: Callable[[dict[str, Any]], Awaitable[int]] | None = None,
     ) -> None:
@@ -87,7 +89,7 @@ class Doors:
         self._window = window
         self._limits = limits or DoorLimits()
         self._admission = admission or Admission()
-        self._room = Room(self._limits.max_requests)
+        self._room = room or Room(self._limits.max_requests)
         self._observers = (AccessLog(),) if observers is None else tuple(observers)
         self._count = count
         self._entrance: ASGIApp = self._visit

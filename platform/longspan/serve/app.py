@@ -68,7 +68,9 @@ def application(settings: ServeSettings, model: ServedModel, plan: EnginePlan) -
 
 def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, Any]:
     """How many replicas there are, and how they come and go."""
-    replicas, requests = settings.replicas, settings.limits.max_requests + SPARE_REQUESTS
+    replicas, requests = settings.replicas, settings.limits.max_requests
+    # One that is passed on is at two replicas until it is answered.
+    requests += SPARE_REQUESTS + (requests if relays(settings) else 0)
     router = {} if haproxy() else {"request_router_config": {"request_router_class": ROUTER}}
     return router | {
         "name": DEPLOYMENT,
@@ -93,6 +95,11 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
         # The doors' own says more.
         "logging_config": {"enable_access_log": False},
     }
+
+
+def relays(settings: ServeSettings) -> bool:
+    """Whether replicas pass prompts on to each other; not where HAProxy chose them, for it has no such router."""
+    return settings.replicas.max > 1 and settings.replicas.prefix_characters > 0 and not haproxy()
 
 
 def haproxy() -> bool:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 PATHS = ("/v1/chat/completions", "/v1/completions")
 SESSION = b"x-session-id"
 PATIENCE_SECONDS = 1.0
-"""For the owner to have room: a place in the cache is worth less than a wait."""
+"""For the owner, or one of the next on the ring, to have room: a place in the cache is worth less than a wait."""
 GRACE_SECONDS = 5.0
 CHARACTERS_PER_TOKEN = 4
 SENT = ("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "root_path")
@@ -85,11 +85,12 @@ class Relay:
                 if one.replica_id == self._replica:
                     return False
                 patience.reschedule(None)
-                self._moved.inc()
                 sent = {name: scope[name] for name in SENT if name in scope}
                 answer = handle.dispatch(one, sent, body)
                 async with aclosing(_messages(answer, receive)) as messages:
                     async for message in messages:
+                        if not began:
+                            self._moved.inc()
                         began = True
                         await send(message)
         except (TimeoutError, RayError, RayServeException) as error:
@@ -102,8 +103,12 @@ class Relay:
 
 async def _messages(answer: Any, receive: Receive) -> AsyncGenerator[Message]:
     """What another replica answers; it is told to stop when the client is gone, or nobody listens."""
+
+    def stop(_: object = None) -> None:
+        answer.cancel()
+
     gone = asyncio.ensure_future(receive())
-    gone.add_done_callback(lambda _: answer.cancel())
+    gone.add_done_callback(stop)
     try:
         async for messages in answer:
             for message in messages:
@@ -111,14 +116,28 @@ async def _messages(answer: Any, receive: Receive) -> AsyncGenerator[Message]:
     except (RayError, RayServeException):
         if not gone.done():
             raise
+    except (GeneratorExit, asyncio.CancelledError):
+        stop()
+        raise
     finally:
+        gone.remove_done_callback(stop)
         gone.cancel()
 
 
-async def answers(app: ASGIApp, scope: Scope, body: bytes) -> AsyncGenerator[list[Message]]:
-    """An app's answer to a request that came to another replica, as many messages at a time as there are."""
+async def answers(
+    app: ASGIApp, scope: Scope, body: bytes, seconds: float
+) -> AsyncGenerator[list[Message]]:
+    """An app's answer to a request that came to another replica, as many messages at a time as there are.
+
+    Args:
+        app: the engine's.
+        scope: as the other replica has it.
+        body: the same.
+        seconds: after which the app is told that nobody listens, for that replica may be dead.
+    """
     ready: asyncio.Queue[Message | None] = asyncio.Queue()
     unread, over = [body], asyncio.Event()
+    limit = asyncio.get_running_loop().call_later(seconds, over.set)
 
     async def receive() -> Message:
         if unread:
@@ -142,6 +161,7 @@ async def answers(app: ASGIApp, scope: Scope, body: bytes) -> AsyncGenerator[lis
                 await running
                 return
     finally:
+        limit.cancel()
         # vLLM's app frees a request when it hears of the client's end, and not always when it is cancelled.
         over.set()
         with suppress(TimeoutError):
@@ -162,7 +182,7 @@ def beginning(body: bytes, characters: int) -> str | None:
         body: a request's JSON; what is wrong with it is for the engine to say.
         characters: how many, with four to a token where the prompt is one of tokens; 0 for none.
     """
-    if not characters:
+    if not characters or len(body) < characters // 2:  # Of token ids it takes half as many bytes.
         return None
     try:
         asked = from_json(body)

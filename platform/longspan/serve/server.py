@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Any
 
 from ray import serve
@@ -16,12 +17,14 @@ from ray.serve.llm import LLMConfig, LLMServer
 from starlette.types import Message
 
 from longspan.doors.access_log import AccessLog
+from longspan.doors.admission import Room
 from longspan.doors.doors import Doors
+from longspan.doors.errors import Refusal
 from longspan.doors.keyring import KeyRing
 from longspan.doors.raymeter import RayMeter
 from longspan.page import routes as page
 from longspan.recipe.sources import open_store
-from longspan.serve.app import haproxy
+from longspan.serve.app import relays
 from longspan.serve.counter import TokenCounter
 from longspan.serve.health import health_routes
 from longspan.serve.model import ServedModel, check_loaded, fetch
@@ -46,6 +49,7 @@ class ChatServer(LLMServer):
             UserError: they differ, or the model can't be had.
         """
         self._model, self._settings = model, settings
+        self._room = Room(settings.limits.max_requests)
         _log_to_stdout()
         self._folder = await asyncio.to_thread(fetch, model.address, settings)
         here = {"model_loading_config": {"model_id": model.name, "model_source": str(self._folder)}}
@@ -66,14 +70,14 @@ class ChatServer(LLMServer):
             keys=KeyRing(open_store(self._settings)),
             window=self._model.window,
             limits=self._settings.limits,
+            room=self._room,
             observers=(AccessLog(), RayMeter()),
             count=counter.count_body,
         )
 
     def _relay(self, app: Any) -> Any:
         """The same application, where a prompt may belong to another replica behind a relay."""
-        replicas = self._settings.replicas
-        if replicas.max == 1 or not replicas.prefix_characters or haproxy():
+        if not relays(self._settings):
             return app
         here = serve.get_replica_context()
         others = serve.get_deployment_handle(here.deployment, here.app_name).options(stream=True)
@@ -81,15 +85,25 @@ class ChatServer(LLMServer):
             app,
             others.answer_for_another,
             here.replica_id.unique_id,
-            replicas.prefix_characters,
+            self._settings.replicas.prefix_characters,
         )
 
     async def answer_for_another(
         self, scope: dict[str, Any], body: bytes
     ) -> AsyncIterator[list[Message]]:
-        """What the engine says to a request that passed another replica's doors, as ASGI messages."""
-        async for messages in answers(self._engine_app, scope, body):
-            yield messages
+        """What the engine says to a request that passed another replica's doors, as ASGI messages.
+
+        Raises:
+            RuntimeError: there is no room; the other replica then answers by itself.
+        """
+        seconds = self._settings.limits.request_seconds
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._room.taken())
+            except Refusal as full:
+                raise RuntimeError(str(full)) from None
+            async for messages in answers(self._engine_app, scope, body, seconds):
+                yield messages
 
     async def _maybe_resolve_lora_from_multiplex(self) -> None:
         """No adapters are served: Ray would fail each request whose headers name one."""
