@@ -43,15 +43,16 @@ setup() {
 
 market() {
     local token
-    token=$(curl -sf -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$METADATA/api/token")
-    curl -sf -m 5 -H "X-aws-ec2-metadata-token: $token" "$METADATA/meta-data/instance-life-cycle"
+    token=$(curl -sf -m 5 --retry 5 --retry-connrefused -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$METADATA/api/token")
+    curl -sf -m 5 --retry 5 --retry-connrefused -H "X-aws-ec2-metadata-token: $token" "$METADATA/meta-data/instance-life-cycle"
 }
 
 # systemd starts it again when it dies; it ends by itself with the raylet, or once the notice was passed on.
 watch() {
     local kind raylet
     sudo systemctl stop $UNIT 2> /dev/null || true
-    kind=$(market) || fail "the machine's metadata service does not say whether this is a spot machine"
+    # Where the metadata service does not say, the watcher starts, and goes on asking.
+    kind=$(market) || kind=spot
     [ "$kind" = spot ] || return 0
     raylet=$(pgrep -xn raylet) || fail "no raylet runs here: the watcher is started after ray start"
     sudo systemd-run --unit=$UNIT --collect --uid="$(id -un)" --working-directory="$PWD" \

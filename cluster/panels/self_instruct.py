@@ -2,6 +2,8 @@
 
 from cluster.grafana import Dashboard, Panel, Series, per_second
 
+ALL = "sum by (stage) (rate(ray_longspan_instruct_requests_total[RATE]))"
+
 SELF_INSTRUCT = Dashboard(
     "longspan-self-instruct",
     "Longspan: self-instruct",
@@ -24,9 +26,10 @@ SELF_INSTRUCT = Dashboard(
                 "percentunit",
                 (
                     Series(
-                        "1 - sum by (stage) (rate("
-                        'ray_longspan_instruct_requests_total{outcome="of use"}[RATE])) / '
-                        "sum by (stage) (rate(ray_longspan_instruct_requests_total[RATE]))",
+                        # Where none is of use there is no series of those that are.
+                        "1 - (sum by (stage) (rate("
+                        'ray_longspan_instruct_requests_total{outcome="of use"}[RATE])) or 0 * '
+                        f"{ALL}) / {ALL}",
                         "{{stage}}",
                     ),
                 ),

@@ -61,6 +61,7 @@ class Host:
         self.name = f"{folder.parent.name}-{number}"
         self._folder = folder
         self._environment = dict(environment) | {"HOME": str(self.home)}
+        self._process: subprocess.Popen[bytes] | None = None
         self.home.mkdir(parents=True)
         exports = "".join(f"export {name}='{value}'\n" for name, value in environment.items())
         (self.home / ".bashrc").write_text(exports)
@@ -116,10 +117,13 @@ class Host:
         """End all of it."""
         if first := self._first():
             first.send_signal(signal.SIGKILL)  # All others end with it: it is their first process.
+        if self._process:
             self._process.wait(timeout=30)
         _ip("netns", "del", self.name)
 
     def _first(self) -> psutil.Process | None:
+        if self._process is None:
+            return None
         try:
             return next(iter(psutil.Process(self._process.pid).children()), None)
         except psutil.NoSuchProcess:
@@ -214,16 +218,28 @@ def hosts(number: int, environment: Mapping[str, str]) -> Iterator[Hosts]:
         pytest.skip(f"hosts are made with {', '.join(missing)}, which are not there")
     if os.geteuid() != 0:
         pytest.skip("only root makes network namespaces")
-    folder = Path(tempfile.mkdtemp(prefix="lh", dir="/tmp"))
     try:
-        found = Hosts(folder, number, environment)
+        with _network("lh-probe"):
+            for kind in ("bridge", "veth"):
+                _ip("-n", "lh-probe", "link", "add", "type", kind)
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"no network namespaces here: {' '.join(error.cmd)}: {error.stderr.strip()}")
+        pytest.skip(f"no virtual networks here: {' '.join(error.cmd)}: {error.stderr.strip()}")
+    folder = Path(tempfile.mkdtemp(prefix="lh", dir="/tmp"))
+    found = Hosts(folder, number, environment)
     try:
         yield found
     finally:
         found.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _network(name: str) -> Iterator[None]:
+    _ip("netns", "add", name)
+    try:
+        yield
+    finally:
+        _ip("netns", "del", name)
 
 
 def _port(host: Host) -> str:

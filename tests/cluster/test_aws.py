@@ -171,6 +171,15 @@ def test_preparing_again_changes_only_what_the_settings_changed(launched, ours) 
     ]
     assert aws.open_to_the_world(group) == [(22, 22, "198.51.100.0/24")]
     assert any(rule["UserIdGroupPairs"] for rule in group["IpPermissions"])
+    assert [line for line in prepare(wider, account) if "has the policy" not in line] == []
+    # A second address beside ours, which somebody has opened, goes; ours stays.
+    other: dict[str, Any] = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    other["IpRanges"] = [{"CidrIp": "192.0.2.0/24"}]
+    ec2 = aws.client("ec2")
+    ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[other])
+    list(prepare(wider, account))
+    (group,) = ec2.describe_security_groups(GroupNames=["longspan-nodes"])["SecurityGroups"]
+    assert aws.open_to_the_world(group) == [(22, 22, "198.51.100.0/24")]
 
 
 def test_a_good_cluster_has_nothing_against_it(launched, ours, tmp_path, monkeypatch) -> None:
@@ -179,6 +188,13 @@ def test_a_good_cluster_has_nothing_against_it(launched, ours, tmp_path, monkeyp
     token.write_text("x")
     monkeypatch.chdir(tmp_path)
     assert check(ours, Account(ours.region)) == []
+    more = ours.model_copy(
+        update={"buckets": [*ours.buckets, ours.buckets[0].model_copy(update={"prefix": "more"})]}
+    )
+    assert [line.partition(":")[0] for line in check(more, Account(ours.region))] == [
+        "role longspan-head",
+        "role longspan-worker",
+    ]
     token.unlink()
     (told,) = check(ours, Account(ours.region))
     assert told.startswith(".longspan/ray/token: there is no token for Ray in this folder")

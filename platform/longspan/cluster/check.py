@@ -11,7 +11,7 @@ from pathlib import Path
 
 from longspan.cluster.account import Account, Denied
 from longspan.cluster.launcher import TOKEN
-from longspan.cluster.roles import profile_name
+from longspan.cluster.roles import POLICY, policy_of, profile_name, role_name
 from longspan.cluster.schema import Bucket, Settings
 from longspan.cluster.settings import FIND_IMAGE, NodeType, image_of, node_types
 from longspan.errors import UserError
@@ -200,6 +200,12 @@ def _profiles(settings: Settings, account: Account) -> Iterator[str]:
         answer = account.ask("iam:GetInstanceProfile", request, ("NoSuchEntity",))
         if not answer or not answer["InstanceProfile"]["Roles"]:
             yield f"instance profile {name}: not there, or without a role; run python -m longspan.cluster prepare"
+            continue
+        role, wanted = role_name(settings, head), policy_of(settings, head)
+        request = partial(iam.get_role_policy, RoleName=role, PolicyName=POLICY)
+        has = account.ask("iam:GetRolePolicy", request, ("NoSuchEntity",))
+        if not has or has["PolicyDocument"] != wanted:
+            yield f"role {role}: has not the policy of these settings; run python -m longspan.cluster prepare"
 
 
 def _used(settings: Settings) -> list[NodeType]:

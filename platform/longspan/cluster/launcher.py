@@ -95,8 +95,8 @@ def _node_config(settings: Settings, node: NodeType) -> dict[str, Any]:
         "InstanceType": node.machine.type,
         "ImageId": image_of(settings),
         "IamInstanceProfile": {"Name": profile_name(settings, head=node.name == "head")},
-        # Version 2 alone, which a request that is only passed on cannot use; one hop more, for containers.
-        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 2},
+        # Version 2 alone, which a request that is only passed on cannot use.
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         "BlockDeviceMappings": [
             {
                 "DeviceName": "/dev/sda1",

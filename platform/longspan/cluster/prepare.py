@@ -14,19 +14,18 @@ from typing import Any
 from longspan.cluster.account import Account
 from longspan.cluster.roles import (
     CLUSTER_TAG,
+    POLICY,
     TRUST,
-    head_policy,
+    policy_of,
     profile_name,
     role_name,
     security_group_name,
-    worker_policy,
 )
 from longspan.cluster.schema import Settings
 from longspan.cluster.settings import node_types
 from longspan.errors import UserError
 
 SSH = 22
-POLICY = "longspan"
 
 
 def prepare(settings: Settings, account: Account) -> Iterator[str]:
@@ -48,7 +47,7 @@ def prepare(settings: Settings, account: Account) -> Iterator[str]:
 def _role(settings: Settings, account: Account, head: bool) -> Iterator[str]:
     iam = account.client("iam")
     role, profile = role_name(settings, head), profile_name(settings, head)
-    policy = head_policy(settings) if head else worker_policy(settings)
+    policy = policy_of(settings, head)
     if not account.ask("iam:GetRole", partial(iam.get_role, RoleName=role), ("NoSuchEntity",)):
         create = partial(iam.create_role, RoleName=role, AssumeRolePolicyDocument=json.dumps(TRUST))
         account.ask("iam:CreateRole", create)
@@ -146,11 +145,16 @@ def _rules(
     }
     if _lets_in(rules) == _lets_in([among, ssh]):
         return
-    if rules:
-        revoke = partial(ec2.revoke_security_group_ingress, GroupId=group, IpPermissions=rules)
+    # First what is missing, then what is too much: the machines of a cluster that is up reach each other all along.
+    for rule in (among, ssh):
+        if not _lets_in([rule]) <= _lets_in(rules):
+            allow = partial(
+                ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[rule]
+            )
+            account.ask("ec2:AuthorizeSecurityGroupIngress", allow)
+    if surplus := list(_surplus(rules, _lets_in([among, ssh]))):
+        revoke = partial(ec2.revoke_security_group_ingress, GroupId=group, IpPermissions=surplus)
         account.ask("ec2:RevokeSecurityGroupIngress", revoke)
-    allow = partial(ec2.authorize_security_group_ingress, GroupId=group, IpPermissions=[among, ssh])
-    account.ask("ec2:AuthorizeSecurityGroupIngress", allow)
     name = security_group_name(settings)
     yield f"security group {name}: port {SSH} from {settings.ssh_from}, nothing else from outside"
 
@@ -164,6 +168,27 @@ def _lets_in(rules: list[dict[str, Any]]) -> set[tuple[object, ...]]:
         for each in rule.get(key, [])
         if (who := each[name])
     }
+
+
+def _surplus(
+    rules: list[dict[str, Any]], wanted: set[tuple[object, ...]]
+) -> Iterator[dict[str, Any]]:
+    """What rules open beyond what is wanted, as rules to revoke."""
+    for rule in rules:
+        ports = {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in rule}
+        whom = {
+            key: left
+            for key in _WHO
+            if (
+                left := [
+                    each
+                    for each in rule.get(key, [])
+                    if not _lets_in([ports | {key: [each]}]) <= wanted
+                ]
+            )
+        }
+        if whom:
+            yield ports | whom
 
 
 _WHO = {

@@ -7,6 +7,8 @@ from typing import Any
 from longspan.cluster.schema import Bucket, Settings
 
 CLUSTER_TAG = "ray-cluster-name"
+POLICY = "longspan"
+"""What the policy is called in the role."""
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [
@@ -43,6 +45,11 @@ def worker_policy(settings: Settings) -> dict[str, Any]:
 def head_policy(settings: Settings) -> dict[str, Any]:
     """The same, and what Ray's autoscaler does: start, tag and end machines of this cluster."""
     return {"Version": "2012-10-17", "Statement": [*_storage(settings), *_autoscaler(settings)]}
+
+
+def policy_of(settings: Settings, head: bool) -> dict[str, Any]:
+    """The head's, or the workers'."""
+    return head_policy(settings) if head else worker_policy(settings)
 
 
 def _storage(settings: Settings) -> list[dict[str, Any]]:
