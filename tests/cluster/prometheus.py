@@ -16,6 +16,7 @@ from tests.nodes import until
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
+DISCOVERY = "prom_metrics_service_discovery.json"
 
 
 class Prometheus:
@@ -25,12 +26,11 @@ class Prometheus:
         self.url, self._began = url, time.time()
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
-        """The series with numbers that an expression has given since this runs: a panel shows a time, not a moment."""
+        """The series that an expression has given since this runs: a panel shows a time, not a moment."""
         asked = {"query": expression, "start": self._began, "end": time.time(), "step": 1}
         reply = httpx.get(f"{self.url}/api/v1/query_range", params=asked, timeout=30)
         assert reply.status_code == 200, (expression, reply.text)
-        found = reply.json()["data"]["result"]
-        return [each for each in found if any(value != "NaN" for _, value in each["values"])]
+        return reply.json()["data"]["result"]
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def prometheus(folder: Path, ray_folder: Path) -> Iterator[Prometheus]:
     if program is None:
         pytest.skip("no Prometheus on PATH; on Debian it is the package prometheus")
     text = (ROOT / "cluster" / "prometheus.yml").read_text()
-    assert "/tmp/ray/session_latest/" in text
+    assert f"/tmp/ray/{DISCOVERY}" in text
     config = yaml.safe_load(text.replace("/tmp/ray", str(ray_folder)))
     config["global"]["scrape_interval"] = "2s"
     path = folder / "prometheus.yml"

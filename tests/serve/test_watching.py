@@ -31,7 +31,7 @@ def watching(tmp_path_factory: pytest.TempPathFactory, deployed: Service) -> Ite
     import ray
 
     session = Path(ray._private.worker._global_node.get_session_dir_path())
-    with prometheus(tmp_path_factory.mktemp("prometheus"), session.parent) as found:
+    with prometheus(tmp_path_factory.mktemp("prometheus"), session) as found:
         yield found
 
 
