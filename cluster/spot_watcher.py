@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 METADATA = "http://169.254.169.254"
 TOKEN_SECONDS = 21600
@@ -110,7 +110,7 @@ def watch(
     metadata: Metadata, node: str | None, seconds: float, companion: int | None = None
 ) -> Interruption | None:
     """Return once there was a notice and Ray knows of it, or once the process `companion` has ended."""
-    while companion is None or _runs(companion):
+    while companion is None or Path(f"/proc/{companion}").exists():
         try:
             found = metadata.interruption()
         except (OSError, ValueError, KeyError) as error:
@@ -129,16 +129,6 @@ def watch(
                 return found
         time.sleep(seconds)
     return None
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # Another user's.
-        return True
-    return True
 
 
 def main(arguments: list[str]) -> int:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from longspan.cluster.files import rendered
+from longspan.cluster.settings import SETTINGS
 from tests.cluster.settings import settings
 
 HOME = "~/longspan/"
@@ -147,6 +148,16 @@ def test_the_nodes_get_all_that_git_holds_and_they_need() -> None:
     mounted = {path.removeprefix(HOME) for path in mounts}
     assert {name for name in there if not name.startswith(".")} - left_out <= mounted
     assert mounted - there == {".longspan/ray/token"}
+
+
+def test_machines_that_are_there_already_get_the_same() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    local = yaml.safe_load((SETTINGS.parent / "local.yaml").read_text())
+    ours = config()
+    for key in ("file_mounts", "rsync_exclude"):
+        assert local[key] == ours[key]
+    validate_config(prepare_config(local))
 
 
 def test_a_repository_is_fetched_where_one_is_named() -> None:

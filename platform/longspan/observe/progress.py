@@ -180,6 +180,7 @@ def heldout_line(record: Record) -> str:
 
 def event_line(record: Record) -> str:
     """An event in words."""
+    # The sums over all starts are for dashboards: the summary at the end has them in words.
     unsaid = ("kind", "update", "time", "event")
     said = {k: v for k, v in record.items() if k not in unsaid and not k.endswith("_in_all")}
     details = "".join(f", {key} {value}" for key, value in said.items())

@@ -17,7 +17,7 @@ from longspan.train.heldout import HeldOutLoss
 from longspan.train.host import Host
 from longspan.train.job import Job
 from longspan.train.saver import Saved
-from longspan.train.waste import latest_start, on_record, waste
+from longspan.train.waste import latest_start, waste, waste_so_far
 
 
 class Recorder:
@@ -48,7 +48,7 @@ class Recorder:
             lost = waste(records, update)
             details["wasted_updates"] = lost.updates
             details["wasted_worker_seconds"] = round(lost.worker_seconds, 1)
-            earlier = on_record(records)
+            earlier = waste_so_far(records)
             details["wasted_updates_in_all"] = lost.updates + earlier.updates
             details["wasted_worker_seconds_in_all"] = round(
                 lost.worker_seconds + earlier.worker_seconds, 1

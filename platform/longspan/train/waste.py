@@ -50,7 +50,7 @@ def waste(records: Sequence[dict[str, Any]], update: int) -> Waste:
     return Waste(len(lost), sum(lost) * latest["workers"])
 
 
-def on_record(records: Sequence[dict[str, Any]]) -> Waste:
+def waste_so_far(records: Sequence[dict[str, Any]]) -> Waste:
     """What all starts on record found to be done again."""
     starts = [record for record in records if record.get("event") in STARTS]
     return Waste(
@@ -65,7 +65,7 @@ def starts_line(records: Sequence[dict[str, Any]]) -> str | None:
     if len(starts) < 2:
         return None
     workers = ", ".join(str(r["workers"]) for r in sorted(starts, key=lambda r: r["time"]))
-    lost = on_record(records)
+    lost = waste_so_far(records)
     return (
         f"{len(starts)} starts, with {workers} workers; "
         f"{lost.updates} updates done again ({lost.worker_seconds:.1f} worker-seconds)"
