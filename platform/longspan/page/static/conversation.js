@@ -117,9 +117,9 @@ export class Conversation {
     this.#toEnd();
     await this.#keep();
     await this.#write(turn, view, this.#request(messages, count), signal);
-    view.end(turn);
-    this.#follow();
     await this.#keep();
+    view.end(turn); // Its buttons come when they work: nothing is waited for after this.
+    this.#follow();
   }
 
   async #write(turn, view, request, signal) {
