@@ -13,6 +13,7 @@ from pydantic import Field
 
 from longspan.cluster.schema import POOLS, InstanceType, Machine, Pool, Settings
 from longspan.errors import UserError
+from longspan.pools import LABEL
 from longspan.recipe.load import load, parse
 from longspan.recipe.schema import Section
 
@@ -67,7 +68,7 @@ class NodeType:
     def labels(self) -> dict[str, str]:
         """Ray's, by which a job asks for its kind of node."""
         labels = {
-            "longspan.io/pool": self.pool,
+            LABEL: self.pool,
             "ray.io/market-type": "spot" if self.spot else "on-demand",
         }
         return labels | (

@@ -271,6 +271,8 @@ class Workers(Section):
     """Failures in a row without a new checkpoint; one more ends the run."""
     gpus_per_worker: float | None = Field(None, ge=0)
     cpus_per_worker: float | None = Field(None, gt=0)
+    pool: str | None = Field(None, min_length=1)
+    """Only nodes whose label `longspan.io/pool` has this value; any node when unset."""
     sequence_parallel: int = Field(1, ge=1)
 
     @model_validator(mode="before")

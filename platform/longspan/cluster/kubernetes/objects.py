@@ -12,6 +12,7 @@ from longspan.cluster.kubernetes.pods import (
     pod_labels,
 )
 from longspan.cluster.schema import Settings
+from longspan.pools import LABEL
 
 NAMESPACE = "kubernetes.io/metadata.name"
 
@@ -42,7 +43,7 @@ def metadata(settings: Settings, name: str) -> Json:
 def budget(settings: Settings, component: str, pool: str, least: int) -> Json:
     """So many pods of a pool are not evicted; spot notices and crashes do not ask."""
     # Not maxUnavailable: Kubernetes counts with it for its own controllers alone, and these pods are KubeRay's.
-    labels = pod_labels(component) | {"longspan.io/pool": pool}
+    labels = pod_labels(component) | {LABEL: pool}
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
