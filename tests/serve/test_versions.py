@@ -1,16 +1,13 @@
 """What changes while clients go on asking: replicas that die, versions that come and go."""
 
 import json
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
 
 from longspan.doors import keys
+from tests.serve.load import busy, load
 from tests.serve.service import (
     PATIENCE,
     QUESTION,
@@ -23,8 +20,6 @@ from tests.serve.service import (
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
-BREATH = 0.2
-"""Seconds."""
 PREFIX = 200
 """Characters."""
 HITS = "ray_vllm_prefix_cache_hits_total"
@@ -66,56 +61,6 @@ def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
     assert deployed.answer() == before
 
 
-@dataclass
-class Load:
-    """What clients met."""
-
-    answers: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def load(deployed: Service, clients: int = 2) -> Iterator[Load]:
-    """Clients that ask one question after another, for streams and whole answers by turns.
-
-    They breathe in between, or they would leave a starting replica no CPU.
-    """
-    met, over = Load(), threading.Event()
-
-    def ask(number: int) -> None:
-        while not over.wait(BREATH):
-            number += 1
-            try:
-                met.answers.append(streamed(deployed) if number % 2 else deployed.answer())
-            except Exception as error:
-                met.errors.append(f"{type(error).__name__}: {error}")
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield met
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-
-
-def streamed(deployed: Service) -> str:
-    """The same answer as a stream, which has to come to its end."""
-    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 16, "temperature": 0}
-    url = f"{deployed.url}/v1/chat/completions"
-    with httpx.stream(
-        "POST", url, json=body | {"stream": True}, headers=deployed.headers, timeout=PATIENCE
-    ) as reply:
-        reply.raise_for_status()
-        events = [line.removeprefix("data: ") for line in reply.iter_lines() if line]
-    assert events[-1] == "[DONE]"
-    return "".join(
-        json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events[:-1]
-    )
-
-
 def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service) -> None:
     old, key = deployed.answer(), keys.add(deployed.store, "guest-of-sessions")
     more = (
@@ -129,6 +74,7 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
         assert new != old
         seen = len(met.answers)
         until(lambda: len(met.answers) > seen + 10)
+    assert number_of("RUNNING") == 1
     with busy(deployed):
         until(lambda: number_of("RUNNING") == 2)
         requests_of_a_session_go_to_the_same_one(deployed, key)
@@ -145,29 +91,6 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
     assert len(met.answers) + len(met_again.answers) > 50
     assert set(met.answers) == set(met_again.answers) == {old, new}
     assert "served" in deployed.command("status")[1]
-
-
-@contextmanager
-def busy(deployed: Service) -> Iterator[None]:
-    """One long answer after another, each of more tokens than one replica is for."""
-    assert number_of("RUNNING") == 1
-    body = {"model": "tiny", "prompt": "The", "max_tokens": 900, "ignore_eos": True}
-    failed, over = [], threading.Event()
-
-    def keep_busy() -> None:
-        while not over.is_set():
-            reply = deployed.post("/v1/completions", body)
-            if reply.status_code != 200:
-                failed.append((reply.headers.get("x-request-id"), reply.text))
-
-    thread = threading.Thread(target=keep_busy)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    assert failed == []
 
 
 def requests_of_a_session_go_to_the_same_one(deployed: Service, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Which failures of a group of workers end a run, and how many fit."""
+"""Which failures of a group of workers end a run."""
 
 import pytest
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
@@ -7,7 +7,6 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from longspan.errors import Unreachable, UserError
 from longspan.train.elastic import ProgressPolicy, waiting_line
 from longspan.train.host import Restart
-from longspan.train.room import fitting
 
 AGAIN, ENDS = FailureDecision.RETRY, FailureDecision.RAISE
 
@@ -29,22 +28,6 @@ def test_a_failure_is_tried_again_as_long_as_the_run_gets_on(error: Exception) -
 def test_a_mistake_ends_it_and_leaving_is_no_failure() -> None:
     assert decisions([0], 9, UserError("a shard is gone")) == [ENDS]
     assert decisions([0] * 5, 1, Restart("there is room for 2 workers")) == [AGAIN] * 5
-
-
-@pytest.mark.parametrize(
-    ("resources", "each", "workers"),
-    [
-        ({"CPU": 2.0}, {"CPU": 1.0}, 2),
-        ({"CPU": 2.0}, {"CPU": 1.0, "GPU": 1.0}, 0),
-        ({"CPU": 16.0, "GPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}, 8),
-        ({"CPU": 1.0, "GPU": 1.0}, {"CPU": 0.0, "GPU": 0.1}, 10),
-        ({}, {"CPU": 1.0}, 0),
-    ],
-)
-def test_as_many_workers_fit_on_a_node_as_its_scarcest_resource_allows(
-    resources: dict[str, float], each: dict[str, float], workers: int
-) -> None:
-    assert fitting(resources, each) == workers
 
 
 def test_what_is_waited_for_is_said() -> None:

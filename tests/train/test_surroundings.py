@@ -4,36 +4,53 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
+import ray
 
+from longspan.tenants import Claim, Share
 from longspan.train import surroundings
 from longspan.train.host import Notice
+from longspan.train.room import Node
 from longspan.train.surroundings import Group, Surroundings
+
+WORKER = Share({"CPU": 1.0}, {})
 
 
 @dataclass
-class Nodes:
-    """Nodes, their free room, and those that are about to go."""
+class Cluster:
+    """Nodes, their free CPUs, those that are about to go, and what replicas wait for."""
 
     free: dict[str, int]
     going: dict[str, int] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
 
-    def staying(self) -> dict[str, dict[str, float]]:
-        return {node: {} for node in self.free if node not in self.going}
+    def staying(self) -> dict[str, Node]:
+        return {node: Node({}, {"CPU": 9.0}) for node in self.free if node not in self.going}
+
+    def available(self) -> dict[str, dict[str, float]]:
+        return {node: {"CPU": float(free)} for node, free in self.free.items()}
+
+    def wait(self, *cpus: float) -> None:
+        """Replicas of so many CPUs wait."""
+        shares = [Share({"CPU": each}, {}) for each in cpus]
+        self.claims = [Claim(str(n), "chat", (share,)) for n, share in enumerate(shares)]
 
 
 @pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch) -> Nodes:
-    there = Nodes({"a": 0, "b": 0})
+def there(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    there = Cluster({"a": 0, "b": 0})
     monkeypatch.setattr(surroundings, "nodes", there.staying)
     monkeypatch.setattr(surroundings, "answering_nodes", there.staying)
     monkeypatch.setattr(surroundings, "draining_nodes", lambda: there.going)
-    monkeypatch.setattr(surroundings, "room", lambda _, nodes: sum(there.free[n] for n in nodes))
+    monkeypatch.setattr(surroundings, "claims", lambda: there.claims)
+    monkeypatch.setattr(ray._private.state, "available_resources_per_node", there.available)
     monkeypatch.setattr(Surroundings, "_watch", lambda self: None)
     return there
 
 
-def looks(least: int, most: int, nodes: tuple[str, ...] = ("a", "b")) -> Surroundings:
-    group = Group(nodes, least, most, {"CPU": 1.0}, grow_after=0.0)
+def looks(
+    least: int, most: int, nodes: tuple[str, ...] = ("a", "b"), yield_after: float | None = 0.0
+) -> Surroundings:
+    group = Group(nodes, least, most, WORKER, grow_after=0.0, yield_after=yield_after)
     return Surroundings(group, lambda line: None)
 
 
@@ -41,7 +58,7 @@ def leaving(notice: Notice | None) -> bool | None:
     return notice.leave if notice else None
 
 
-def test_a_node_that_goes_is_left_while_enough_workers_stay(there: Nodes) -> None:
+def test_a_node_that_goes_is_left_while_enough_workers_stay(there: Cluster) -> None:
     group = looks(1, 2)
     assert group._look() is None
     there.going = {"b": 0}
@@ -49,7 +66,7 @@ def test_a_node_that_goes_is_left_while_enough_workers_stay(there: Nodes) -> Non
     assert leaving(group._look()) is True, "until it is done: the checkpoint may have failed"
 
 
-def test_with_too_few_left_it_stays_until_another_node_comes(there: Nodes) -> None:
+def test_with_too_few_left_it_stays_until_another_node_comes(there: Cluster) -> None:
     group = looks(2, 2)
     there.going = {"b": int((time.time() + 120) * 1000)}
     assert leaving(group._look()) is False
@@ -61,15 +78,71 @@ def test_with_too_few_left_it_stays_until_another_node_comes(there: Nodes) -> No
     assert leaving(group._look()) is True
 
 
-def test_room_that_others_take_is_no_room(there: Nodes) -> None:
+def test_room_that_others_take_is_no_room(there: Cluster) -> None:
     there.free["c"] = 0
     there.going = {"b": 0}
     assert leaving(looks(2, 2)._look()) is False
 
 
-def test_it_grows_up_to_its_most(there: Nodes) -> None:
+def test_it_grows_up_to_its_most(there: Cluster) -> None:
     assert looks(1, 8)._look() is None
     there.free["c"] = 9
     notice = looks(1, 8)._look()
     assert notice == Notice("there is room for 8 workers", leave=True)
+    assert looks(1, 2)._look() is None
+
+
+def test_workers_are_given_up_for_replicas_that_wait_for_room(there: Cluster) -> None:
+    there.wait(1)
+    group = looks(1, 2)
+    assert group._look() == Notice("chat waits for room: 1 of 2 workers stay", leave=True)
+    assert leaving(group._look()) is True, "until it is done: the checkpoint may have failed"
+
+
+def test_none_of_the_least_are(there: Cluster) -> None:
+    there.wait(1)
+    assert looks(2, 2)._look() is None
+    there.wait(1, 1, 1)
+    notice = looks(1, 3, ("a", "b", "b"))._look()
+    assert notice == Notice("chat waits for room: 1 of 3 workers stay", leave=True)
+
+
+def test_none_are_where_that_is_of_no_use(there: Cluster) -> None:
+    there.wait(4)
+    assert looks(1, 2)._look() is None, "no node has as much"
+    there.wait(1)
+    there.free["c"] = 1
+    assert looks(1, 2)._look() is None, "there is room elsewhere"
+
+
+def test_room_that_a_replica_waits_for_is_no_room_to_grow(there: Cluster) -> None:
+    there.free["c"] = 1
+    there.wait(1)
+    assert looks(1, 8)._look() is None
+    there.claims = []
+    assert looks(1, 8)._look() == Notice("there is room for 3 workers", leave=True)
+
+
+def test_replicas_wait_for_a_while_before(there: Cluster) -> None:
+    there.wait(1)
+    group = looks(1, 2, yield_after=600.0)
+    assert group._look() is None
+    group._waiting = {claim: since - 600.0 for claim, since in group._waiting.items()}
+    assert leaving(group._look()) is True
+    there.claims = []
+    assert group._look() is None
+    there.wait(1)
+    assert group._look() is None, "another one, which has not waited yet"
+
+
+def test_where_training_yields_to_nobody_it_stays_and_grows(there: Cluster) -> None:
+    there.wait(1)
+    assert looks(1, 2, yield_after=None)._look() is None
+    there.free["c"] = 1
+    assert leaving(looks(1, 8, yield_after=None)._look()) is True
+
+
+def test_a_node_that_is_gone_is_nobody_s_claim(there: Cluster) -> None:
+    there.wait(9)
+    del there.free["b"]
     assert looks(1, 2)._look() is None

@@ -265,6 +265,9 @@ class Workers(Section):
     max: int = Field(1, ge=1)
     grow_after: float = Field(60.0, ge=0)
     """Seconds for which a group is left alone before more workers are taken in."""
+    yield_after: float | None = Field(30.0, ge=0)
+    """Seconds for which the chat service waits for room before workers are given up for it, none of `min`;
+    null: never."""
     hang_after: float = Field(60.0, ge=5)
     """Seconds after which a worker that does not answer is given up."""
     max_failures: int = Field(5, ge=0)

@@ -38,8 +38,9 @@ from ray.train.v2.api.exceptions import (
 from ray.util.placement_group import PlacementGroup
 
 from longspan.errors import Unreachable, UserError, user_error_in
+from longspan.tenants import Share, claims
 from longspan.train.host import Restart
-from longspan.train.room import Resources, answering_nodes, room, whole_room
+from longspan.train.room import Resources, answering_nodes, free, places, room
 
 SETTLING_SECONDS = 10.0
 """How long what has ended may take to leave its place."""
@@ -50,15 +51,31 @@ class ElasticTrainer(TorchTrainer):
     """Ray Train's trainer under our policies."""
 
     def __init__(
-        self, *args: Any, failures: FailurePolicy, say: Callable[[str], None], **options: Any
+        self,
+        *args: Any,
+        failures: FailurePolicy,
+        worker: Share,
+        yields: bool,
+        say: Callable[[str], None],
+        **options: Any,
     ) -> None:
-        """``failures`` decides what ends the run; ``say`` takes lines to read; the rest as Ray Train's."""
+        """Ray Train's own, and what is ours.
+
+        Args:
+            args: Ray Train's.
+            failures: decides what ends the run.
+            worker: what one takes, and of which nodes.
+            yields: whether those have their room before who go first (`longspan.tenants`).
+            say: takes lines for a person to read.
+            options: Ray Train's.
+        """
         super().__init__(*args, **options)
-        self._failures, self._say = failures, say
+        self._failures = failures
+        self._policy = RoomPolicy(self.scaling_config, worker, yields, say)
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
         options["failure_policy"] = self._failures
-        options["scaling_policy"] = RoomPolicy(self.scaling_config, self._say)
+        options["scaling_policy"] = self._policy
         return super()._initialize_and_run_controller(**options)
 
 
@@ -69,10 +86,16 @@ class RoomPolicy(ElasticScalingPolicy):
     `surroundings`).
     """
 
-    def __init__(self, scaling_config: ScalingConfig, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        scaling_config: ScalingConfig,
+        worker: Share,
+        yields: bool,
+        say: Callable[[str], None],
+    ) -> None:
         """Nothing is asked yet."""
         super().__init__(scaling_config)
-        self._say = say
+        self._worker, self._yields, self._say = worker, yields, say
         self._group: PlacementGroup | None = None
         self._unseen = False
         self._asked: float | None = None
@@ -106,25 +129,26 @@ class RoomPolicy(ElasticScalingPolicy):
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Start with what there is room for, once that has settled."""
         self._maybe_send_resource_request()
-        config = self.scaling_config
-        each = config._resources_per_worker_not_none
+        config, worker = self.scaling_config, self._worker
         now = time.monotonic()
         self._asked = self._asked or now
         nodes = answering_nodes()
-        free = min(room(each, nodes, self._group), config.max_workers)
-        possible = min(whole_room(each, nodes), config.max_workers)
+        space = free(nodes, worker, places(self._group))
+        waiting = claims() if self._yields else []
+        workers = min(room(space, worker, waiting, config.min_workers), config.max_workers)
+        possible = min(room(nodes, worker), config.max_workers)
         waited = now - self._asked
-        if free < possible and waited < SETTLING_SECONDS:
+        if workers < possible and waited < SETTLING_SECONDS:
             return NoopDecision()
-        if free < config.min_workers and self._unseen:
+        if workers < config.min_workers and self._unseen:
             # It failed before it was ever looked at, and still holds its place.
             return self._get_resize_decision(config.min_workers)
-        if free < config.min_workers:
+        if workers < config.min_workers:
             if now - self._said >= SAY_SECONDS:
                 self._said = now
-                self._say(waiting_line(free, config.min_workers, each))
+                self._say(waiting_line(workers, config.min_workers, worker.resources))
             return NoopDecision()
-        return self._get_resize_decision(free)
+        return self._get_resize_decision(workers)
 
 
 def waiting_line(free: int, least: int, each: Resources) -> str:

@@ -15,8 +15,10 @@ from ray.train.torch import TorchConfig
 
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
+from longspan.pools import selector
 from longspan.stream.batch import Batch
 from longspan.stream.ray_data import OrderedDataConfig, batches
+from longspan.tenants import Share
 from longspan.train.agree import device_of_messages, from_all_ranks, from_first_rank
 from longspan.train.elastic import ElasticTrainer, ProgressPolicy
 from longspan.train.host import Notice
@@ -49,7 +51,7 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
         KeyboardInterrupt: somebody pressed Ctrl-C; the workers have ended.
     """
     filesystem, path = job.store.filesystem_and_path("runs")
-    plan, workers = job.plan, job.recipe.workers
+    plan, workers, worker = job.plan, job.recipe.workers, _worker(job)
     # Ray reads them here and passes them on.
     os.environ.update(TIMES | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(workers.hang_after)})
     trainer = ElasticTrainer(
@@ -59,7 +61,8 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
         scaling_config=ScalingConfig(
             num_workers=workers.min if workers.min == workers.max else (workers.min, workers.max),
             use_gpu=plan.gpus_per_worker > 0,
-            resources_per_worker=_resources(plan.gpus_per_worker, plan.cpus_per_worker),
+            resources_per_worker=dict(worker.resources),
+            label_selector=dict(worker.selector) or None,
         ),
         run_config=RunConfig(
             name=job.recipe.name,
@@ -71,6 +74,8 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
         datasets={"train": ray.data.range(1)},
         dataset_config=OrderedDataConfig(lambda: job.stream(job.checkpoints.latest_update())),
         failures=ProgressPolicy(job.checkpoints.latest_update, workers.max_failures, say),
+        worker=worker,
+        yields=workers.yield_after is not None,
         say=say,
     )
     try:
@@ -117,9 +122,15 @@ class RayHost:
         nodes = from_all_ranks(ray.get_runtime_context().get_node_id())
         if self.rank:
             return None
-        plan, workers = self._job.plan, self._job.recipe.workers
-        each = _resources(plan.gpus_per_worker, plan.cpus_per_worker)
-        group = Group(tuple(nodes), workers.min, workers.max, each, workers.grow_after)
+        workers = self._job.recipe.workers
+        group = Group(
+            nodes=tuple(nodes),
+            least=workers.min,
+            most=workers.max,
+            each=_worker(self._job),
+            grow_after=workers.grow_after,
+            yield_after=workers.yield_after,
+        )
         return Surroundings(group, self._say)
 
 
@@ -131,5 +142,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     train(job, RayHost(job, config["say"]))
 
 
-def _resources(gpus: float, cpus: float) -> dict[str, float]:
-    return {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+def _worker(job: Job) -> Share:
+    """What one worker takes, and of which nodes."""
+    gpus, cpus = job.plan.gpus_per_worker, job.plan.cpus_per_worker
+    resources = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+    return Share(resources, selector(job.recipe.workers.pool))

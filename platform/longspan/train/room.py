@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray.util import placement_group_table
 from ray.util.placement_group import PlacementGroup
 
+from longspan.tenants import Claim, Share
+
 Resources = Mapping[str, float]
 
 ANSWER_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node, by its labels and what there is of each resource: all of it, or what is free."""
+
+    labels: Mapping[str, str]
+    resources: Resources
+
+
+Nodes = Mapping[str, Node]
+"""By their ids."""
 
 
 def draining_nodes() -> dict[str, int]:
@@ -21,44 +37,59 @@ def draining_nodes() -> dict[str, int]:
     return ray._private.state.state.get_draining_nodes()
 
 
-def nodes() -> dict[str, Resources]:
-    """All resources of each node that is not about to go."""
-    return {node["NodeID"]: node["Resources"] for node in _staying()}
+def nodes() -> dict[str, Node]:
+    """Each node that is not about to go, with all of its resources."""
+    return {node["NodeID"]: Node(node["Labels"], node["Resources"]) for node in _staying()}
 
 
-def answering_nodes() -> dict[str, Resources]:
+def answering_nodes() -> dict[str, Node]:
     """The same, without nodes that do not answer: Ray takes a while to find out that one is gone."""
     found = _staying()
     with ThreadPoolExecutor(32) as threads:
         answers = list(threads.map(_answers, found))
     return {
-        node["NodeID"]: node["Resources"]
+        node["NodeID"]: Node(node["Labels"], node["Resources"])
         for node, answer in zip(found, answers, strict=True)
         if answer
     }
 
 
-def room(
-    each: Resources, nodes: Mapping[str, Resources], ended: PlacementGroup | None = None
-) -> int:
-    """How many workers fit on nodes beside all that runs there.
+def free(nodes: Nodes, worker: Share, ours: Iterable[str] = ()) -> dict[str, Node]:
+    """Nodes with what is free on them.
 
     Args:
-        each: what a worker takes.
-        nodes: where.
-        ended: what a group of workers holds that has ended; its places count as free.
+        nodes: with all that they have.
+        worker: what one of our workers takes.
+        ours: where they are, one after another: what they take counts as free.
     """
-    free = ray._private.state.available_resources_per_node()
-    places = placement_group_table(ended) if ended else {}
-    held = [] if places.get("state") == "REMOVED" else places.get("bundles_to_node_id", {}).values()
-    return sum(fitting(free.get(node, {}), each) for node in nodes) + sum(
-        node in nodes for node in held
-    )
+    available = ray._private.state.available_resources_per_node()
+    workers = Counter(ours)
+    return {
+        node: replace(known, resources=_plus(available.get(node, {}), worker, workers[node]))
+        for node, known in nodes.items()
+    }
 
 
-def whole_room(each: Resources, nodes: Mapping[str, Resources]) -> int:
-    """How many workers fit on nodes, were nothing else there."""
-    return sum(fitting(resources, each) for resources in nodes.values())
+def places(group: PlacementGroup | None) -> list[str]:
+    """The nodes of a group of workers, one after another; none of one that holds nothing any more."""
+    found = placement_group_table(group) if group else {}
+    if found.get("state") == "REMOVED":
+        return []
+    return list(found.get("bundles_to_node_id", {}).values())
+
+
+def room(nodes: Nodes, worker: Share, claims: Sequence[Claim] = (), least: int = 0) -> int:
+    """How many workers fit on nodes beside what others wait for who go first.
+
+    A claim is passed over that fits nowhere, or that would leave fewer workers than the least.
+    """
+    workers = _workers(nodes, worker)
+    for claim in claims:
+        left = _without(nodes, claim, worker)
+        if left is None or _workers(left, worker) < least <= workers:
+            continue
+        nodes, workers = left, _workers(left, worker)
+    return workers
 
 
 def fitting(resources: Resources, each: Resources) -> int:
@@ -66,6 +97,36 @@ def fitting(resources: Resources, each: Resources) -> int:
     # Ray counts in ten-thousandths.
     counts = [int(resources.get(name, 0.0) / share + 1e-4) for name, share in each.items() if share]
     return min(counts, default=0)
+
+
+def _workers(nodes: Nodes, worker: Share) -> int:
+    return sum(_fitting(node, worker) for node in nodes.values())
+
+
+def _fitting(node: Node, share: Share) -> int:
+    return fitting(node.resources, share.resources) if share.may_be_on(node.labels) else 0
+
+
+def _without(nodes: Nodes, claim: Claim, worker: Share) -> Nodes | None:
+    """What is left of nodes once a claim has what it waits for, where that costs the fewest workers."""
+    for share in claim.shares:
+        left = {
+            name: replace(node, resources=_plus(node.resources, share, -1))
+            for name, node in nodes.items()
+            if _fitting(node, share)
+        }
+        if not left:
+            return None
+        cost = {name: _fitting(nodes[name], worker) - _fitting(left[name], worker) for name in left}
+        chosen = min(left, key=cost.__getitem__)
+        nodes = {**nodes, chosen: left[chosen]}
+    return nodes
+
+
+def _plus(resources: Resources, share: Share, times: int) -> Resources:
+    more = {name: times * amount for name, amount in share.resources.items()}
+    names = resources.keys() | more.keys()
+    return {name: resources.get(name, 0.0) + more.get(name, 0.0) for name in names}
 
 
 def _staying() -> list[dict[str, Any]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from longspan.tenants import Claim, Share, claims
 from longspan.train.host import Notice
-from longspan.train.room import Resources, answering_nodes, draining_nodes, nodes, room
+from longspan.train.room import Nodes, answering_nodes, draining_nodes, free, nodes, room
 
 LOOK_SECONDS = 2.0
 LAST_CALL_SECONDS = 20.0
@@ -24,15 +25,17 @@ class Group:
         nodes: where each of them is.
         least: how many there have to be.
         most: how many there may be.
-        each: what one takes.
+        each: what one takes, and of which nodes.
         grow_after: seconds for which a start is left alone before it grows.
+        yield_after: seconds for which others wait who go first before they get room; None: they never do.
     """
 
     nodes: tuple[str, ...]
     least: int
     most: int
-    each: Resources
+    each: Share
     grow_after: float
+    yield_after: float | None
 
 
 class Surroundings:
@@ -44,6 +47,7 @@ class Surroundings:
         self._began = time.monotonic()
         self._found: deque[Notice] = deque(maxlen=1)
         self._noticed: set[tuple[str, bool]] = set()
+        self._waiting: dict[str, float] = {}
         threading.Thread(target=self._watch, daemon=True).start()
 
     def take(self) -> Notice | None:
@@ -66,33 +70,58 @@ class Surroundings:
     def _look(self) -> Notice | None:
         group = self._group
         going = {node: at for node, at in draining_nodes().items() if node in group.nodes}
+        waiting = claims() if group.yield_after is not None else []
         if going:
-            return self._leaving(going)
-        if time.monotonic() - self._began <= group.grow_after:
+            return self._leaving(going, waiting)
+        return self._yielding(self._long_waiting(waiting)) or self._growing(waiting)
+
+    def _long_waiting(self, waiting: Sequence[Claim]) -> list[Claim]:
+        """Claims that are to have room now."""
+        now = time.monotonic()
+        self._waiting = {claim.id: self._waiting.get(claim.id, now) for claim in waiting}
+        patience = self._group.yield_after or 0.0
+        return [claim for claim in waiting if now - self._waiting[claim.id] >= patience]
+
+    def _yielding(self, waiting: Sequence[Claim]) -> Notice | None:
+        """Give up workers where that is of use to those who go first."""
+        if not waiting:
             return None
-        if self._possible() <= len(group.nodes):
+        found, workers = nodes(), len(self._group.nodes)
+        left = self._possible(found, waiting)
+        # A node that is gone takes workers as well; that is not for anybody.
+        if left >= min(workers, self._possible(found, ())):
+            return None
+        tenants = " and ".join(sorted({claim.tenant for claim in waiting}))
+        return Notice(f"{tenants} waits for room: {left} of {workers} workers stay", leave=True)
+
+    def _growing(self, waiting: Sequence[Claim]) -> Notice | None:
+        """Take in more workers, once this start has been left alone for long enough."""
+        workers = len(self._group.nodes)
+        if time.monotonic() - self._began <= self._group.grow_after:
+            return None
+        if self._possible(nodes(), waiting) <= workers:
             return None
         # Only now, for it asks every node.
-        possible = min(len(group.nodes) + room(group.each, answering_nodes()), group.most)
-        if possible <= len(group.nodes):
+        possible = self._possible(answering_nodes(), waiting)
+        if possible <= workers:
             return None
         self._began = time.monotonic()
         return Notice(f"there is room for {possible} workers", leave=True)
 
-    def _possible(self) -> int:
-        """How many workers there could be on the nodes that stay."""
-        staying = nodes()
-        ours = sum(node in staying for node in self._group.nodes)
-        return min(ours + room(self._group.each, staying), self._group.most)
+    def _possible(self, found: Nodes, waiting: Sequence[Claim]) -> int:
+        """How many workers there could be on nodes."""
+        group = self._group
+        space = free(found, group.each, group.nodes)
+        return min(room(space, group.each, waiting, group.least), group.most)
 
-    def _leaving(self, going: dict[str, int]) -> Notice | None:
+    def _leaving(self, going: dict[str, int], waiting: Sequence[Claim]) -> Notice | None:
         """Leave nodes that are about to go, again and again until it is done.
 
         With too few workers left these work on for as long as they can, with a checkpoint at once
         and one more at the end.
         """
         left = min((at / 1000 - time.time() for at in going.values() if at), default=None)
-        enough = self._possible() >= self._group.least
+        enough = self._possible(nodes(), waiting) >= self._group.least
         last_call = left is not None and left < LAST_CALL_SECONDS
         told = {(node, last_call) for node in going}
         if not enough and told <= self._noticed:
