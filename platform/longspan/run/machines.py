@@ -35,7 +35,7 @@ def awaited(task: Any, missing: str, say: Say) -> Any:
     """
     seconds = LOOK_SECONDS
     while not ray.wait([task], timeout=seconds)[0]:
-        say(f"waiting: {missing}; 'ray status' shows what Ray does about it, Ctrl-C gives up")
+        say(f"waiting: {missing}; 'ray status' shows what Ray does about it")
         seconds = SAY_SECONDS
     return ray.get(task)
 
