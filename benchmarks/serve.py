@@ -243,7 +243,7 @@ def service(given: dict[str, Any], port: int) -> Iterator[tuple[Side, EnginePlan
         settings = parse_settings(ServeSettings, given)
         key = keys.add(open_store(settings), NAME)
         model = look_at(settings)
-        plan = plan_engine(settings, model, look_around())
+        plan = plan_engine(settings, model, look_around(settings.pool))
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(application(settings, model, plan), name="chat", route_prefix="/")
         try:

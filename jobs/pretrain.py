@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     from longspan.train.ray_host import fit
 
     with connected() as say:
-        job = prepare(recipe, cluster_device(recipe))
+        job = prepare(recipe, cluster_device(recipe, say))
         fit(job, say)
     print_summary(job)
     return 0

@@ -72,9 +72,9 @@ class Cluster:
         self.nodes: list[Node] = []
         self.head = self._start("head", options)
 
-    def add(self, name: str, **environment: str) -> Node:
-        """One more node; what runs there has the environment as well."""
-        options = [f"--address={self.address}", "--num-cpus=1"]
+    def add(self, name: str, options: Sequence[str] = (), **environment: str) -> Node:
+        """One more node, with more options of `ray start`; what runs there has the environment as well."""
+        options = [f"--address={self.address}", "--num-cpus=1", *options]
         node = self._start(name, options, environment)
         self.nodes.append(node)
         return node

@@ -4,7 +4,6 @@ import functools
 import importlib.util
 import os
 import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import yaml
 from longspan.cluster.files import notes, rendered
 from longspan.cluster.kubernetes.clusters import chat, pretrain
 from longspan.cluster.kubernetes.objects import base
-from longspan.cluster.kubernetes.pods import ANY_GPU, DRAIN
+from longspan.cluster.kubernetes.pods import DRAIN
 from longspan.cluster.launcher import launcher_config
 from longspan.errors import UserError
 from longspan.recipe.load import load_recipe, parse
@@ -87,35 +86,16 @@ def test_ray_sees_the_same_nodes_as_on_aws(name: str, pools: list[str]) -> None:
         assert here.get("priority", 0) == there.get("priority", 0)
 
 
-def test_one_gpu_is_there_before_the_job_and_the_service_plan_for_it() -> None:
-    least = {
-        group["groupName"]: group["minReplicas"]
-        for group in cluster("pretrain")["workerGroupSpecs"]
-    }
-    assert least == {"data": 0, "training": 1, "training-on-demand": 0}
-    least = {
-        group["groupName"]: group["minReplicas"]
-        for group in cluster("pretrain", "pools.training_on_demand.min=2")["workerGroupSpecs"]
-    }
-    assert least == {"data": 0, "training": 0, "training-on-demand": 2}
-    assert cluster("chat")["workerGroupSpecs"][0]["minReplicas"] == 1
-    head = cluster("chat")["headGroupSpec"]["template"]["spec"]["containers"][0]
-    assert head["startupProbe"]["exec"]["command"] == ["bash", "-c", ANY_GPU]
-
-
-@pytest.mark.parametrize(("total", "there"), [(0.0, False), (1.0, True), (8.0, True)])
-def test_the_heads_probe_finds_a_gpu_in_what_ray_status_prints(
-    total: float, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ray.autoscaler._private.util import parse_usage
-
-    usage = {"CPU": (0.0, 4.0), "accelerator_type:L40S": (0.0, total), "GPU": (0.0, total)}
-    lines = [*parse_usage(usage, verbose=False), "{'GPU': 1.0}: 1+ pending tasks/actors"]
-    program = tmp_path / "ray"
-    program.write_text("#!/bin/sh\ncat <<'E'\n" + "\n".join(f" {line}" for line in lines) + "\nE\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert (subprocess.run(["bash", "-c", ANY_GPU], check=False).returncode == 0) is there
+def test_machines_come_when_the_job_and_the_service_ask_for_their_pool() -> None:
+    overrides = ("pools.training_on_demand.min=2", "pools.serving.min=1")
+    for changed, least in (((), [0, 0, 0, 0]), (overrides, [0, 0, 2, 1])):
+        groups = [
+            group
+            for name in ("pretrain", "chat")
+            for group in cluster(name, *changed)["workerGroupSpecs"]
+        ]
+        assert [group["minReplicas"] for group in groups] == least
+        assert [group["replicas"] for group in groups] == least
 
 
 @pytest.mark.parametrize("name", ["pretrain", "chat"])
@@ -206,7 +186,8 @@ def test_the_job_is_started_again_and_its_recipe_loads() -> None:
     options = parse_options(arguments, script, "", Path("none"))
     recipe = load_recipe(options.recipe, options.overrides)
     assert recipe.storage.root == "s3://your-bucket/longspan"
-    assert (recipe.workers.min, recipe.workers.max) == (8, 64)
+    workers = recipe.workers
+    assert (workers.min, workers.max, workers.pool) == (8, 64, "training")
 
 
 def test_what_is_served_is_the_service_that_chat_yaml_has() -> None:
@@ -215,7 +196,7 @@ def test_what_is_served_is_the_service_that_chat_yaml_has() -> None:
     own = yaml.safe_load(Path("serving/chat.yaml").read_text())
     assert application_of(config) | {"args": None} == application_of(own) | {"args": None}
     served = parse(ServeSettings, application_of(config)["args"])
-    assert (served.replicas.min, served.replicas.max) == (1, 4)
+    assert (served.replicas.min, served.replicas.max, served.pool) == (1, 4, "serving")
     assert served.storage.root == "s3://your-bucket/longspan"
     # KubeRay's service sends requests to pods with a proxy that others reach.
     assert config["proxy_location"] == "EveryNode"

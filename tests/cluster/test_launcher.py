@@ -9,6 +9,7 @@ import yaml
 
 from longspan.cluster.files import rendered
 from longspan.cluster.settings import SETTINGS
+from longspan.pools import selector
 from tests.cluster.settings import settings
 
 HOME = "~/longspan/"
@@ -66,16 +67,21 @@ def test_the_autoscaler_sees_the_pools() -> None:
     assert seen.get_head_setup_commands() == ["~/longspan/cluster/node.sh setup cpu"]
 
 
-def schedule(available: dict[str, float] | None = None, count: int = 1) -> dict[str, int]:
-    """What Ray's scheduler starts for `count` workers of eight GPUs that ask for the training pool."""
+def schedule(
+    available: dict[str, float] | None = None, count: int = 1, **takes: float
+) -> dict[str, int]:
+    """What Ray's scheduler starts for `count` that ask for the training pool, each for eight GPUs if not for less."""
     from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
     from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
     from ray.autoscaler.v2.utils import ResourceRequestUtil
     from ray.core.generated.autoscaler_pb2 import ResourceRequestByCount
     from ray.core.generated.common_pb2 import LabelSelectorOperator
 
-    selector = [("longspan.io/pool", LabelSelectorOperator.LABEL_OPERATOR_IN, ["training"])]
-    request = ResourceRequestUtil.make({"GPU": 8}, label_selectors=[selector])
+    labels = [
+        (label, LabelSelectorOperator.LABEL_OPERATOR_IN, [value])
+        for label, value in selector("training").items()
+    ]
+    request = ResourceRequestUtil.make(takes or {"GPU": 8}, label_selectors=[labels])
     seen = AutoscalingConfig(config(), skip_content_hash=True)
     reply = ResourceDemandScheduler(None).schedule(
         SchedulingRequest(
@@ -92,6 +98,11 @@ def schedule(available: dict[str, float] | None = None, count: int = 1) -> dict[
 def test_spot_comes_first_and_on_demand_when_the_spot_pool_is_full() -> None:
     assert schedule(count=2) == {"training": 2}
     assert schedule(count=10) == {"training": 8, "training-on-demand": 2}
+
+
+def test_a_machine_comes_for_a_job_that_looks_for_its_gpus() -> None:
+    """What `run/cluster.py` asks for: a GPU, or where none is asked for by number a machine of the pool."""
+    assert schedule(GPU=1) == schedule(CPU=1) == {"training": 1}
 
 
 def test_on_demand_stands_in_while_ray_takes_spot_for_unavailable() -> None:

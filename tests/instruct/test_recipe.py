@@ -52,6 +52,16 @@ def test_the_sample_recipe_is_valid() -> None:
             "never runs a model's own code",
         ),
         (
+            {
+                "generator": {
+                    "model": "m",
+                    "pool": "serving",
+                    "engine": {"distributed_executor_backend": "ray"},
+                }
+            },
+            "engine.distributed_executor_backend: 'ray' makes a placement group that knows no pool",
+        ),
+        (
             {"critique": {"require": ["nice"]}},
             "critique.require.0: must be 'answerable', 'correct' or 'supported'",
         ),

@@ -1,5 +1,7 @@
 """Engine arguments by hardware."""
 
+import re
+
 import pytest
 
 from longspan.errors import UserError
@@ -107,6 +109,27 @@ def test_the_plan_gives_a_reason_for_every_argument() -> None:
         "2",
         "weights 131.4 GiB, cache of a whole window 5.0 GiB; 2 x 70.6 GiB hold them",
     ]
+
+
+def test_replicas_are_on_nodes_of_the_pool_and_the_plan_says_so() -> None:
+    from ray import serve
+
+    settings, model = served(LLAMA_70B, window=16384, pool="serving")
+    found = plan_engine(settings, model, H100S)
+    assert re.search(r"^pool +serving +nodes that", plan_text(settings, model, H100S, found), re.M)
+    bundles = {
+        "placement_group_bundles": [found.bundle] * found.workers,
+        "placement_group_strategy": "STRICT_PACK",
+    }
+    options = deployment_options(settings, found)
+    places = serve.deployment(Replica, **bundles, **options)._replica_config
+    assert places.placement_group_bundle_label_selector == [{"longspan.io/pool": "serving"}] * 2
+    anywhere, model = served(LLAMA_70B, window=16384)
+    assert not any("label" in key for key in deployment_options(anywhere, found))
+
+
+class Replica:
+    """Of nothing."""
 
 
 def test_where_haproxy_routes_no_router_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.instruct.requests import Row, Sampling
+from longspan.pools import selector
 
 CPU_CACHE_GIBIBYTES = 1
 """On a CPU vLLM would take nearly all memory for its cache."""
@@ -34,7 +35,8 @@ class Engine:
         batch: requests given and taken back together.
         arguments: more of vLLM's engine arguments.
         prefix_caching: keep what was computed of a prompt's beginning for others that share it.
-        cpus: CPUs of the cluster.
+        cpus: CPUs of the cluster, or of the pool.
+        pool: on whose nodes they are; any node's where there is none.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Engine:
     arguments: dict[str, Any] = field(default_factory=dict)
     prefix_caching: bool = True
     cpus: int = 2
+    pool: str | None = None
 
     def engine_kwargs(self) -> dict[str, Any]:
         """All of vLLM's engine arguments but the model."""
@@ -64,6 +67,9 @@ class Engine:
                 "enable_chunked_prefill": False,
                 "max_num_batched_tokens": max(self.window, CPU_STEP_TOKENS),
             }
+        elif self.pool and self._is_divided():
+            # Left to itself Ray Data makes a placement group for it, which knows no pool.
+            kwargs |= {"distributed_executor_backend": "mp"}
         return kwargs | self.arguments
 
     def environment(self) -> dict[str, str]:
@@ -104,8 +110,15 @@ class Engine:
                 postprocess_map_kwargs=tasks,
             )
         stage = processor.get_stage_by_name("vLLMEngineStage")
-        stage.map_batches_kwargs["max_restarts"] = MAX_RESTARTS
+        # Set anew they would be derived once more, from less than there was.
+        stage.map_batches_kwargs.update(
+            max_restarts=MAX_RESTARTS, label_selector=selector(self.pool)
+        )
         return processor(dataset).map(_outcome, **tasks)
+
+    def _is_divided(self) -> bool:
+        parts = ("tensor_parallel_size", "pipeline_parallel_size")
+        return any(self.arguments.get(part, 1) > 1 for part in parts)
 
 
 @contextmanager

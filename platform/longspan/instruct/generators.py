@@ -12,12 +12,13 @@ from longspan.instruct.ask import Generator
 from longspan.instruct.engine import Engine
 from longspan.instruct.prepare import Prepared, under
 from longspan.model.source import local_model_dir
+from longspan.run.machines import Say, gpus_of, machines, start_machine
 from longspan.storage import Store
 from longspan.train.job import Job
 
 
-def make_generator(prepared: Prepared) -> Generator:
-    """The recipe's generator, on the cluster that is connected.
+def make_generator(prepared: Prepared, say: Say) -> Generator:
+    """The recipe's generator, on the cluster that is connected; a pool's first machine is waited for.
 
     Raises:
         UserError: the model is not whole.
@@ -25,15 +26,17 @@ def make_generator(prepared: Prepared) -> Generator:
     asked = prepared.recipe.generator
     if asked.endpoint:
         return Generator(prepared.tokenizer, endpoint=asked.endpoint, key=prepared.key)
-    resources = ray.cluster_resources()
+    start_machine(asked.pool, say)
+    nodes = machines(asked.pool)
     engine = Engine(
         _engine_model(prepared),
         prepared.sizes.window,
-        gpu=bool(resources.get("GPU")),
+        gpu=any(map(gpus_of, nodes)),
         engines=asked.engines,
         batch=asked.batch,
         arguments=asked.engine,
-        cpus=int(resources.get("CPU", 1)),
+        cpus=int(sum(node["Resources"].get("CPU", 0) for node in nodes)),
+        pool=asked.pool,
     )
     return Generator(prepared.tokenizer, engine)
 
@@ -47,7 +50,7 @@ def _engine_model(prepared: Prepared) -> str:
             with under("generator.model"):
                 local_model_dir(model, store, Job.cache_folder())
         return model
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["NodeID"] for node in machines(prepared.recipe.generator.pool)]
     fetch = ray.remote(num_cpus=0)(_fetched)
     folders = ray.get(
         [

@@ -214,7 +214,7 @@ class _Stages:
             for file in self._files
             if (wanted := [d for d in file.documents if not chunks.isdisjoint(d["chunks"])])
         ]
-        self._generator = self._generator or make_generator(self._prepared)
+        self._generator = self._generator or make_generator(self._prepared, self._say)
         store = self._prepared.store
         return ask(store, folder, schema, self._generator, asking, files, total, doing, self._say)
 

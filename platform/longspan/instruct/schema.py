@@ -68,10 +68,21 @@ class Generator(Section):
     """Hold the decoding of questions and answers to JSON: for models that do not keep to a form."""
     engines: int = Field(1, ge=1)
     """Engines at most; each takes a GPU of the cluster, or the CPUs of a node."""
+    pool: str | None = Field(None, min_length=1)
+    """Engines only on nodes whose label `longspan.io/pool` has this value; on any node when unset."""
     batch: int = Field(16, ge=1)
     """Requests that an engine is given, and gives back, together."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """More arguments of the vLLM engine (tensor_parallel_size, dtype, gpu_memory_utilization, ...)."""
+
+    @model_validator(mode="after")
+    def _an_engine_of_a_pool_is_on_one_node(self) -> Generator:
+        if self.pool and self.engine.get("distributed_executor_backend") == "ray":
+            raise ValueError(
+                "engine.distributed_executor_backend: 'ray' makes a placement group that knows no pool; "
+                "leave it out (the engine's GPUs are then of one node), or leave pool out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_generator(self) -> Generator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,11 @@ import ray
 import ray.data  # Sets its own loggers up, before we turn them down.
 
 import longspan
+from longspan.errors import UserError
+from longspan.pools import selector
 from longspan.recipe.device import Device, this_machines_device
 from longspan.run.lines import Say, printed_lines
+from longspan.run.machines import awaited, gpus_of, machines, none_up, start_machine
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
@@ -45,9 +48,34 @@ def connected() -> Iterator[Say]:
         ray.shutdown()
 
 
-def cluster_device(recipe: Recipe) -> Device:
-    """What the recipe's workers will compute on: a GPU of the cluster, asked for by name, or its CPUs."""
-    asked = recipe.workers.gpus_per_worker
-    if asked == 0 or not ray.cluster_resources().get("GPU"):
+def cluster_device(recipe: Recipe, say: Callable[[str], None]) -> Device:
+    """What the recipe's workers will compute on: a GPU of the cluster, asked for by name, or its CPUs.
+
+    A machine that is not up yet is waited for: Ray's autoscaler starts one.
+
+    Raises:
+        UserError: the recipe asks for GPUs, and where Ray has them there are none.
+    """
+    asked, pool = recipe.workers.gpus_per_worker, recipe.workers.pool
+    if not asked:
+        start_machine(pool, say)
+    gpus = float(any(map(gpus_of, machines(pool)))) if asked is None else asked
+    if not gpus and not pool:
         return this_machines_device(0)
-    return ray.get(ray.remote(num_gpus=asked or 1)(this_machines_device).remote(asked))
+    look = ray.remote(num_cpus=0, num_gpus=gpus, label_selector=selector(pool))
+    task = look(this_machines_device).remote(None if gpus else 0)
+    device = awaited(task, _missing(gpus, asked, pool), say)
+    if asked and device.kind == "cpu":
+        raise UserError(
+            f"workers.gpus_per_worker: {asked:g} is asked for, and Ray gave a machine whose nvidia-smi "
+            "shows no GPU: mend its driver, or start Ray there without --num-gpus"
+        )
+    return device
+
+
+def _missing(gpus: float, asked: float | None, pool: str | None) -> str:
+    if not gpus:
+        return none_up(pool)
+    where = f" (pool {pool!r})" if pool else ""
+    why = ", which workers.gpus_per_worker asks for" if asked else ""
+    return f"no machine has {gpus:g} GPU free{where}{why}"

@@ -90,11 +90,13 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _deploy(options: argparse.Namespace) -> None:
+    from longspan.run.machines import start_machine
     from longspan.serve.deploy import connected, deploy
     from longspan.serve.welcome import welcome
 
     config = _config(options)
     with connected() as dashboard:
+        start_machine(config.settings.pool, print)
         print(_plan_text(config))
         deploy(config, dashboard, options.wait)
     if options.welcome:
@@ -102,12 +104,14 @@ def _deploy(options: argparse.Namespace) -> None:
 
 
 def _rollback(options: argparse.Namespace) -> None:
+    from longspan.run.machines import start_machine
     from longspan.serve.deploy import connected, deploy
 
     version = _versions(options).before(options.to)
     variables = environment(read_config(options.config))
     before = of_data(with_environment(version.config, variables))
     with connected() as dashboard:
+        start_machine(before.settings.pool, print)
         print(_plan_text(before))
         deploy(before, dashboard, options.wait, version.restores or version.number)
 
@@ -138,7 +142,7 @@ def _plan_text(config: ServeConfig) -> str:
     from longspan.serve.model import look_at
 
     settings = config.settings
-    model, hardware = look_at(settings), look_around()
+    model, hardware = look_at(settings), look_around(settings.pool)
     return plan_text(settings, model, hardware, plan_engine(settings, model, hardware))
 
 

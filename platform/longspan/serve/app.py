@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from longspan.pools import selector
 from longspan.recipe.load import parse
+from longspan.run.machines import start_machine
 from longspan.serve.describe import plan_text
 from longspan.serve.engine import EnginePlan, plan_engine
 from longspan.serve.hardware import look_around
@@ -36,7 +38,10 @@ def build(args: dict[str, Any]) -> Application:
         UserError: they are not valid, or there is no such model.
     """
     settings = parse(ServeSettings, args)
-    model, hardware = look_at(settings), look_around()
+    model = look_at(settings)
+    # Serve lets a build take its time.
+    start_machine(settings.pool, print)
+    hardware = look_around(settings.pool)
     plan = plan_engine(settings, model, hardware)
     print(plan_text(settings, model, hardware, plan))
     return application(settings, model, plan)
@@ -72,7 +77,9 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
     # One that is passed on is at two replicas until it is answered.
     requests += SPARE_REQUESTS + (requests if relays(settings) else 0)
     router = {} if haproxy() else {"request_router_config": {"request_router_class": ROUTER}}
-    return router | {
+    places = [selector(settings.pool)] * plan.workers
+    pool = {"placement_group_bundle_label_selector": places} if settings.pool else {}
+    return (router | pool) | {
         "name": DEPLOYMENT,
         "max_ongoing_requests": requests,
         # While no replica has room, or none is up, so many wait; others are told with 503.

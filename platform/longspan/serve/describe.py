@@ -28,6 +28,7 @@ def plan_text(
         ("window", f"{model.window:,}", plan.reasons["max_model_len"]),
         ("RoPE base", f"{model.facts.rope_base:,.0f}", "compared with what vLLM has loaded"),
         ("runs on", hardware.device.name, gpus),
+        ("pool", settings.pool or "any", "nodes that replicas may be on"),
         ("replicas", f"{replicas.min} to {replicas.max}", "replicas"),
         ("tokens a replica", f"{target:,}", why),
     ]

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from longspan.errors import UserError
+from longspan.pools import LABEL
 from longspan.recipe.device import Device, this_machines_device
+from longspan.run.machines import gpus_of, machines, none_up
 
 
 @dataclass(frozen=True)
@@ -23,17 +26,25 @@ class Hardware:
     gpus: int
 
 
-def look_around() -> Hardware:
-    """The node with most GPUs, or this machine where the cluster has none. Ray is connected.
+def look_around(pool: str | None) -> Hardware:
+    """The pool's node with most GPUs, or the cluster's; this machine where that has none. Ray is connected.
 
     GPUs are asked for by name without being taken: all of them may be at work for the version that
     serves at the moment.
+
+    Raises:
+        UserError: the pool has no machine yet.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    best = max(nodes, key=lambda node: node["Resources"].get("GPU", 0))
-    gpus = int(best["Resources"].get("GPU", 0))
-    if not gpus:
+    nodes = machines(pool)
+    if not nodes:
+        raise UserError(
+            f"pool: {none_up(pool)} to plan for; `deploy` has Ray's autoscaler start one, "
+            f"or start it yourself: ray start --labels={LABEL}={pool} ..."
+        )
+    best = max(nodes, key=gpus_of)
+    gpus = gpus_of(best)
+    if not (gpus or pool):
         return Hardware(this_machines_device(0), 0)
     there = NodeAffinitySchedulingStrategy(best["NodeID"], soft=False)
     look = ray.remote(num_cpus=0)(this_machines_device).options(scheduling_strategy=there)
-    return Hardware(ray.get(look.remote()), gpus)
+    return Hardware(ray.get(look.remote(None if gpus else 0)), gpus)

@@ -60,6 +60,8 @@ class ServeSettings(Section):
     """What clients call it; the run's name, or the folder's, when unset."""
     window: int | None = Field(None, ge=16)
     """Tokens of a prompt and its answer; the model's own when unset."""
+    pool: str | None = Field(None, min_length=1)
+    """Only nodes whose label `longspan.io/pool` has this value; any node when unset."""
     replicas: Replicas = Replicas()
     expected_answer: int = Field(512, ge=1)
     """Tokens that an answer is counted with beforehand, at most, when replicas are added."""

@@ -23,7 +23,7 @@ from longspan.cluster.kubernetes.pods import (
     worker_group,
 )
 from longspan.cluster.schema import Settings
-from longspan.cluster.settings import NodeType, node_types
+from longspan.cluster.settings import node_types
 from longspan.errors import UserError
 from longspan.recipe.load import parse
 from longspan.serve.schema import ServeSettings
@@ -43,9 +43,7 @@ def pretrain(settings: Settings) -> list[Json]:
     """The job with a cluster of its own, which goes when the job has ended."""
     ours, (head, *workers) = kubernetes_of(settings), node_types(settings)
     asked = [node for node in workers if node.pool in ("data", "training")]
-    groups = [
-        worker_group(settings, node, "pretrain", _least_to_train(node, asked)) for node in asked
-    ]
+    groups = [worker_group(settings, node, "pretrain") for node in asked]
     job = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -76,8 +74,7 @@ def chat(settings: Settings) -> list[Json]:
     drain = serve_settings(config).replicas.drain
     (serving,) = (node for node in workers if node.pool == "serving")
     grace = NOTICE_SECONDS if serving.spot else max(NOTICE_SECONDS, int(drain) + 30)
-    least = max(1, serving.least)
-    groups = [worker_group(settings, serving, "chat", least, grace)]
+    groups = [worker_group(settings, serving, "chat", grace)]
     service = {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
@@ -93,7 +90,7 @@ def chat(settings: Settings) -> list[Json]:
     return [
         service,
         budget(settings, "chat", "head", 1),
-        budget(settings, "chat", "serving", max(1, least - 1)),
+        budget(settings, "chat", "serving", max(1, serving.least - 1)),
         policy(settings, "chat"),
     ]
 
@@ -102,7 +99,9 @@ def entrypoint(settings: Settings) -> str:
     """What the job runs, in the folder of the project."""
     ours = kubernetes_of(settings)
     root = f"storage.root={storage_root(settings)}"
-    command = ["python", "jobs/pretrain.py", ours.recipe, root, *ours.overrides]
+    # Last: `workers=8` among the others would take it away.
+    pool = "workers.pool=training"
+    command = ["python", "jobs/pretrain.py", ours.recipe, root, *ours.overrides, pool]
     return shlex.join(command)
 
 
@@ -125,6 +124,7 @@ def serve_config(settings: Settings) -> Json:
     serving = settings.pools.serving
     application["args"] |= {
         "model": MODEL_PLACEHOLDER,
+        "pool": "serving",
         "replicas": {"min": max(1, serving.min), "max": max(1, serving.max)},
         "storage": {"root": storage_root(settings)},
     }
@@ -162,14 +162,6 @@ def _cluster(settings: Settings, head: Json, groups: list[Json]) -> Json:
         "headGroupSpec": head,
         "workerGroupSpecs": groups,
     }
-
-
-def _least_to_train(node: NodeType, nodes: list[NodeType]) -> int:
-    # The job starts when the least is there, and plans for the GPUs that it sees.
-    training = [each for each in nodes if each.pool == "training" and each.most]
-    if training and node == training[0] and not any(each.least for each in training):
-        return 1
-    return node.least
 
 
 def _submitter(settings: Settings) -> Json:

@@ -31,7 +31,6 @@ DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 MEBI_IN_GIBI = 1024
 AUTOSCALER = {"cpu": "500m", "memory": "1Gi"}
 USER = 1000
-ANY_GPU = "ray status | grep -Eq '/[1-9][0-9.]* GPU'"
 
 
 def container_security() -> Json:
@@ -58,7 +57,6 @@ def head_group(settings: Settings, node: NodeType, component: str) -> Json:
     pod["automountServiceAccountToken"] = True
     if component == "chat":
         container["ports"] += _ports(serve=SERVE_PORT)
-        container["startupProbe"] = _until_there_is_a_gpu()
     return {
         # Tasks would take what Ray's own services need.
         "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"} | RAY_START,
@@ -68,7 +66,7 @@ def head_group(settings: Settings, node: NodeType, component: str) -> Json:
 
 
 def worker_group(
-    settings: Settings, node: NodeType, component: str, least: int, grace: int = NOTICE_SECONDS
+    settings: Settings, node: NodeType, component: str, grace: int = NOTICE_SECONDS
 ) -> Json:
     """A pool.
 
@@ -76,7 +74,6 @@ def worker_group(
         settings: all of them.
         node: its kind.
         component: what the cluster is for.
-        least: how many there always are.
         grace: seconds that one which is to go has for what it is at.
     """
     container = _container(settings, node, "ray-worker")
@@ -87,9 +84,9 @@ def worker_group(
         container["readinessProbe"] = _probe(SERVE_PORT, "/-/healthz", failures=1)
     return {
         "groupName": node.name,
-        "replicas": least,
-        "minReplicas": least,
-        "maxReplicas": max(least, node.most),
+        "replicas": node.least,
+        "minReplicas": node.least,
+        "maxReplicas": node.most,
         "priority": node.priority,
         "rayStartParams": RAY_START,
         "resources": {name: str(count) for name, count in node.resources.items()},
@@ -220,16 +217,6 @@ def _probe(port: int, path: str, failures: int) -> Json:
         "periodSeconds": 5,
         "timeoutSeconds": 5,
         "failureThreshold": failures,
-    }
-
-
-def _until_there_is_a_gpu() -> Json:
-    # KubeRay deploys once the head is ready, and the engine is planned by the GPUs that are there then.
-    return {
-        "exec": {"command": ["bash", "-c", ANY_GPU]},
-        "periodSeconds": 15,
-        "timeoutSeconds": 30,
-        "failureThreshold": 240,
     }
 
 
