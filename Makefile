@@ -46,7 +46,7 @@ serve: setup ## a chat page and an OpenAI API for the newest model here, on this
 test: setup ## run the whole test suite
 	@tools/check.sh test
 
-test-chaos: setup ## run the tests that kill, stop and starve a job's parts (`test` runs them as well)
+test-chaos: setup ## run the tests that kill, stop and starve a job's parts (`test` runs nearly all of them)
 	@tools/check.sh test-chaos
 
 test-cluster: setup ## the tests of cluster/, with a real `ray up` on hosts of network namespaces (as root), and of several tenants

@@ -14,9 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveInt,
     ValidationInfo,
@@ -25,20 +23,13 @@ from pydantic import (
 )
 
 from longspan.corpus.filters import conditions
+from longspan.recipe.section import Section
+from longspan.recipe.training import Optimizer, Training, Workers
 
 PositionEncoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
-Attention = Literal["auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager"]
-Precision = Literal["auto", "bf16", "fp32"]
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 SMALLEST_WEIGHT = 1e-4
 TEXTS = ("text", "text_blocks")
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, numbers are finite, values are fixed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Storage(Section):
@@ -240,80 +231,6 @@ class Packing(Section):
     """One stream cut into rows, or whole documents placed where they fit best (arXiv 2404.10830)."""
     document_mask: bool = True
     """Keep documents of one row apart (positions restart); off lets attention cross documents."""
-
-
-class Optimizer(Section):
-    """AdamW and its schedule.
-
-    Defaults that the paper leaves out are Llama 2's (section 2.2), except eps: 1e-8 is AdamW's
-    usual one, Llama 2's is 1e-5.
-    """
-
-    learning_rate: float | None = Field(None, gt=0)
-    final_learning_rate_fraction: float = Field(0.1, ge=0, le=1)
-    warmup_updates: int | None = Field(None, ge=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.95)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    gradient_clipping: float = Field(1.0, gt=0)
-
-
-class Workers(Section):
-    """The training workers on the Ray cluster: one number, or as many as there is room for."""
-
-    min: int = Field(1, ge=1)
-    max: int = Field(1, ge=1)
-    grow_after: float = Field(60.0, ge=0)
-    """Seconds for which a group is left alone before more workers are taken in."""
-    yield_after: float | None = Field(30.0, ge=0)
-    """Seconds for which the chat service waits for room before workers are given up for it, none of `min`;
-    null: never."""
-    hang_after: float = Field(60.0, ge=5)
-    """Seconds after which a worker that does not answer is given up."""
-    max_failures: int = Field(5, ge=0)
-    """Failures in a row without a new checkpoint; one more ends the run."""
-    gpus_per_worker: float | None = Field(None, ge=0)
-    cpus_per_worker: float | None = Field(None, gt=0)
-    pool: str | None = Field(None, min_length=1)
-    """Only nodes whose label `longspan.io/pool` has this value; any node when unset."""
-    sequence_parallel: int = Field(1, ge=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _a_number_means_exactly_that_many(cls, value: object) -> object:
-        return {"min": value, "max": value} if isinstance(value, int) else value
-
-
-class Training(Section):
-    """The engine's dials; what is unset is derived."""
-
-    tokens: int | None = Field(None, gt=0)
-    """Tokens of the whole run; rounded up to whole updates."""
-    tokens_per_update: int = Field(2**22, gt=0)
-    """Constant over all lengths (the paper: 4M)."""
-    micro_batch: int | None = Field(None, ge=1)
-    """Rows per forward pass and worker."""
-    zero_stage: Literal[1, 2, 3] | None = None
-    precision: Precision = "auto"
-    attention: Attention = "auto"
-    activation_checkpointing: bool | None = None
-    loss_chunk: int | None = Field(None, ge=1)
-    """Tokens whose logits exist at one time."""
-    checkpoint_every: int | None = Field(None, ge=1)
-    """Updates between checkpoints."""
-    keep_checkpoints: int = Field(2, ge=1)
-    """How many of the newest stay."""
-    max_skipped: int = Field(3, ge=1)
-    """Updates in a row that are skipped, for want of a finite gradient say; then the run goes back."""
-    max_loss_rise: float | None = Field(None, gt=0)
-    """Nats per token above the median of the last 32 updates; one with a higher loss is skipped."""
-    keep_every: int | None = Field(None, ge=1)
-    """Those after a multiple of so many updates stay as well."""
-    give_up_after: float = Field(600.0, ge=0)
-    """Seconds for which checkpoints may go on failing; then three in a row end the run."""
-    loss: Literal["per_token", "per_sequence"] = "per_token"
-    """Every token counts the same, or every document (LongAlign): a long answer no more than a short one."""
-    seed: int = Field(0, ge=0)
 
 
 class HeldOut(Section):
