@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     from longspan.run.corpora import print_corpora
     from longspan.train.data import ingest_corpora
 
-    with connected():
+    with connected(recipe.data.pool):
         manifests = ingest_corpora(recipe)
     print_corpora(manifests)
     return 0

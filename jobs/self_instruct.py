@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     from longspan.instruct.job import run
     from longspan.run.cluster import connected
 
-    with connected():
+    with connected(recipe.data.pool):
         why = run(prepared)
     if why is not None:
         print(f"error: {why}", file=sys.stderr)

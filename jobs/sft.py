@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     from longspan.train.prepare import prepare
     from longspan.train.ray_host import fit
 
-    with connected() as say:
+    with connected(recipe.data.pool) as say:
         job = prepare(recipe, cluster_device(recipe, say))
         fit(job, say)
     print_summary(job)

@@ -1,5 +1,6 @@
 """A Ray cluster of several nodes on one machine, which a test may take apart."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import psutil
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 from ray.util.state import list_nodes
 
 from tests.ports import free_ports
@@ -20,6 +23,15 @@ from tests.ports import free_ports
 START_SECONDS = 120
 # For how long Ray's processes look for a head that is gone; by default it is a minute.
 PATIENCE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+
+# What Ray's own tests set for an autoscaler whose nodes are all on one machine.
+ON_ONE_MACHINE = {
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    "RAY_enable_autoscaler_v2": "1",
+    "RAY_FAKE_CLUSTER": "1",
+    "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+}
 
 
 @dataclass
@@ -62,7 +74,12 @@ class Node:
 class Cluster:
     """A head without CPUs, and nodes of one CPU each."""
 
-    def __init__(self) -> None:
+    def __init__(self, cloud: dict[str, Any] | None = None) -> None:
+        """Start the head.
+
+        Args:
+            cloud: the config of Ray's autoscaler, whose machines are to be nodes on this one.
+        """
         # Short, for Ray's Unix sockets.
         self.folder = tempfile.mkdtemp(prefix="lc-", dir="/tmp")
         gcs, dashboard = free_ports(2)
@@ -70,7 +87,15 @@ class Cluster:
         options = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
         options += [f"--temp-dir={self.folder}"]
         self.nodes: list[Node] = []
-        self.head = self._start("head", options)
+        if cloud is None:
+            self.head = self._start("head", options)
+            return
+        cloud["provider"] |= {"gcs_address": self.address, "head_node_id": FAKE_HEAD_NODE_ID}
+        config = Path(self.folder) / "cloud.json"
+        config.write_text(json.dumps(cloud))
+        self.head = self._start(
+            "head", [*options, f"--autoscaling-config={config}"], ON_ONE_MACHINE
+        )
 
     def add(self, name: str, options: Sequence[str] = (), **environment: str) -> Node:
         """One more node, with more options of `ray start`; what runs there has the environment as well."""

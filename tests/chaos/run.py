@@ -33,10 +33,14 @@ class Job:
         def look() -> re.Match[str] | None:
             runs = self._process.poll() is None
             found = self._next(pattern)
-            assert runs or found, "".join(self.lines)[-4000:]
+            assert runs or found, "it has ended"
             return found
 
-        return until(look, seconds)
+        try:
+            return until(look, seconds)
+        except AssertionError as error:
+            said = "".join(self.lines)[-4000:]
+            raise AssertionError(f"{pattern} was not said ({error}): {said}") from None
 
     def ended(self, status: int = 0) -> str:
         """All that it said, once it has ended with that status; 0 is well."""

@@ -26,11 +26,15 @@ class Prometheus:
         self.url, self._began = url, time.time()
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression has given since this runs: a panel shows a time, not a moment."""
+        """The series that an expression has given since this runs: a panel shows a time, not a moment.
+
+        One that never was a number, nothing divided by nothing, is none.
+        """
         asked = {"query": expression, "start": self._began, "end": time.time(), "step": 1}
         reply = httpx.get(f"{self.url}/api/v1/query_range", params=asked, timeout=30)
         assert reply.status_code == 200, (expression, reply.text)
-        return reply.json()["data"]["result"]
+        found = reply.json()["data"]["result"]
+        return [each for each in found if any(value != "NaN" for _, value in each["values"])]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from longspan.errors import UserError
+from longspan.pools import LABEL
 
 # Objects travel in groups: a group per worker is too few for the work to be spread evenly, and a
 # group per small object costs more than doing it.
@@ -42,9 +43,10 @@ def run_on_all_cpus(
     arguments: tuple[Any, ...],
     items: Sequence[tuple[Json, int]],
     most: int,
-    **pool: Any,
+    say: Callable[[str], None],
+    **actors: Any,
 ) -> Iterator[Json]:
-    """Do all items on one actor per available CPU.
+    """Do all items on one actor per available CPU of the nodes that Ray Data works on.
 
     Args:
         name: of the job, on the dashboard.
@@ -52,7 +54,8 @@ def run_on_all_cpus(
         arguments: what it is made with.
         items: what to do, and how large it is.
         most: size of a group; a larger item is one of its own.
-        pool: more options of Ray Data's actor pool.
+        say: is told where a machine has to be waited for.
+        actors: more options of Ray Data's actor pool.
 
     Yields:
         The results, as they come.
@@ -60,17 +63,19 @@ def run_on_all_cpus(
     Raises:
         UserError: the first that any of the items raises; the others end where they are.
     """
-    import ray
     import ray.data
 
-    cpus = max(1, int(ray.available_resources().get("CPU", 1)))
+    from longspan.run.machines import free_cpus
+
+    labels = ray.data.DataContext.get_current().execution_options.label_selector or {}
+    cpus = max(1, free_cpus(labels.get(LABEL), say))
     groups = _groups([size for _, size in items], most, cpus)
     rows = [{"group": json.dumps([items[number][0] for number in group])} for group in groups]
     actor: Any = worker  # Ray Data makes one per actor and calls it.
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         actor,
         fn_constructor_args=arguments,
-        compute=ray.data.ActorPoolStrategy(size=min(cpus, len(groups)), **pool),
+        compute=ray.data.ActorPoolStrategy(size=min(cpus, len(groups)), **actors),
         num_cpus=1,
     )
     dataset.set_name(name)

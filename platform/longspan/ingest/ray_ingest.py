@@ -72,6 +72,7 @@ def ingest_objects(
         (job, specs),
         items,
         GROUP_BYTES,
+        progress,
         max_tasks_in_flight_per_actor=CALLS_PER_WORKER,
         max_concurrent_calls_per_actor=CALLS_PER_WORKER,
         enable_true_multi_threading=True,

@@ -113,7 +113,7 @@ def gather(
         ]
         by_name = {spec.name: spec for spec in specs}
         for result in run_on_all_cpus(
-            "documents", DocumentWorker, (store, by_name, choice), items, GROUP_BYTES
+            "documents", DocumentWorker, (store, by_name, choice), items, GROUP_BYTES, say
         ):
             done = DocumentFile(**result)
             found[done.corpus, done.object] = done

@@ -33,6 +33,7 @@ from longspan.instruct.tables import REPLIES, VERDICTS
 from longspan.recipe.sources import source_specs
 
 FORMAT = 1
+GROUP_TOKENS = 2**22
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -180,7 +181,9 @@ class _Stages:
         self._say(f"examples: {sum(map(len, accepted.values())):,} to make")
         by_id = {row["id"]: row for row in rows}
         made = []
-        for result in run_on_all_cpus("examples", ExampleWorker, (making, accepted), items, 2**22):
+        for result in run_on_all_cpus(
+            "examples", ExampleWorker, (making, accepted), items, GROUP_TOKENS, self._say
+        ):
             for id, why in result["left_out"]:
                 row = by_id[id]
                 rejects.add("window", why, f"Q: {row['question']} A: {row['answer']}")

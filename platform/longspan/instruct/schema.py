@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from longspan.recipe.schema import Corpus, FolderName, Section, Storage, require_own_names
+from longspan.recipe.places import Data, Storage
+from longspan.recipe.schema import Corpus, FolderName, require_own_names
+from longspan.recipe.section import Section
 
 Quality = Literal["answerable", "correct", "supported"]
 
@@ -151,6 +153,7 @@ class InstructRecipe(Section):
     """Local folder with prompt files in place of ours; see docs/self_instruct.md."""
     least: Least = Least()
     seed: int = Field(0, ge=0)
+    data: Data = Data()
     storage: Storage = Storage()
 
     @field_validator("corpora")

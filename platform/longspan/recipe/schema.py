@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from longspan.corpus.filters import conditions
+from longspan.recipe.places import Data, Storage
 from longspan.recipe.section import Section
 from longspan.recipe.training import Optimizer, Training, Workers
 
@@ -30,16 +31,6 @@ PositionEncoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
 
 SMALLEST_WEIGHT = 1e-4
 TEXTS = ("text", "text_blocks")
-
-
-class Storage(Section):
-    """Where corpora are read and everything is written."""
-
-    root: str = ".longspan/store"
-    """A folder, or s3://bucket/prefix. Relative paths of corpora start here."""
-    endpoint: str | None = None
-    """URL of an S3 server other than AWS; AWS_ENDPOINT_URL is used when this is unset."""
-    region: str | None = None
 
 
 class Repository(Section):
@@ -316,6 +307,7 @@ class Recipe(Section):
     training: Training = Training()
     optimizer: Optimizer = Optimizer()
     workers: Workers = Workers()
+    data: Data = Data()
     storage: Storage = Storage()
 
     @field_validator("corpora")

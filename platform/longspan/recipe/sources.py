@@ -19,7 +19,8 @@ from longspan.storage import Need, Store
 from longspan.storage.preflight import LIST_ROOT
 
 if TYPE_CHECKING:
-    from longspan.recipe.schema import Corpus, Recipe, Storage
+    from longspan.recipe.places import Storage
+    from longspan.recipe.schema import Corpus, Recipe
 
 
 class WithStorage(Protocol):

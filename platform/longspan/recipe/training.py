@@ -47,12 +47,20 @@ class Workers(Section):
     cpus_per_worker: float | None = Field(None, gt=0)
     pool: str | None = Field(None, min_length=1)
     """Only nodes whose label `longspan.io/pool` has this value; any node when unset."""
+    on_demand_after: float | None = Field(300.0, ge=0)
+    """Seconds for which workers may be missing whose machines the cloud refuses to start, before the pool is asked
+    for machines on demand as well; null: never."""
     sequence_parallel: int = Field(1, ge=1)
 
     @model_validator(mode="before")
     @classmethod
     def _a_number_means_exactly_that_many(cls, value: object) -> object:
         return {"min": value, "max": value} if isinstance(value, int) else value
+
+    @property
+    def falls_back_after(self) -> float | None:
+        """The same; None where there is no pool either, for any other machine would do then."""
+        return self.on_demand_after if self.pool else None
 
 
 class Training(Section):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.data  # Sets its own loggers up, before we turn them down.
@@ -17,15 +17,18 @@ from longspan.errors import UserError
 from longspan.pools import selector
 from longspan.recipe.device import Device, this_machines_device
 from longspan.run.lines import Say, printed_lines
-from longspan.run.machines import awaited, gpus_of, machines, none_up, start_machine
+from longspan.run.machines import Labels, awaited, gpus_of, machines, none_up, start_machine
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
 
 
 @contextmanager
-def connected() -> Iterator[Say]:
+def connected(data_pool: str | None = None) -> Iterator[Say]:
     """Connect to the cluster (a local one is started where there is none) with this code on every node.
+
+    Args:
+        data_pool: Ray Data works on its nodes alone; on any where it is None.
 
     Yields what workers speak through: their lines are printed at once, without Ray's prefixes.
     """
@@ -40,7 +43,9 @@ def connected() -> Iterator[Say]:
         logging_level=logging.WARNING,
         log_to_driver=False,
     )
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    data = ray.data.DataContext.get_current()
+    data.enable_progress_bars = False
+    data.execution_options.label_selector = selector(data_pool) or None
     try:
         with printed_lines() as say:
             yield say
@@ -56,15 +61,19 @@ def cluster_device(recipe: Recipe, say: Callable[[str], None]) -> Device:
     Raises:
         UserError: the recipe asks for GPUs, and where Ray has them there are none.
     """
-    asked, pool = recipe.workers.gpus_per_worker, recipe.workers.pool
+    workers = recipe.workers
+    asked, pool, patience = workers.gpus_per_worker, workers.pool, workers.falls_back_after
     if not asked:
-        start_machine(pool, say)
+        start_machine(pool, say, patience)
     gpus = float(any(map(gpus_of, machines(pool)))) if asked is None else asked
     if not gpus and not pool:
         return this_machines_device(0)
-    look = ray.remote(num_cpus=0, num_gpus=gpus, label_selector=selector(pool))
-    task = look(this_machines_device).remote(None if gpus else 0)
-    device = awaited(task, _missing(gpus, asked, pool), say)
+
+    def look(labels: Labels) -> Any:
+        task = ray.remote(num_cpus=0, num_gpus=gpus, label_selector=dict(labels))
+        return task(this_machines_device).remote(None if gpus else 0)
+
+    device = awaited(look, pool, _missing(gpus, asked, pool), say, patience)
     if asked and device.kind == "cpu":
         raise UserError(
             f"workers.gpus_per_worker: {asked:g} is asked for, and Ray gave a machine whose nvidia-smi "

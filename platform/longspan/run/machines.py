@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
 
-from longspan.pools import LABEL, selector
+from longspan.pools import LABEL, on_demand, selector
 
 LOOK_SECONDS = 10.0
 SAY_SECONDS = 60.0
 Say = Callable[[str], None]
+Labels = Mapping[str, str]
 
 
 def machines(pool: str | None) -> list[dict[str, Any]]:
@@ -25,33 +28,80 @@ def gpus_of(node: dict[str, Any]) -> int:
     return int(node["Resources"].get("GPU", 0))
 
 
-def awaited(task: Any, missing: str, say: Say) -> Any:
+def start_machine(pool: str | None, say: Say, on_demand_after: float | None = None) -> None:
+    """Return once a pool has a machine; where it has none, Ray's autoscaler starts one (see `awaited`)."""
+    if not machines(pool):
+        _start(pool, none_up(pool), say, on_demand_after)
+
+
+def free_cpus(pool: str | None, say: Say) -> int:
+    """CPUs of a pool's nodes, or of all, that nobody has taken; the first machine that has any is waited for."""
+    if not any(node["Resources"].get("CPU") for node in machines(pool)):
+        of_pool = f" of pool {pool!r}" if pool else ""
+        _start(pool, f"no machine{of_pool} has a CPU", say)
+    free = ray._private.state.available_resources_per_node()
+    return int(sum(free.get(node["NodeID"], {}).get("CPU", 0) for node in machines(pool)))
+
+
+def awaited(
+    ask: Callable[[Labels], Any],
+    pool: str | None,
+    missing: str,
+    say: Say,
+    on_demand_after: float | None = None,
+) -> Any:
     """What a task gives, which may have to wait for a machine.
 
     Args:
-        task: its reference.
+        ask: starts the task on a node of these labels.
+        pool: whose nodes will do; any when None.
         missing: what it waits for, where it waits.
         say: takes a line on that, every minute.
+        on_demand_after: seconds after which the task asks for a machine on demand instead, where machines are
+            refused (see `refused`); None: never.
     """
-    seconds = LOOK_SECONDS
-    while not ray.wait([task], timeout=seconds)[0]:
-        say(f"waiting: {missing}; 'ray status' shows what Ray does about it")
-        seconds = SAY_SECONDS
+    began, said = time.time(), -SAY_SECONDS
+    task = ask(selector(pool))
+    while not ray.wait([task], timeout=LOOK_SECONDS)[0]:
+        waited, types = time.time() - began, refused(began)
+        if on_demand_after is not None and types and waited >= on_demand_after:
+            say(asks_on_demand(types))
+            ray.cancel(task)  # Or a machine would come for each of the two.
+            task, on_demand_after = ask(on_demand(selector(pool))), None
+        elif waited - said >= SAY_SECONDS:
+            said = waited
+            why = f" (none of type {' or '.join(types)} can be had)" if types else ""
+            say(f"waiting: {missing}{why}; 'ray status' shows what Ray does about it")
     return ray.get(task)
 
 
-def start_machine(pool: str | None, say: Say) -> None:
-    """Return once a pool has a machine; where it has none, Ray's autoscaler starts one."""
-    if machines(pool):
-        return
-    # It starts machines for what tasks take.
-    look = ray.remote(num_cpus=1, label_selector=selector(pool))(_nothing)
-    awaited(look.remote(), none_up(pool), say)
+def refused(since: float) -> list[str]:
+    """Node types whose machines the cloud has refused to start since a time (of `time.time`).
+
+    Ray's autoscaler starts the type of the highest priority and, where that is refused, Ray 2.60 tries it again
+    and again: it takes a type for scarce only when its machines start and never come up.
+    """
+    failed = get_cluster_status(ray.get_runtime_context().gcs_address).failed_launches
+    return sorted({each.ray_node_type_name for each in failed if each.failed_ts_s >= int(since)})
+
+
+def asks_on_demand(types: Sequence[str]) -> str:
+    """That machines on demand are asked for, in words."""
+    return f"no machine of type {' or '.join(types)} can be had: asking for machines on demand"
 
 
 def none_up(pool: str | None) -> str:
     """That a pool has no machine, in words."""
     return f"pool {pool!r} has no machine yet"
+
+
+def _start(pool: str | None, missing: str, say: Say, on_demand_after: float | None = None) -> None:
+    """Ray's autoscaler starts machines for what tasks take."""
+
+    def ask(labels: Labels) -> Any:
+        return ray.remote(num_cpus=1, label_selector=dict(labels))(_nothing).remote()
+
+    awaited(ask, pool, missing, say, on_demand_after)
 
 
 def _nothing() -> None:

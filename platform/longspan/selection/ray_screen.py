@@ -43,7 +43,7 @@ def screen_on_ray(
     report = Report("screen", [task.tokens for task in tasks], progress)
     # In a list it travels as a reference: a node's actors share one index in memory.
     shared = ([ray.put(job)],)
-    for result in run_on_all_cpus("screen", ScreenWorker, shared, items, GROUP_TOKENS):
+    for result in run_on_all_cpus("screen", ScreenWorker, shared, items, GROUP_TOKENS, progress):
         tokens = tasks[result["number"]].tokens
         report.add(tokens, tokens)
         yield result["number"], ScreenedObject.from_json(result["result"])

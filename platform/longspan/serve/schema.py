@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from longspan.doors.limits import DoorLimits
-from longspan.recipe.schema import Section, Storage
+from longspan.recipe.places import Storage
+from longspan.recipe.section import Section
 
 RESERVED = {
     "model": "model",

@@ -29,6 +29,7 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.train import DataConfig
 
 from longspan.errors import UserError
+from longspan.pools import selector
 from longspan.stream.batch import Batch
 from longspan.stream.items import pack, unpack
 from longspan.stream.plan import StreamPlan, local_batches
@@ -54,8 +55,11 @@ BYTES_PER_TOKEN = 6
 GROUP = "group"
 
 
-def dataset(plan: StreamPlan, world_size: int) -> Dataset:
-    """The lazy Ray Data pipeline of a plan's items, for `streaming_split(world_size)`."""
+def dataset(plan: StreamPlan, world_size: int, pool: str | None = None) -> Dataset:
+    """The lazy Ray Data pipeline of a plan's items, for `streaming_split(world_size)`.
+
+    It reads on a pool's nodes, or on any.
+    """
     numbers = _GroupNumbers(plan.num_groups(world_size))
     stream = read_datasource(
         numbers, num_cpus=0, override_num_blocks=len(numbers.tasks())
@@ -71,6 +75,7 @@ def dataset(plan: StreamPlan, world_size: int) -> Dataset:
     stream.context.enable_progress_bars = False
     options = stream.context.execution_options
     options.preserve_order = True
+    options.label_selector = selector(pool) or None
     options.resource_limits = ExecutionResources(
         object_store_memory=_look_ahead_bytes(plan, world_size)
     )
@@ -84,13 +89,16 @@ class OrderedDataConfig(DataConfig):
     The datasets given to the trainer are placeholders: only their names count.
     """
 
-    def __init__(self, plan: Callable[[], StreamPlan]) -> None:
-        """`plan` is called at each start, for the first update that the latest checkpoint asks for.
+    def __init__(self, plan: Callable[[], StreamPlan], pool: str | None = None) -> None:
+        """Nothing is read yet.
 
-        It runs in an actor of Ray Train's, on the node of the run's controller.
+        Args:
+            plan: called at each start, for the first update that the latest checkpoint asks for, in an
+                actor of Ray Train's, on the node of the run's controller.
+            pool: whose nodes read; any when None.
         """
         super().__init__()
-        self._plan = plan
+        self._plan, self._pool = plan, pool
 
     def configure(
         self,
@@ -103,7 +111,7 @@ class OrderedDataConfig(DataConfig):
         """One iterator per rank, under each dataset's name."""
         per_rank: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
         for name in datasets:
-            stream = dataset(self._plan(), world_size)
+            stream = dataset(self._plan(), world_size, self._pool)
             stream.set_name(name)
             for rank, split in enumerate(stream.streaming_split(world_size, equal=False)):
                 per_rank[rank][name] = split

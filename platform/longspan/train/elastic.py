@@ -39,6 +39,7 @@ from ray.util.placement_group import PlacementGroup
 
 from longspan.errors import Unreachable, UserError, user_error_in
 from longspan.tenants import Share, claims
+from longspan.train.fallback import Fallback
 from longspan.train.host import Restart
 from longspan.train.room import Resources, answering_nodes, free, places, room
 
@@ -56,6 +57,7 @@ class ElasticTrainer(TorchTrainer):
         failures: FailurePolicy,
         worker: Share,
         yields: bool,
+        fallback: Fallback,
         say: Callable[[str], None],
         **options: Any,
     ) -> None:
@@ -66,12 +68,13 @@ class ElasticTrainer(TorchTrainer):
             failures: decides what ends the run.
             worker: what one takes, and of which nodes.
             yields: whether those have their room before who go first (`longspan.tenants`).
+            fallback: is told how many workers are missing.
             say: takes lines for a person to read.
             options: Ray Train's.
         """
         super().__init__(*args, **options)
         self._failures = failures
-        self._policy = RoomPolicy(self.scaling_config, worker, yields, say)
+        self._policy = RoomPolicy(self.scaling_config, worker, yields, fallback, say)
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
         options["failure_policy"] = self._failures
@@ -91,11 +94,13 @@ class RoomPolicy(ElasticScalingPolicy):
         scaling_config: ScalingConfig,
         worker: Share,
         yields: bool,
+        fallback: Fallback,
         say: Callable[[str], None],
     ) -> None:
         """Nothing is asked yet."""
         super().__init__(scaling_config)
         self._worker, self._yields, self._say = worker, yields, say
+        self._fallback = fallback
         self._group: PlacementGroup | None = None
         self._unseen = False
         self._asked: float | None = None
@@ -124,6 +129,7 @@ class RoomPolicy(ElasticScalingPolicy):
         self._group = worker_group_state.placement_group_handle.placement_group
         self._unseen, self._asked = False, None
         self._maybe_send_resource_request()
+        self._fallback.look(self.scaling_config.max_workers - worker_group_state.num_workers)
         return NoopDecision()
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
@@ -136,6 +142,7 @@ class RoomPolicy(ElasticScalingPolicy):
         space = free(nodes, worker, places(self._group))
         waiting = claims() if self._yields else []
         workers = min(room(space, worker, waiting, config.min_workers), config.max_workers)
+        self._fallback.look(config.max_workers - workers)
         possible = min(room(nodes, worker), config.max_workers)
         waited = now - self._asked
         if workers < possible and waited < SETTLING_SECONDS:

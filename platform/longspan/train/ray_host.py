@@ -21,6 +21,7 @@ from longspan.stream.ray_data import OrderedDataConfig, batches
 from longspan.tenants import Share
 from longspan.train.agree import device_of_messages, from_all_ranks, from_first_rank
 from longspan.train.elastic import ElasticTrainer, ProgressPolicy
+from longspan.train.fallback import Fallback
 from longspan.train.host import Notice
 from longspan.train.job import Job
 from longspan.train.loop import train
@@ -72,10 +73,14 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
         ),
         # A placeholder: the stream itself depends on the number of workers and on the latest checkpoint.
         datasets={"train": ray.data.range(1)},
-        dataset_config=OrderedDataConfig(lambda: job.stream(job.checkpoints.latest_update())),
+        dataset_config=OrderedDataConfig(
+            lambda: job.stream(job.checkpoints.latest_update()),
+            job.recipe.data.pool or workers.pool,
+        ),
         failures=ProgressPolicy(job.checkpoints.latest_update, workers.max_failures, say),
         worker=worker,
         yields=workers.yield_after is not None,
+        fallback=Fallback(worker, workers.falls_back_after, say),
         say=say,
     )
     try:

@@ -1,0 +1,25 @@
+"""Where a job reads and writes, and on which nodes its data is worked on: parts that all recipes have."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from longspan.recipe.section import Section
+
+
+class Storage(Section):
+    """Where corpora are read and everything is written."""
+
+    root: str = ".longspan/store"
+    """A folder, or s3://bucket/prefix. Relative paths of corpora start here."""
+    endpoint: str | None = None
+    """URL of an S3 server other than AWS; AWS_ENDPOINT_URL is used when this is unset."""
+    region: str | None = None
+
+
+class Data(Section):
+    """Ray Data's work: ingest, documents and examples of self-instruct, the readers of a run's rows."""
+
+    pool: str | None = Field(None, min_length=1)
+    """Only nodes whose label `longspan.io/pool` has this value; when unset any node, and for readers those of
+    workers.pool."""

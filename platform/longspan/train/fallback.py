@@ -1,0 +1,70 @@
+"""Machines on demand for workers that spot machines were to bring."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from longspan.pools import on_demand
+from longspan.run.machines import asks_on_demand, refused
+from longspan.tenants import Share
+
+LOOK_SECONDS = 10.0
+
+
+class Fallback:
+    """Asks Ray for machines on demand while workers are missing whose machines the cloud refuses to start."""
+
+    def __init__(self, worker: Share, after: float | None, say: Callable[[str], None]) -> None:
+        """Nothing is missing yet.
+
+        Args:
+            worker: what one takes, and of which nodes.
+            after: seconds for which workers may be missing; None: nothing is ever asked for.
+            say: takes lines for a person to read.
+        """
+        self._worker, self._after, self._say = worker, after, say
+        self._since: float | None = None
+        self._looked = 0.0
+        self._asked: list[Any] = []
+
+    def look(self, missing: int) -> None:
+        """Take note of how many workers are missing now."""
+        if missing <= 0:
+            self._withdraw()
+        elif self._after is not None and missing > len(self._asked):
+            now = time.time()
+            self._since = self._since or now
+            if now - self._since >= self._after and now - self._looked >= LOOK_SECONDS:
+                self._looked = now
+                self._ask_for(missing, refused(self._since))
+
+    def _ask_for(self, missing: int, types: list[str]) -> None:
+        if not types:
+            return
+        if not self._asked:
+            self._say(asks_on_demand(types))
+        # A task for each: it ends at once where there is room, and leaves that to a worker.
+        self._asked += [self._ask() for _ in range(missing - len(self._asked))]
+
+    def _withdraw(self) -> None:
+        for task in self._asked:
+            ray.cancel(task)
+        self._since, self._asked = None, []
+
+    def _ask(self) -> Any:
+        resources = dict(self._worker.resources)
+        task = ray.remote(
+            num_cpus=resources.pop("CPU", 0),
+            num_gpus=resources.pop("GPU", 0),
+            resources=resources,
+            label_selector=on_demand(self._worker.selector),
+        )
+        return task(_nothing).remote()
+
+
+def _nothing() -> None:
+    """What a machine is started for."""
