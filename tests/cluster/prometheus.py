@@ -44,7 +44,7 @@ def prometheus(folder: Path, ray_folder: Path) -> Iterator[Prometheus]:
     if program is None:
         pytest.skip("no Prometheus on PATH; on Debian it is the package prometheus")
     text = (ROOT / "cluster" / "prometheus.yml").read_text()
-    assert f"/tmp/ray/{DISCOVERY}" in text
+    assert f"/tmp/ray/session_latest/{DISCOVERY}" in text
     config = yaml.safe_load(text.replace("/tmp/ray", str(ray_folder)))
     config["global"]["scrape_interval"] = "2s"
     path = folder / "prometheus.yml"

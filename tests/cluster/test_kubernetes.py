@@ -188,6 +188,7 @@ def test_the_job_is_started_again_and_its_recipe_loads() -> None:
     assert recipe.storage.root == "s3://your-bucket/longspan"
     workers = recipe.workers
     assert (workers.min, workers.max, workers.pool) == (8, 64, "training")
+    assert recipe.data.pool == "data"
 
 
 def test_what_is_served_is_the_service_that_chat_yaml_has() -> None:

@@ -30,8 +30,8 @@ def watching(tmp_path_factory: pytest.TempPathFactory, deployed: Service) -> Ite
     """Prometheus beside a service that is up."""
     import ray
 
-    session = Path(ray._private.worker._global_node.get_session_dir_path())
-    with prometheus(tmp_path_factory.mktemp("prometheus"), session) as found:
+    folder = Path(ray._private.worker._global_node.get_session_dir_path()).parent
+    with prometheus(tmp_path_factory.mktemp("prometheus"), folder) as found:
         yield found
 
 

@@ -100,8 +100,8 @@ def entrypoint(settings: Settings) -> str:
     ours = kubernetes_of(settings)
     root = f"storage.root={storage_root(settings)}"
     # Last: `workers=8` among the others would take it away.
-    pool = "workers.pool=training"
-    command = ["python", "jobs/pretrain.py", ours.recipe, root, *ours.overrides, pool]
+    pools = ["workers.pool=training", "data.pool=data"]
+    command = ["python", "jobs/pretrain.py", ours.recipe, root, *ours.overrides, *pools]
     return shlex.join(command)
 
 
