@@ -49,7 +49,7 @@ test: setup ## run the whole test suite
 test-chaos: setup ## run the tests that kill, stop and starve a job's parts (`test` runs nearly all of them)
 	@tools/check.sh test-chaos
 
-test-cluster: setup ## the tests of cluster/, with a real `ray up` on hosts of network namespaces (as root), and of several tenants
+test-cluster: setup ## what `test` leaves out: a real `ray up` on hosts of network namespaces (as root), and clusters of several pools and tenants
 	@tools/check.sh test-cluster
 
 test-unit: setup ## run the fast tests: no Ray, no processes

@@ -1,7 +1,9 @@
 """A small project to run jobs on: real text in three formats, and a recipe for the tiny model."""
 
 import json
+import os
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,19 @@ class Project:
         entrypoint = ["python", f"jobs/{job}.py", str(recipe or self.recipe), *overrides]
         command = ["ray", "job", "submit", "--address", self.dashboard, *options, "--", *entrypoint]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+
+    def run(
+        self, *overrides: str, job: str = "pretrain", recipe: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The same without Ray's job server: a driver of its own on the cluster, which takes less time."""
+        import ray
+
+        address = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+        command = [sys.executable, f"jobs/{job}.py", str(recipe or self.recipe), *overrides]
+        environment = os.environ | address
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400
+        )
 
     def records(self, run: str, kind: str) -> list[dict[str, Any]]:
         """A run's metrics of one kind."""

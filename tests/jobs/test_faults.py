@@ -35,7 +35,7 @@ def bad_objects(project: Project) -> Iterator[None]:
 
 @pytest.mark.usefixtures("bad_objects")
 def test_a_bad_object_stops_the_job_by_name(project: Project) -> None:
-    stopped = project.submit("name=bad")
+    stopped = project.run("name=bad")
     assert stopped.returncode != 0
     assert re.search(r"error: corpora\.long: corpora/long/zz-(not-text|empty)\.txt", said(stopped))
     assert "Traceback" not in said(stopped)
@@ -72,7 +72,7 @@ def test_an_interrupted_run_over_bad_objects_goes_on_from_its_last_checkpoint(
     (skipped,) = re.findall(r"^ingest: long: .*skipped: (.*)$", "".join(lines), re.MULTILINE)
     assert skipped == "1 empty, 1 not UTF-8"
 
-    again = project.submit(*run)
+    again = project.run(*run)
     assert again.returncode == 0, said(again)[-4000:]
     (resumed,) = re.findall(r"resumed at update (\d+)", again.stdout)
     assert int(resumed) in range(5, updates, 5)
@@ -91,20 +91,20 @@ def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(
         for name in ("long", "short", "code")
     ]
     there = (f"storage.root={small_disk}", "training.give_up_after=0", *places)
-    ingested = project.submit(*there, job="ingest")
+    ingested = project.run(*there, job="ingest")
     assert ingested.returncode == 0, said(ingested)[-4000:]
     room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     filler = small_disk / "filler"
     filler.write_bytes(bytes(room - 2**18))
 
-    full = project.submit("name=full", *there)
+    full = project.run("name=full", *there)
     assert full.returncode != 0
     assert "No space left on device" in said(full)
     assert "make room" in said(full)
     assert "Traceback" not in said(full)
 
     filler.unlink()
-    again = project.submit("name=full", *there)
+    again = project.run("name=full", *there)
     assert again.returncode == 0, said(again)[-4000:]
     assert "Held-out loss:" in again.stdout
 
@@ -121,7 +121,7 @@ def test_wrong_credentials_and_a_missing_bucket_are_one_message_each(
     assert "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY" in said(refused)
     assert "Traceback" not in said(refused)
 
-    missing = project.submit("storage.root=s3://longspan-tset/x", address)
+    missing = project.run("storage.root=s3://longspan-tset/x", address)
     assert missing.returncode != 0
     assert "bucket 'longspan-tset' does not exist" in said(missing)
     assert f"the nearest that does is {s3_server.bucket!r}" in said(missing)

@@ -130,7 +130,7 @@ def test_a_run_starts_on_what_a_killed_ingest_has_left_ready_while_that_goes_on(
     assert early == set(SOURCES), "each source has something ready"
     model = f"base_model={project.model}"
     ingest = job.start(model)
-    run = project.submit("name=early", "start_on=ready", model, recipe=job.recipe)
+    run = project.run("name=early", "start_on=ready", model, recipe=job.recipe)
     output, errors = ingest.communicate(timeout=200)
     assert ingest.returncode == 0, output[-4000:] + errors[-4000:]
     assert run.returncode == 0, said(run)[-4000:]

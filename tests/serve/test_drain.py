@@ -11,9 +11,9 @@ from tests.nodes import Cluster
 from tests.s3 import S3Server
 from tests.serve.service import PATIENCE, QUESTION, Service, replicas, until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
 
-WINDOW = 16384
+WINDOW = 12288
 """Room for an answer that takes longer than a replica's start."""
 
 
@@ -34,7 +34,7 @@ def test_a_node_that_is_drained_finishes_its_streams(
     leaving, staying = sorted(nodes, key=lambda node: not replicas(node.process.pid))
     assert not replicas(staying.process.pid)
 
-    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 12_000, "stream": True}
+    body = {"model": "tiny", "messages": QUESTION, "max_tokens": 8_000, "stream": True}
     body |= {"ignore_eos": True}
     url = f"{service.url}/v1/chat/completions"
     with httpx.stream("POST", url, json=body, headers=service.headers, timeout=PATIENCE) as reply:

@@ -39,13 +39,12 @@ def watching(tmp_path_factory: pytest.TempPathFactory, deployed: Service) -> Ite
 def at_work(
     watching: Prometheus,
     deployed: Service,
-    job_server: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """A cluster that has trained and generated while it was watched; it goes on to answer."""
     folder = tmp_path_factory.mktemp("watched")
     model = make_tiny_model(folder / "base", tied=False)
-    done = Project(folder, model, job_server).submit("name=watched")
+    done = Project(folder, model, dashboard="").run("name=watched")
     assert done.returncode == 0, said(done)[-4000:]
     with serving(seconds=0.5) as server:  # Slow enough for numbers to be seen to change.
         endpoint = {"url": server.url, "model": MODEL, "requests": 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,9 @@ from longspan.pools import LABEL
 # Objects travel in groups: a group per worker is too few for the work to be spread evenly, and a
 # group per small object costs more than doing it.
 GROUPS_PER_WORKER = 8
+# An actor takes seconds to start, and is to have as much to do: so many objects, or this part of a full group.
+OBJECTS_PER_WORKER = 64
+PARTS_OF_GROUP = 16
 REPORT_SECONDS = 2.0
 
 Json = dict[str, Any]
@@ -46,7 +50,7 @@ def run_on_all_cpus(
     say: Callable[[str], None],
     **actors: Any,
 ) -> Iterator[Json]:
-    """Do all items on one actor per available CPU of the nodes that Ray Data works on.
+    """Do all items on one actor per available CPU of the nodes that Ray Data works on, or fewer for little work.
 
     Args:
         name: of the job, on the dashboard.
@@ -68,14 +72,15 @@ def run_on_all_cpus(
     from longspan.run.machines import free_cpus
 
     labels = ray.data.DataContext.get_current().execution_options.label_selector or {}
-    cpus = max(1, free_cpus(labels.get(LABEL), say))
-    groups = _groups([size for _, size in items], most, cpus)
+    sizes = [size for _, size in items]
+    workers = max(1, min(free_cpus(labels.get(LABEL), say), _useful_workers(sizes, most)))
+    groups = _groups(sizes, most, workers)
     rows = [{"group": json.dumps([items[number][0] for number in group])} for group in groups]
     actor: Any = worker  # Ray Data makes one per actor and calls it.
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         actor,
         fn_constructor_args=arguments,
-        compute=ray.data.ActorPoolStrategy(size=min(cpus, len(groups)), **actors),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(groups)), **actors),
         num_cpus=1,
     )
     dataset.set_name(name)
@@ -85,6 +90,11 @@ def run_on_all_cpus(
             if "error" in record:
                 raise UserError(record["error"])
             yield record["result"]
+
+
+def _useful_workers(sizes: Sequence[int], most: int) -> int:
+    """So many that each has enough to do."""
+    return math.ceil(max(len(sizes) / OBJECTS_PER_WORKER, sum(sizes) * PARTS_OF_GROUP / most))
 
 
 def _groups(sizes: Sequence[int], most: int, workers: int) -> list[list[int]]:
