@@ -110,7 +110,7 @@ def test_on_demand_stands_in_while_ray_takes_spot_for_unavailable() -> None:
 
 
 def test_ray_does_not_take_spot_for_unavailable_when_ec2_refuses_to_start_it() -> None:
-    """What docs/cluster.md warns of; when this fails, Ray has mended it, and the warning can go."""
+    """Why there is workers.on_demand_after; when this fails, Ray has mended it."""
     from ray.autoscaler.v2.instance_manager.subscribers.cloud_resource_monitor import (
         CloudResourceMonitor,
     )

@@ -63,7 +63,7 @@ def awaited(
     began, said = time.time(), -SAY_SECONDS
     task = ask(selector(pool))
     while not ray.wait([task], timeout=LOOK_SECONDS)[0]:
-        waited, types = time.time() - began, refused(began)
+        waited, types = time.time() - began, refused(began, say)
         if on_demand_after is not None and types and waited >= on_demand_after:
             say(asks_on_demand(types))
             ray.cancel(task)  # Or a machine would come for each of the two.
@@ -75,14 +75,20 @@ def awaited(
     return ray.get(task)
 
 
-def refused(since: float) -> list[str]:
+def refused(since: float, say: Say) -> list[str]:
     """Node types whose machines the cloud has refused to start since a time (of `time.time`).
 
-    Ray's autoscaler starts the type of the highest priority and, where that is refused, Ray 2.60 tries it again
-    and again: it takes a type for scarce only when its machines start and never come up.
+    Ray's autoscaler starts the type of the highest priority and, where that is refused, Ray 2.60 tries it again and
+    again: it takes a type for scarce only when its machines start and never come up. ``say`` hears of a head that
+    does not answer.
     """
-    failed = get_cluster_status(ray.get_runtime_context().gcs_address).failed_launches
-    return sorted({each.ray_node_type_name for each in failed if each.failed_ts_s >= int(since)})
+    try:
+        status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    except ray.exceptions.RayError as error:
+        say(f"cannot see which machines are refused: {error}")
+        return []
+    failed = [each for each in status.failed_launches if (each.failed_ts_s or 0) >= int(since)]
+    return sorted({each.ray_node_type_name for each in failed})
 
 
 def asks_on_demand(types: Sequence[str]) -> str:

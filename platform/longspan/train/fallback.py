@@ -40,7 +40,7 @@ class Fallback:
             self._since = self._since or now
             if now - self._since >= self._after and now - self._looked >= LOOK_SECONDS:
                 self._looked = now
-                self._ask_for(missing, refused(self._since))
+                self._ask_for(missing, refused(self._since, self._say))
 
     def _ask_for(self, missing: int, types: list[str]) -> None:
         if not types:
