@@ -142,8 +142,8 @@ class RoomPolicy(ElasticScalingPolicy):
         space = free(nodes, worker, places(self._group))
         waiting = claims() if self._yields else []
         workers = min(room(space, worker, waiting, config.min_workers), config.max_workers)
-        self._fallback.look(config.max_workers - workers)
         possible = min(room(nodes, worker), config.max_workers)
+        self._fallback.look(config.max_workers - possible)
         waited = now - self._asked
         if workers < possible and waited < SETTLING_SECONDS:
             return NoopDecision()

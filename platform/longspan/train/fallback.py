@@ -28,32 +28,37 @@ class Fallback:
         """
         self._worker, self._after, self._say = worker, after, say
         self._since: float | None = None
-        self._looked = 0.0
+        self._looked, self._missing = 0.0, 0
         self._asked: list[Any] = []
 
     def look(self, missing: int) -> None:
         """Take note of how many workers are missing now."""
-        if missing <= 0:
-            self._withdraw()
-        elif self._after is not None and missing > len(self._asked):
-            now = time.time()
-            self._since = self._since or now
-            if now - self._since >= self._after and now - self._looked >= LOOK_SECONDS:
-                self._looked = now
-                self._ask_for(missing, refused(self._since, self._say))
-
-    def _ask_for(self, missing: int, types: list[str]) -> None:
-        if not types:
+        if missing < self._missing and self._asked:
+            self._withdraw(missing)
+        self._missing = missing
+        if not missing:
+            self._since = None
+        if self._after is None or missing <= len(self._asked):
             return
+        now = time.time()
+        self._since = self._since or now
+        if now - self._since >= self._after and now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            if types := refused(self._since, self._say):
+                self._ask_for(missing - len(self._asked), types)
+
+    def _ask_for(self, workers: int, types: list[str]) -> None:
         if not self._asked:
             self._say(asks_on_demand(types))
         # A task for each: it ends at once where there is room, and leaves that to a worker.
-        self._asked += [self._ask() for _ in range(missing - len(self._asked))]
+        self._asked += [self._ask() for _ in range(workers)]
 
-    def _withdraw(self) -> None:
-        for task in self._asked:
+    def _withdraw(self, missing: int) -> None:
+        """Workers have come: wait for no more machines than are still missing."""
+        _, waiting = ray.wait(self._asked, num_returns=len(self._asked), timeout=0)
+        for task in waiting[missing:]:
             ray.cancel(task)
-        self._since, self._asked = None, []
+        self._asked = waiting[:missing]
 
     def _ask(self) -> Any:
         resources = dict(self._worker.resources)
