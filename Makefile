@@ -8,7 +8,7 @@ help: ## show this
 	@echo "Longspan: from a short-context model to a long-context one, on one Ray cluster."
 	@echo
 	@echo "  make quickstart   on a fresh machine: does setup, sample and head, then trains"
-	@echo "  make test         the whole test suite"
+	@echo "  make test         the test suite, nearly an hour"
 	@echo
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | awk -F':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
 	@echo
@@ -43,13 +43,13 @@ pipeline: setup ## a chat model: the quickstart's, then self-instruct and finetu
 serve: setup ## a chat page and an OpenAI API for the newest model here, on this machine alone
 	@tools/serve.sh
 
-test: setup ## run the whole test suite
+test: setup ## run the test suite (all but what takes several machines, see test-cluster)
 	@tools/check.sh test
 
 test-chaos: setup ## run the tests that kill, stop and starve a job's parts (`test` runs nearly all of them)
 	@tools/check.sh test-chaos
 
-test-cluster: setup ## what `test` leaves out: a real `ray up` on hosts of network namespaces (as root), and clusters of several pools and tenants
+test-cluster: setup ## run what `test` leaves out: a real `ray up` on hosts of network namespaces (as root), and clusters of several pools and tenants
 	@tools/check.sh test-cluster
 
 test-unit: setup ## run the fast tests: no Ray, no processes

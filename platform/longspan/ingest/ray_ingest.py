@@ -52,7 +52,7 @@ class IngestJob:
 def ingest_objects(
     job: IngestJob, tasks: Sequence[Task], progress: Callable[[str], None]
 ) -> Iterator[tuple[str, ObjectManifest]]:
-    """Ingest objects on one actor per available CPU.
+    """Ingest objects on the CPUs that are available.
 
     Yields:
         The source's name and the object's manifest, as objects get done.

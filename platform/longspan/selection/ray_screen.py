@@ -26,7 +26,7 @@ class ScreenJob:
 def screen_on_ray(
     job: ScreenJob, tasks: Sequence[ObjectManifest], progress: Callable[[str], None]
 ) -> Iterator[tuple[int, ScreenedObject]]:
-    """Screen objects on one actor per available CPU.
+    """Screen objects on the CPUs that are available.
 
     Yields:
         The task's number and its result, as tasks get done.
