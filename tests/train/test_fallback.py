@@ -15,7 +15,7 @@ def test_machines_are_asked_for_as_long_as_workers_are_missing(
 ) -> None:
     said: list[str] = []
     types: list[str] = []
-    monkeypatch.setattr(fallback, "refused", lambda since, say: types)
+    monkeypatch.setattr(fallback, "refused", lambda pool, say: types)
     monkeypatch.setattr(fallback, "LOOK_SECONDS", 0.0)
     asking = Fallback(Share({"CPU": 1.0}, {"longspan.io/pool": "training"}), 0.0, said.append)
     asking.look(3)

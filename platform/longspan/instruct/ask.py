@@ -46,6 +46,8 @@ class Generator:
         dataset = ray.data.from_items(list(items), override_num_blocks=len(items))
         dataset = dataset.flat_map(asking.requests, num_cpus=TASK_CPUS)
         if self.engine is not None:
+            # Ray would ask its autoscaler for the engine's GPUs in the pool of the data.
+            dataset.context.execution_options.label_selector = None
             # A block is given back as a whole: small ones lose little when the job is killed.
             dataset = dataset.repartition(target_num_rows_per_block=self.engine.batch)
             dataset = self.engine.replies(dataset, self.tokenizer, asking.sampling)

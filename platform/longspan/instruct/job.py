@@ -231,7 +231,8 @@ def _name(prepared: Prepared) -> str:
 def _facts(prepared: Prepared, files: Sequence[DocumentFile]) -> Row:
     """What the set is made from; the fingerprint is of all that decides its examples."""
     recipe = prepared.recipe
-    asked = recipe.model_dump(mode="json", exclude={"storage", "corpora", "generator", "prompts"})
+    elsewhere = {"storage", "data", "corpora", "generator", "prompts"}
+    asked = recipe.model_dump(mode="json", exclude=elsewhere)
     documents = [[document["id"] for document in file.documents] for file in files]
     facts = {
         "name": recipe.name,

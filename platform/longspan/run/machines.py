@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.autoscaler.v2.schema import LaunchRequest
 from ray.autoscaler.v2.sdk import get_cluster_status
 
 from longspan.pools import LABEL, on_demand, selector
 
 LOOK_SECONDS = 10.0
 SAY_SECONDS = 60.0
+REFUSED_SECONDS = 60.0
 Say = Callable[[str], None]
 Labels = Mapping[str, str]
 
@@ -57,38 +59,47 @@ def awaited(
         pool: whose nodes will do; any when None.
         missing: what it waits for, where it waits.
         say: takes a line on that, every minute.
-        on_demand_after: seconds after which the task asks for a machine on demand instead, where machines are
-            refused (see `refused`); None: never.
+        on_demand_after: seconds of refusals (see `refused`) after which it asks for a machine on demand instead;
+            the two then take turns. None: never.
     """
-    began, said = time.time(), -SAY_SECONDS
-    task = ask(selector(pool))
+    began = asked = time.time()
+    said, labels = -SAY_SECONDS, selector(pool)
+    task = ask(labels)
     while not ray.wait([task], timeout=LOOK_SECONDS)[0]:
-        waited, types = time.time() - began, refused(began, say)
-        if on_demand_after is not None and types and waited >= on_demand_after:
-            say(asks_on_demand(types))
-            ray.cancel(task)  # Or a machine would come for each of the two.
-            task, on_demand_after = ask(on_demand(selector(pool))), None
-        elif waited - said >= SAY_SECONDS:
-            said = waited
-            why = f" (none of type {' or '.join(types)} can be had)" if types else ""
-            say(f"waiting: {missing}{why}; 'ray status' shows what Ray does about it")
+        now = time.time()
+        if on_demand_after is not None and now - asked >= on_demand_after:
+            asked, spot = now, labels == selector(pool)
+            if types := refused(pool, say) if spot else []:
+                say(asks_on_demand(types))
+            if types or not spot:
+                ray.cancel(task)  # Or a machine would come for each of the two.
+                labels = on_demand(selector(pool)) if spot else selector(pool)
+                task = ask(labels)
+        if now - began - said >= SAY_SECONDS:
+            said = now - began
+            say(f"waiting: {missing}; 'ray status' shows what Ray does about it")
     return ray.get(task)
 
 
-def refused(since: float, say: Say) -> list[str]:
-    """Node types whose machines the cloud has refused to start since a time (of `time.time`).
+def refused(pool: str | None, say: Say) -> list[str]:
+    """A pool's node types whose machines the cloud has refused to start within the last minute.
 
-    Ray's autoscaler starts the type of the highest priority and, where that is refused, Ray 2.60 tries it again and
-    again: it takes a type for scarce only when its machines start and never come up. ``say`` hears of a head that
-    does not answer.
+    By their names, which begin with the pool's in our files: Ray tells no labels of them. Its autoscaler starts the
+    type of the highest priority and, where that is refused, Ray 2.60 tries it again and again: it takes a type for
+    scarce only when its machines start and never come up. ``say`` hears of a head that does not answer.
     """
     try:
         status = get_cluster_status(ray.get_runtime_context().gcs_address)
     except ray.exceptions.RayError as error:
         say(f"cannot see which machines are refused: {error}")
         return []
-    failed = [each for each in status.failed_launches if (each.failed_ts_s or 0) >= int(since)]
-    return sorted({each.ray_node_type_name for each in failed})
+    lately = time.time() - REFUSED_SECONDS
+    failed = [each for each in status.failed_launches if (each.failed_ts_s or 0) >= lately]
+    return sorted({each.ray_node_type_name for each in failed if _is_of(pool, each)})
+
+
+def _is_of(pool: str | None, launch: LaunchRequest) -> bool:
+    return launch.ray_node_type_name.startswith(pool or "")
 
 
 def asks_on_demand(types: Sequence[str]) -> str:

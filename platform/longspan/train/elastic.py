@@ -143,7 +143,8 @@ class RoomPolicy(ElasticScalingPolicy):
         waiting = claims() if self._yields else []
         workers = min(room(space, worker, waiting, config.min_workers), config.max_workers)
         possible = min(room(nodes, worker), config.max_workers)
-        self._fallback.look(config.max_workers - possible)
+        if possible < config.min_workers:
+            self._fallback.look(config.max_workers - possible)
         waited = now - self._asked
         if workers < possible and waited < SETTLING_SECONDS:
             return NoopDecision()

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from longspan.pools import on_demand
+from longspan.pools import LABEL, on_demand
 from longspan.run.machines import asks_on_demand, refused
 from longspan.tenants import Share
 
@@ -28,37 +28,39 @@ class Fallback:
         """
         self._worker, self._after, self._say = worker, after, say
         self._since: float | None = None
-        self._looked, self._missing = 0.0, 0
+        self._looked = 0.0
         self._asked: list[Any] = []
 
     def look(self, missing: int) -> None:
         """Take note of how many workers are missing now."""
-        if missing < self._missing and self._asked:
-            self._withdraw(missing)
-        self._missing = missing
+        now = time.time()
+        came = self._came(missing)
         if not missing:
             self._since = None
-        if self._after is None or missing <= len(self._asked):
+        elif self._since is None or came:
+            self._since = now
+        if self._after is None or self._since is None or missing <= len(self._asked):
             return
-        now = time.time()
-        self._since = self._since or now
         if now - self._since >= self._after and now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            if types := refused(self._since, self._say):
+            if types := refused(self._worker.selector.get(LABEL), self._say):
                 self._ask_for(missing - len(self._asked), types)
+
+    def _came(self, missing: int) -> bool:
+        """Whether machines have come that were asked for; no more are waited for than are still missing."""
+        if not self._asked:
+            return False
+        came, waiting = ray.wait(self._asked, num_returns=len(self._asked), timeout=0)
+        for task in waiting[missing:]:
+            ray.cancel(task)
+        self._asked = waiting[:missing]
+        return bool(came)
 
     def _ask_for(self, workers: int, types: list[str]) -> None:
         if not self._asked:
             self._say(asks_on_demand(types))
         # A task for each: it ends at once where there is room, and leaves that to a worker.
         self._asked += [self._ask() for _ in range(workers)]
-
-    def _withdraw(self, missing: int) -> None:
-        """Workers have come: wait for no more machines than are still missing."""
-        _, waiting = ray.wait(self._asked, num_returns=len(self._asked), timeout=0)
-        for task in waiting[missing:]:
-            ray.cancel(task)
-        self._asked = waiting[:missing]
 
     def _ask(self) -> Any:
         resources = dict(self._worker.resources)

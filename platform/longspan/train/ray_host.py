@@ -16,6 +16,7 @@ from ray.train.torch import TorchConfig
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
 from longspan.pools import selector
+from longspan.run.machines import start_machine
 from longspan.stream.batch import Batch
 from longspan.stream.ray_data import OrderedDataConfig, batches
 from longspan.tenants import Share
@@ -51,6 +52,7 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
     Raises:
         KeyboardInterrupt: somebody pressed Ctrl-C; the workers have ended.
     """
+    start_machine(job.recipe.data.pool, say)  # Its readers would wait for it without a word.
     filesystem, path = job.store.filesystem_and_path("runs")
     plan, workers, worker = job.plan, job.recipe.workers, _worker(job)
     # Ray reads them here and passes them on.
