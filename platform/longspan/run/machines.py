@@ -116,10 +116,10 @@ def _start(pool: str | None, missing: str, say: Say, on_demand_after: float | No
     """Ray's autoscaler starts machines for what tasks take."""
 
     def ask(labels: Labels) -> Any:
-        return ray.remote(num_cpus=1, label_selector=dict(labels))(_nothing).remote()
+        return ray.remote(num_cpus=1, label_selector=dict(labels))(nothing).remote()
 
     awaited(ask, pool, missing, say, on_demand_after)
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """What a machine is started for: that it runs is enough."""

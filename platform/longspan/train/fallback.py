@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from longspan.pools import LABEL, on_demand
-from longspan.run.machines import asks_on_demand, refused
+from longspan.run.machines import asks_on_demand, nothing, refused
 from longspan.tenants import Share
 
 LOOK_SECONDS = 10.0
@@ -70,8 +70,4 @@ class Fallback:
             resources=resources,
             label_selector=on_demand(self._worker.selector),
         )
-        return task(_nothing).remote()
-
-
-def _nothing() -> None:
-    """What a machine is started for."""
+        return task(nothing).remote()
