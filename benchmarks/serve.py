@@ -6,6 +6,7 @@ new ones every round, so that the machine's drift treats both alike.
 Ours is the whole service: Serve's proxy, API keys and limits, access log, metrics. The prompts are random
 words, so that none is in a cache. A second table has the processor time of each part of either side,
 which others' work on the machine moves less than it does the clock: what a layer costs.
+`--baseline CHECKOUT` adds the service of another checkout (a worktree of an earlier commit) as a third side.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +35,7 @@ from longspan.doors import keys
 from longspan.recipe.load import parse as parse_settings
 from longspan.recipe.sources import open_store
 from longspan.serve.app import application
-from longspan.serve.engine import EnginePlan, plan_engine
+from longspan.serve.engine import plan_engine
 from longspan.serve.hardware import look_around
 from longspan.serve.model import look_at
 from longspan.serve.schema import ServeSettings
@@ -42,6 +43,8 @@ from longspan.serve.schema import ServeSettings
 NAME = "bench"
 START_SECONDS = 300
 REST_SECONDS = 30
+STARTED = "service started: "
+"""What the line of a service process that is up begins with."""
 METRICS = ("output_throughput", "mean_ttft_ms", "mean_itl_ms")
 PARTS = {
     "engine": ("VLLM::",),
@@ -70,6 +73,14 @@ class Side:
                     part, times = part_of(" ".join(process.cmdline())), process.cpu_times()
                     used[part] += times.user + times.system  # pyrefly: ignore
         return used
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running chat service and the engine arguments that it derived."""
+
+    side: Side
+    arguments: Mapping[str, Any]
 
 
 def part_of(title: str) -> str:
@@ -229,14 +240,37 @@ def costs(
 
 
 @contextmanager
-def service(given: dict[str, Any], port: int) -> Iterator[tuple[Side, EnginePlan]]:
-    """Ours, on a Ray of its own."""
-    os.environ |= {
-        # Ray's processes find the package there.
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "platform"), str(ROOT)]),
-        # Ray would leave the machine to others first; the other side does not.
+def service(name: str, given: dict[str, Any], port: int, checkout: Path) -> Iterator[Served]:
+    """The chat service of a checkout, in a process of its own with a Ray of its own."""
+    command = [sys.executable, __file__, "--service", json.dumps(given), str(port)]
+    environment = os.environ | {
+        # The process and Ray's workers import the package from the checkout.
+        "PYTHONPATH": os.pathsep.join([str(checkout / "platform"), str(ROOT)]),
+        # Ray lowers its workers' priority by default; vLLM alone does not.
         "RAY_worker_niceness": "0",
     }
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout
+        try:
+            started = next((line for line in process.stdout if line.startswith(STARTED)), None)
+            if started is None:
+                raise SystemExit(f"{name}: the service did not start; see its output above")
+            found = json.loads(started.removeprefix(STARTED))
+            assert Path(found["package"]).is_relative_to(checkout), found["package"]
+            roots = [psutil.Process(process.pid)]
+            side = Side(name, f"http://127.0.0.1:{port}", roots, found["key"])
+            yield Served(side, found["arguments"])
+        finally:
+            process.stdin.close()  # The process shuts down at the end of its input.
+            process.wait(timeout=120)
+
+
+def run_service(given: dict[str, Any], port: int) -> None:
+    """Run the service until the end of the input; prints its key and engine arguments once it is up."""
+    import longspan
+
     with local_ray(2):
         from ray import serve
 
@@ -246,11 +280,10 @@ def service(given: dict[str, Any], port: int) -> Iterator[tuple[Side, EnginePlan
         plan = plan_engine(settings, model, look_around(settings.pool))
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(application(settings, model, plan), name="chat", route_prefix="/")
-        try:
-            roots = psutil.Process().children()
-            yield Side("the service", f"http://127.0.0.1:{port}", roots, key), plan
-        finally:
-            serve.shutdown()
+        found = {"key": key, "arguments": plan.arguments, "package": longspan.__file__}
+        print(f"{STARTED}{json.dumps(found)}", flush=True)
+        sys.stdin.read()
+        serve.shutdown()
 
 
 def main() -> None:
@@ -259,24 +292,36 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=2, help="how often each side has its turn")
     options.add_argument("--short", type=int, nargs=2, default=[64, 64], help="prompt and answer")
     options.add_argument("--long", type=int, nargs=2, default=[2048, 32], help="prompt and answer")
-    options.add_argument("--port", type=int, default=18400, help="this one and the next are taken")
+    options.add_argument(
+        "--port", type=int, default=18400, help="this one and the next two are used"
+    )
     options.add_argument("--requests", type=int, default=4, help="of each client")
+    options.add_argument(
+        "--baseline", type=Path, help="another checkout, whose service is measured as a third side"
+    )
     given = parse(options)
-    with tempfile.TemporaryDirectory(prefix="longspan-benchmark-") as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="longspan-benchmark-"))
         model = given.model.resolve()
-        settings = {"model": str(model), "name": NAME, "storage": {"root": folder}}
-        with (
-            service(settings, given.port) as (ours, plan),
-            bare(model, plan.arguments, given.port + 1) as theirs,
-        ):
-            rest = at_rest((theirs, ours))
-            speed, cost = [], []
-            for prompt, answer in (given.short, given.long):
-                for clients in given.clients:
-                    asked = Load(prompt, answer, clients, max(4, clients * given.requests))
-                    found = compared((theirs, ours), asked, given.rounds, model, Path(folder))
-                    speed += speeds(asked, found, given.rounds)
-                    cost += costs(asked, found, rest)
+
+        def served(name: str, port: int, checkout: Path) -> Served:
+            root = Path(folder, name)
+            settings = {"model": str(model), "name": NAME, "storage": {"root": str(root)}}
+            return stack.enter_context(service(name, settings, port, checkout))
+
+        ours = served("the service", given.port, ROOT)
+        theirs = stack.enter_context(bare(model, ours.arguments, given.port + 1))
+        sides = [theirs, ours.side]
+        if given.baseline:
+            sides.append(served("its baseline", given.port + 2, given.baseline.resolve()).side)
+        rest = at_rest(sides)
+        speed, cost = [], []
+        for prompt, answer in (given.short, given.long):
+            for clients in given.clients:
+                asked = Load(prompt, answer, clients, max(4, clients * given.requests))
+                found = compared(sides, asked, given.rounds, model, Path(folder))
+                speed += speeds(asked, found, given.rounds)
+                cost += costs(asked, found, rest)
     header = ("", "prompt", "answer", "clients")
     print(table((*header, "tokens/s", "first token, ms", "between, ms"), speed))
     print("\nProcessor time, ms a token:\n")
@@ -291,5 +336,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--client"]:
         client()
+    elif sys.argv[1:2] == ["--service"]:
+        run_service(json.loads(sys.argv[2]), int(sys.argv[3]))
     else:
         main()
