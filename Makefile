@@ -1,7 +1,7 @@
 # Type `make` to see what there is. The work is done by the scripts in tools/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample head quickstart pipeline serve test test-chaos test-cluster test-unit lint format s3 stop clean
+.PHONY: help setup sample head quickstart pipeline serve test test-chaos test-cluster test-unit lint format lock audit s3 stop clean
 export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL MODEL SERVE_PORT
 
 help: ## show this
@@ -14,7 +14,7 @@ help: ## show this
 	@echo
 	@echo "Variables, after the target (make setup PYTHON=/opt/python3.11/bin/python3.11):"
 	@echo "  PYTHON          the Python 3.11 that makes the environment   (found on PATH)"
-	@echo "  EXTRA_INDEX     one more package index, such as PyTorch's CPU wheel index   (none)"
+	@echo "  EXTRA_INDEX     the index that torch's CPU build comes from: PyTorch's CPU wheel index   (pip's own)"
 	@echo "  LONGSPAN_CACHE  where downloads and caches go   (.cache)"
 	@echo "  RAY_PORT, DASHBOARD_PORT   (6379, 8265, or the next free ones)"
 	@echo "  HEAD_ARGS       more options for ray start, such as --num-cpus=4"
@@ -60,6 +60,12 @@ lint: setup ## check style, format and types
 
 format: setup ## rewrite the code in the project's format
 	@tools/check.sh format
+
+lock: setup ## write the hashes of the pinned packages, after a version was changed in constraints/
+	@tools/packages.sh lock
+
+audit: setup ## look up known vulnerabilities of the pinned packages
+	@tools/packages.sh audit
 
 s3: setup ## start a local S3 server with the sample corpora in it
 	@tools/s3.sh start

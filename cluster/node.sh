@@ -21,11 +21,11 @@ python_is_there() {
 gpu_environment() {
     nvidia-smi -L || fail "this machine is to have GPUs, and nvidia-smi finds none: the image needs NVIDIA's driver"
     local stamp
-    stamp=$(cat constraints/gpu.txt pyproject.toml | sha256sum | cut -d' ' -f1)
+    stamp=$(cat constraints/gpu.txt pyproject.toml tools/install.sh | sha256sum | cut -d' ' -f1)
     [ "$(cat .venv/.longspan-stamp 2> /dev/null)" != "$stamp" ] || return 0
     rm -rf .venv
     python3.11 -m venv .venv
-    DS_BUILD_OPS=0 .venv/bin/python -m pip install --no-input -q -c constraints/gpu.txt -e . vllm gguf liger-kernel
+    tools/install.sh gpu .venv/bin/python > .longspan/install.log || fail "pip did not install constraints/gpu.txt; see .longspan/install.log"
     printf '%s' "$stamp" > .venv/.longspan-stamp
 }
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools import processes
-from tools.places import SOCKET_PATH_LIMIT, Trouble, choose_port, short_path
+from tools.places import SOCKET_PATH_LIMIT, Trouble, choose_port, private_folder, short_path
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".longspan" / "ray"
@@ -94,7 +94,7 @@ def start() -> None:
     if processes.marked(ROOT, "ray"):
         print("head: the one that is there does not answer; ending it")
         processes.end(ROOT, "ray")
-    STATE.mkdir(parents=True, exist_ok=True)
+    private_folder(STATE)
     STATE.chmod(0o700)  # Ray opens the folder inside to everybody
     (STATE / "head.env").unlink(missing_ok=True)
     _forget_old_sessions()
@@ -151,7 +151,7 @@ def _launch(head: Head, taken: set[int]) -> None:
     }
     for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS"):
         del environment[variable]
-    LOG.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(LOG.parent)
     with LOG.open("w") as log:
         # Jobs without --working-dir run in the folder, and with the environment, of this command.
         done = subprocess.run(

@@ -19,6 +19,9 @@ fail() {
     exit 1
 }
 
+# private_folder PATH: makes a folder, and the ones above it that are missing, for this user alone.
+private_folder() { (umask 077 && mkdir -p "$1"); }
+
 # need_space STEP GIB: the free space that the step needs at the checkout.
 need_space() {
     local free

@@ -48,6 +48,12 @@ def choose_port(default: int, variable: str, taken: set[int]) -> int:
     raise Trouble(f"no free port from {default} to {default + 99}: name one with {variable}=...")
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user alone; one that exists stays as it is."""
+    for folder in (*reversed(path.parents), path):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def short_path(folder: Path, longest: int) -> Path:
     """A path to `folder` of at most `longest` bytes: itself, or a link in the temporary folder.
 

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 from tools import processes
-from tools.places import Trouble, choose_port
+from tools.places import Trouble, choose_port, private_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".longspan" / "s3"
@@ -55,7 +55,7 @@ def stop() -> None:
 
 def _keys() -> dict[str, str]:
     """The identity's keys, the same at every start."""
-    STATE.mkdir(parents=True, exist_ok=True)
+    private_folder(STATE)
     STATE.chmod(0o700)
     path = STATE / "identities.json"
     if not path.exists():
@@ -103,7 +103,7 @@ def _launch(keys: dict[str, str]) -> subprocess.Popen[bytes]:
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
     name, value = processes.mark(ROOT, "s3")
-    LOG.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(LOG.parent)
     with LOG.open("w") as log:
         # A group of its own: Ctrl-C in the terminal is not for it.
         server = subprocess.Popen(

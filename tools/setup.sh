@@ -4,6 +4,8 @@
 STEP=setup
 LOG="$STATE/logs/setup.log"
 CONSTRAINTS=constraints/cpu.txt
+# An environment with another mark is made anew: another checkout's, or one whose packages were not checked against hashes.
+PLACE="$LONGSPAN_ROOT, packages checked by hash"
 
 # The interpreter itself, never one of an environment: .venv, about to be removed, is on PATH.
 find_python() {
@@ -30,18 +32,19 @@ check_machine() {
 # The environment is what these inputs say, in this place: scripts in it hold absolute paths.
 wanted() {
     {
-        cat "$CONSTRAINTS" pyproject.toml tools/setup.sh
+        cat "$CONSTRAINTS" pyproject.toml tools/setup.sh tools/install.sh
         say "$LONGSPAN_ROOT"
     } | sha256sum | cut -d' ' -f1
 }
 
 make_token() {
     [ -s "$RAY_AUTH_TOKEN_PATH" ] && return
-    (umask 077 && mkdir -p "$STATE/ray" && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH")
+    private_folder "$STATE/ray"
+    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH")
 }
 
 make_venv() {
-    if [ ! -e "$VENV/.longspan-unfinished" ] && [ "$(cat "$VENV/.longspan-place" 2>/dev/null)" = "$LONGSPAN_ROOT" ] &&
+    if [ ! -e "$VENV/.longspan-unfinished" ] && [ "$(cat "$VENV/.longspan-place" 2>/dev/null)" = "$PLACE" ] &&
         "$VENV/bin/python" -c '' 2>/dev/null; then
         return
     fi
@@ -53,7 +56,7 @@ make_venv() {
         "or name another one: make setup PYTHON=/path/to/python3.11"
     rm -rf "$VENV"
     "$python" -m venv "$VENV" >> "$LOG" 2>&1 || fail $STEP "python -m venv failed; see $LOG"
-    say "$LONGSPAN_ROOT" > "$VENV/.longspan-place"
+    say "$PLACE" > "$VENV/.longspan-place"
 }
 
 # Keeps the log, and says one line in twenty packages, so that a person sees that it moves.
@@ -75,7 +78,11 @@ progress() {
 explain_pip() {
     local advice=() missing
     missing=$(grep -oE 'No matching distribution found for .*' "$LOG" | tail -n 1 | sed 's/.* for //' || true)
-    if [[ $missing == torch==* ]] && ! grep -q 'torch==.*(from versions: none)' "$LOG"; then
+    if grep -q 'DO NOT MATCH THE HASHES' "$LOG"; then
+        advice=("a package index, or a proxy or mirror in front of it, sent a file whose SHA-256 is not in $CONSTRAINTS;"
+            "nothing of it was installed: use another index, or report it (SECURITY.md)"
+            "if you changed a version in $CONSTRAINTS: run make lock, which writes the new hashes")
+    elif [[ $missing == torch==* ]] && ! grep -q 'torch==.*(from versions: none)' "$LOG"; then
         advice=("the CPU wheel of torch is not on the Python package index; add PyTorch's own CPU wheel index:"
             "make setup EXTRA_INDEX=<address of PyTorch's CPU wheel index>")
     elif grep -q 'No space left on device' "$LOG"; then
@@ -85,7 +92,7 @@ explain_pip() {
             "what was fetched already is kept")
     elif [ -n "$missing" ]; then
         advice=("the package index was not reached, or does not carry $missing:"
-            "check the network; where the index is a partial mirror, make setup EXTRA_INDEX=<address of a full one>")
+            "check the network; where the index is a partial mirror, name a full one to pip: PIP_EXTRA_INDEX_URL=<address> make setup")
     elif grep -qE 'Permission ?[Dd]enied|PermissionError' "$LOG"; then
         advice=("a file could not be written: who owns $VENV and $LONGSPAN_CACHE?")
     else
@@ -96,31 +103,26 @@ explain_pip() {
 }
 
 # A pip that is killed may leave half a package that looks whole: the mark then stays, and make_venv sees it.
-pip_install() {
+install_packages() {
     local code=0
     touch "$VENV/.longspan-unfinished"
-    # DeepSpeed stays pure Python: no kernels are compiled here.
-    DS_BUILD_OPS=0 TMPDIR="$LONGSPAN_CACHE/tmp" PIP_DISABLE_PIP_VERSION_CHECK=1 \
-        "$VENV/bin/python" -m pip install --no-input --no-deps ${EXTRA_INDEX:+--extra-index-url "$EXTRA_INDEX"} "$@" ||
-        code=$?
+    TMPDIR="$LONGSPAN_CACHE/tmp" tools/install.sh cpu "$VENV/bin/python" || code=$?
     [ $code -ge 128 ] || rm "$VENV/.longspan-unfinished"
     return $code
 }
 
 install() {
     local total started=$SECONDS
-    total=$(grep -cvE '^[[:space:]]*(#|$)' "$CONSTRAINTS")
+    total=$(grep -c '^[^#[:space:]]' "$CONSTRAINTS")
     say "setup: $total pinned packages from $CONSTRAINTS (a few minutes; about 1 GiB to fetch)"
     : > "$LOG"
-    # First what may not be there: its wheel is not on every index.
-    pip_install --quiet "$(grep '^torch==' "$CONSTRAINTS")" >> "$LOG" 2>&1 || explain_pip torch
-    pip_install -r "$CONSTRAINTS" 2>&1 | progress "$total" || explain_pip "$CONSTRAINTS"
-    pip_install --no-build-isolation --editable . >> "$LOG" 2>&1 || explain_pip longspan
+    install_packages 2>&1 | progress "$total" || explain_pip "$CONSTRAINTS"
     say "setup: done in $((SECONDS - started)) s"
 }
 
 check_machine
-mkdir -p "$STATE/logs" "$LONGSPAN_CACHE/tmp"
+private_folder "$STATE/logs"
+mkdir -p "$LONGSPAN_CACHE/tmp"
 make_token
 if [ "$(cat "$VENV/.longspan-stamp" 2>/dev/null)" = "$(wanted)" ] && "$VENV/bin/python" -c '' 2>/dev/null; then
     exit 0
@@ -130,6 +132,9 @@ if command -v flock > /dev/null; then # two of these at once would write into on
     flock -n 9 || { say "setup: another one is at work here, waiting for it" && flock 9; }
 fi
 [ -e "$VENV/.longspan-stamp" ] || need_space $STEP 8
+if [ -n "$(find "$STATE" -maxdepth 0 -perm /077)" ]; then
+    say "setup: .longspan: other users of this machine can enter it, and it holds keys and users' texts; chmod 700 .longspan, unless you share it"
+fi
 make_venv
 install
 wanted > "$VENV/.longspan-stamp"

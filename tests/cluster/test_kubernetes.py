@@ -24,6 +24,7 @@ from tests.cluster.settings import settings
 
 CRDS = "LONGSPAN_KUBERAY_CRDS"
 FILES = ("base", "pretrain", "chat")
+SHA = f"sha256:{'0123456789abcdef' * 4}"
 Json = dict[str, Any]
 
 
@@ -237,9 +238,23 @@ def test_the_files_hold_these_objects() -> None:
     assert "serveConfigV2: |\n" in files["kubernetes/chat.yaml"]
 
 
+@pytest.mark.parametrize("name", ["mine/x", "mine/x:1", "host.example:5000/mine/x:1"])
+def test_an_image_is_known_by_its_digest_and_a_tag_alone_is_noted(name: str) -> None:
+    by_digest = notes(settings(f"kubernetes.image={name}@{SHA}"))
+    assert [note for note in by_digest if note.startswith("kubernetes")] == []
+    (note,) = [
+        n for n in notes(settings("kubernetes.image=mine/x:1")) if n.startswith("kubernetes")
+    ]
+    assert "kubernetes.image: mine/x:1 is a tag" in note
+    assert "docker buildx imagetools inspect mine/x:1" in note
+    for wrong in (f"{name}@sha256:12", f"{name}@{SHA[:-1]}", f"{name}@{SHA}0"):
+        with pytest.raises(UserError, match=r"kubernetes\.image: .*tag or a digest"):
+            settings(f"kubernetes.image={wrong}")
+
+
 def test_mistakes_and_placeholders_are_told_and_without_the_section_nothing_is_rendered() -> None:
     assert any("kubernetes.image" in note for note in notes(settings()))
-    assert not any("kubernetes" in note for note in notes(settings("kubernetes.image=mine/x:1")))
+    assert not any("kubernetes" in note for note in notes(settings(f"kubernetes.image=x@{SHA}")))
     assert not any("kubernetes" in name for name in rendered(settings("kubernetes=null")))
     for image in ("longspan", "mine/longspan:latest"):
         with pytest.raises(UserError, match=r"kubernetes\.image: .*tag or a digest"):

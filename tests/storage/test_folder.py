@@ -1,6 +1,7 @@
 """What can go wrong in a file system."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,26 @@ def test_modes_are_those_of_any_other_file(tmp_path: Path) -> None:
         os.umask(before)
 
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_root_that_is_made_is_its_owners_and_one_that_exists_is_left_as_it_is(
+    tmp_path: Path,
+) -> None:
+    previous = os.umask(0o022)
+    try:
+        for name, mode, prepare in (("new", 0o700, False), ("shared", 0o2775, True)):
+            root = tmp_path / "above" / name
+            if prepare:
+                root.mkdir()
+                root.chmod(mode)
+            Store(str(root)).write_bytes("keys/alice.json", b"{}")
+            assert stat.S_IMODE(root.stat().st_mode) == mode
+            assert (root / "keys").stat().st_mode & 0o777 == 0o755
+        checked = tmp_path / "checked"
+        assert list(Store(str(checked)).denied("write", "")) == []
+        assert stat.S_IMODE(checked.stat().st_mode) == 0o700
+        beside = tmp_path / "checked-beside"
+        Store(str(checked)).write_bytes(str(beside / "x"), b"")
+        assert stat.S_IMODE(beside.stat().st_mode) == 0o755
+    finally:
+        os.umask(previous)

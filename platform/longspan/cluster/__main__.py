@@ -72,8 +72,7 @@ def _render(options: argparse.Namespace) -> int:
         return 0
     for path in write(settings, folder):
         print(path)
-    for note in notes(settings):
-        print(f"note: {note}", file=sys.stderr)
+    _print_notes(notes(settings))
     return 0
 
 
@@ -104,14 +103,21 @@ def _prepare(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from longspan.cluster.account import Account
     from longspan.cluster.check import check
+    from longspan.cluster.files import tag_note
 
     settings = load_settings(options.settings, options.overrides)
     found = check(settings, Account(settings.region))
     for problem in found:
         print(f"error: {problem}", file=sys.stderr)
+    _print_notes(tag_note(settings.kubernetes) if settings.kubernetes else [])
     if not found:
         print(f"{settings.cluster}: nothing found that would stop `ray up`")
     return 2 if found else 0
+
+
+def _print_notes(found: Sequence[str]) -> None:
+    for note in found:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -91,9 +91,20 @@ def _notes_of_kubernetes(ours: Kubernetes) -> list[str]:
     found = []
     if ours.image == IMAGE_PLACEHOLDER:
         found.append("kubernetes.image: still the placeholder; docs/cluster.md says what is in it")
+    found += tag_note(ours)
     if "model" not in ours.chat:
         found.append("kubernetes.chat.model: not set, so chat.yaml has a placeholder")
     return found
+
+
+def tag_note(ours: Kubernetes) -> list[str]:
+    """A warning if the image of one's own is named by a tag alone; empty otherwise."""
+    if ours.image == IMAGE_PLACEHOLDER or ours.has_digest:
+        return []
+    return [
+        f"kubernetes.image: {ours.image} is a tag, and a tag can be moved to another image; add the digest "
+        f"({ours.image}@sha256:...) that `docker buildx imagetools inspect {ours.image}` prints"
+    ]
 
 
 def _head_line(settings: Settings) -> str:

@@ -170,7 +170,7 @@ class Settings(Section):
     """A machine whose environment is not there by then is given back."""
     source: Source = Source()
     extra_index: str | None = None
-    """One more package index, without a password: PyTorch's CPU wheel index, for machines without GPUs."""
+    """Package index of torch's CPU build, without a password: PyTorch's CPU wheel index, for machines without GPUs."""
     efa: Fabric | None = None
     kubernetes: Kubernetes | None = None
     """For a cluster on Kubernetes, of the same pools; nothing is rendered for it when unset."""

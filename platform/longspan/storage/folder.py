@@ -22,10 +22,15 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Folder:
-    """Keys are absolute paths; an object is a file."""
+    """Keys are absolute paths; an object is a file.
 
-    def __init__(self) -> None:
+    Args:
+        private: a folder that only its owner may enter when it is made here; one that exists stays as it is.
+    """
+
+    def __init__(self, private: str | None = None) -> None:
         self.filesystem = fs.LocalFileSystem()
+        self._private = private
 
     def uri(self, key: str) -> str:
         """The path itself."""
@@ -120,13 +125,22 @@ class Folder:
     def _try_to_write(self, key: str) -> None:
         probe = os.path.join(key, f".longspan-{uuid.uuid4().hex}.tmp")
         try:
-            os.makedirs(key, exist_ok=True)
+            self._make_folder(key)
             next(os.scandir(key), None)
             with open(probe, "xb") as file:
                 file.write(b"writable?")
         finally:
             with suppress(OSError):
                 os.unlink(probe)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder and those above it that are missing."""
+        private = self._private
+        if private and f"{folder}/".startswith(f"{private}/") and not os.path.isdir(private):
+            os.makedirs(os.path.dirname(private), exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(private, mode=0o700)
+        os.makedirs(folder, exist_ok=True)
 
     def explain(self, error: Exception, doing: str, key: str) -> Exception:
         """See `Backend.explain`."""
@@ -144,7 +158,7 @@ class Folder:
         folder = os.path.dirname(key)
         temporary = os.path.join(folder, f".longspan-{uuid.uuid4().hex}.tmp")
         try:
-            os.makedirs(folder, exist_ok=True)
+            self._make_folder(folder)
             yield temporary
             os.replace(temporary, key)
         except OSError as error:

@@ -265,7 +265,8 @@ class Store:
 
                 self._backends[bucket] = Bucket(bucket, self.endpoint, self.region)
             else:
-                self._backends[bucket] = Folder()
+                # Keys of the service and users' texts are below the root.
+                self._backends[bucket] = Folder(None if self.root.startswith(S3) else self.root)
         return self._backends[bucket]
 
     @contextmanager

@@ -12,6 +12,7 @@ from longspan.recipe.schema import Section
 PLACEHOLDER = "your-registry/longspan:2026-11"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """As Kubernetes takes it for a namespace, a service account, a secret."""
+DIGEST = "@sha256:[0-9a-f]{64}"
 CAPACITY = "karpenter.sh/capacity-type"
 
 
@@ -39,7 +40,11 @@ class Kubernetes(Section):
 
     namespace: Name = "longspan"
     image: str = PLACEHOLDER
-    """With the project in /longspan and its environment on PATH; docs/cluster.md says how to build it."""
+    """With the project in /longspan and its environment on PATH; docs/cluster.md says how to build it.
+
+    By digest, `registry/name@sha256:...` or `registry/name:tag@sha256:...`, pods run exactly that image. A tag alone is
+    accepted with a warning: whoever can push to the registry can change what it names.
+    """
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: list[Name] = Field(default_factory=list)
     service_account: Name = "longspan"
@@ -81,8 +86,13 @@ class Kubernetes(Section):
     @field_validator("image")
     @classmethod
     def _says_which_version(cls, image: str) -> str:
-        if not re.fullmatch(r"[\w.:/-]+(:[\w.-]+|@sha256:[0-9a-f]{64})", image):
+        if not re.fullmatch(rf"[\w.:/-]+(:[\w.-]+|{DIGEST})", image):
             raise ValueError(f"{image!r}: name a tag or a digest, as in {PLACEHOLDER}")
         if image.endswith(":latest"):
             raise ValueError(f"{image!r}: pods of one cluster would differ; name a tag or a digest")
         return image
+
+    @property
+    def has_digest(self) -> bool:
+        """Whether the image is named by its content."""
+        return re.search(f"{DIGEST}$", self.image) is not None
