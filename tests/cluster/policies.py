@@ -1,25 +1,28 @@
-"""IAM's rule for one identity policy: allowed where a statement allows it, and denied otherwise."""
+"""IAM's rule for one identity policy: denied where a statement denies it, else allowed where one allows it."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+Context = Mapping[str, str | Sequence[str]]
+
 
 def allows(
-    policy: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str] | None = None
+    policy: Mapping[str, Any], action: str, resource: str, context: Context | None = None
 ) -> bool:
     """Whether a request is allowed; `context` holds the keys that AWS would fill in for it."""
-    statements: Sequence[Mapping[str, Any]] = policy["Statement"]
-    assert {statement["Effect"] for statement in statements} == {"Allow"}
-    return any(
-        _one_of(action, statement["Action"])
+    effects = {
+        statement["Effect"]
+        for statement in policy["Statement"]
+        if _one_of(action, statement["Action"])
         and _one_of(resource, statement["Resource"])
         and _holds(statement.get("Condition", {}), context or {})
-        for statement in statements
-    )
+    }
+    assert effects <= {"Allow", "Deny"}
+    return effects == {"Allow"}
 
 
-def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
+def _holds(condition: Mapping[str, Mapping[str, Any]], context: Context) -> bool:
     return all(
         _compare(operator, key, wanted, context)
         for operator, keys in condition.items()
@@ -27,15 +30,22 @@ def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str
     )
 
 
-def _compare(operator: str, key: str, wanted: str | list[str], context: Mapping[str, str]) -> bool:
-    kind = operator.removesuffix("IfExists")
-    assert kind in ("StringEquals", "StringLike"), f"{operator} is not known here"
+def _compare(operator: str, key: str, wanted: str | list[str], context: Context) -> bool:
+    kind = operator.removeprefix("ForAllValues:").removesuffix("IfExists")
+    assert kind in ("StringEquals", "StringLike", "ArnLike"), f"{operator} is not known here"
+    values = [wanted] if isinstance(wanted, str) else wanted
     if key not in context:
         return kind != operator
-    values = [wanted] if isinstance(wanted, str) else wanted
-    if kind == "StringEquals":
-        return context[key] in values
-    return _one_of(context[key], values)
+    found = context[key]
+    if operator.startswith("ForAllValues:"):
+        assert not isinstance(found, str)
+        return all(_matches(kind, each, values) for each in found)
+    assert isinstance(found, str)
+    return _matches(kind, found, values)
+
+
+def _matches(kind: str, found: str, values: list[str]) -> bool:
+    return found in values if kind == "StringEquals" else _one_of(found, values)
 
 
 def _one_of(text: str, patterns: Sequence[str]) -> bool:

@@ -1,6 +1,6 @@
 """What `check` says of quotas; what it asks AWS is tried in test_aws.py."""
 
-from longspan.cluster.check import Quota, needed_quotas, short_of
+from longspan.cluster.check import Quota, needed_quotas, open_to_the_internet, short_of
 from tests.cluster.settings import settings
 
 
@@ -24,3 +24,21 @@ def test_a_quota_that_is_too_small_comes_with_the_command_that_asks_for_more() -
         "--region us-west-2 --service-code ec2 --quota-code L-C4BD4855 --desired-value 1536"
     )
     assert list(short_of(quota, 1536.0, 1536, "us-west-2")) == []
+
+
+def test_a_group_of_ones_own_that_is_open_to_the_internet_is_told() -> None:
+    efa = "efa={subnet: subnet-1, security_group: sg-1}"
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    rules = [
+        ssh | {"IpRanges": [{"CidrIp": "0.0.0.0/0"}, {"CidrIp": "9.9.9.9/32"}]},
+        {"IpProtocol": "-1", "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
+    ]
+    assert list(open_to_the_internet(settings(efa), rules)) == [
+        "efa.security_group: sg-1 is open to the internet (everything from ::/0); remove that rule",
+        "efa.security_group: sg-1 is open to the internet (tcp port 22 from 0.0.0.0/0); remove that rule",
+    ]
+    assert (
+        list(open_to_the_internet(settings(efa), [ssh | {"IpRanges": [{"CidrIp": "9.9.9.9/32"}]}]))
+        == []
+    )
+    assert list(open_to_the_internet(settings(efa, "ssh_from=anywhere"), rules)) == []

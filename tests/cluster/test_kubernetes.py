@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import ipaddress
 import os
 import shlex
 from pathlib import Path
@@ -120,9 +121,59 @@ def test_no_pod_has_rights_and_each_gets_what_it_asks_for(name: str) -> None:
             assert security["allowPrivilegeEscalation"] is False
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert "privileged" not in security
-    # Only the autoscaler speaks with Kubernetes.
-    mounted = [each["spec"]["automountServiceAccountToken"] for each in templates(name)]
-    assert mounted == [True] + [False] * (len(mounted) - 1)
+            assert security["readOnlyRootFilesystem"] is True
+            mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+            assert {"/tmp", "/dev/shm", "/cache"} >= set(mounts) >= {"/tmp"}
+            writable = {mount["name"] for mount in container["volumeMounts"]}
+            assert writable <= {volume["name"] for volume in pod["volumes"]}
+
+
+@pytest.mark.parametrize("name", ["pretrain", "chat"])
+def test_the_autoscaler_alone_has_an_account_of_kubernetes(name: str) -> None:
+    from ray.autoscaler._private.kuberay import node_provider as ray
+
+    pods = [template["spec"] for template in templates(name)]
+    assert not any(pod["automountServiceAccountToken"] for pod in pods)
+    head, *others = pods
+    secret = [volume["name"] for volume in head["volumes"] if "projected" in volume]
+    assert not any("projected" in volume for pod in others for volume in pod["volumes"])
+    # Jobs' drivers run in the containers of the template; KubeRay adds the autoscaler's.
+    mounted = [
+        each["name"] for container in head["containers"] for each in container["volumeMounts"]
+    ]
+    assert not set(secret) & set(mounted)
+    options = cluster(name)["autoscalerOptions"]
+    assert options["securityContext"]["readOnlyRootFilesystem"] is True
+    token, tmp = options["volumeMounts"]
+    assert [token["name"]] == secret
+    assert tmp["name"] not in mounted
+    assert f"{token['mountPath']}/token" == ray.IN_CLUSTER_TOKEN_PATH
+    assert f"{token['mountPath']}/ca.crt" == ray.IN_CLUSTER_CA_CERT_PATH
+    # Rights that KubeRay binds to the head's account are no other pod's.
+    accounts = [pod["serviceAccountName"] for pod in pods]
+    assert accounts[0] == "longspan-head"
+    worker = "worker" if name == "pretrain" else "serving"
+    assert set(accounts[1:]) == {f"longspan-{worker}"}
+    known = {each["metadata"]["name"]: each for each in objects("base")}
+    assert all(known[account]["automountServiceAccountToken"] is False for account in accounts)
+
+
+def test_each_account_has_annotations_of_its_own() -> None:
+    given = "kubernetes.service_account_annotations={serving: {eks.amazonaws.com/role-arn: keys}}"
+    found = {
+        each["metadata"]["name"]: each["metadata"].get("annotations")
+        for each in objects("base", given)
+    }
+    assert found["longspan-serving"] == {"eks.amazonaws.com/role-arn": "keys"}
+    assert found["longspan-worker"] == found["longspan-head"] == {}
+    with pytest.raises(UserError, match=r"each account has its own.*serving: \{KEY"):
+        settings("kubernetes.service_account_annotations={eks.amazonaws.com/role-arn: all}")
+
+
+def test_an_image_that_has_to_write_may() -> None:
+    for template in templates("chat", "kubernetes.read_only_root=false"):
+        (container,) = template["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is False
 
 
 @pytest.mark.parametrize("name", ["pretrain", "chat"])
@@ -140,13 +191,14 @@ def test_budgets_and_policies_find_their_pods(name: str) -> None:
     assert chosen == ([["head"]] if name == "pretrain" else [["head"], ["serving"]])
     # Kubernetes counts with no other kind of budget for pods of a controller that it does not know.
     assert all(isinstance(budget["minAvailable"], int) for budget in budgets)
-    selector = documents(name)["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
-    assert all(selector.items() <= pod.items() for pod in pods)
+    everybody, head = (each["podSelector"]["matchLabels"] for each in policies(name))
+    assert all(everybody.items() <= pod.items() for pod in pods)
+    assert [head.items() <= pod.items() for pod in pods] == [True] + [False] * (len(pods) - 1)
 
 
 def test_only_the_chat_port_is_open_and_to_those_who_are_named() -> None:
     overrides = ("kubernetes.clients=[ingress]", "kubernetes.metrics_from=[monitoring]")
-    rules = documents("chat", *overrides)["NetworkPolicy"]["spec"]["ingress"]
+    rules = policies("chat", *overrides)[0]["ingress"]
     ports = [[port["port"] for port in rule.get("ports", [])] for rule in rules]
     assert ports == [[], [8265, 52365, 8000], [8000], [8080]]
     names = [
@@ -156,7 +208,66 @@ def test_only_the_chat_port_is_open_and_to_those_who_are_named() -> None:
         if "namespaceSelector" in peer
     ]
     assert names == ["kuberay", "ingress", "monitoring"]
-    assert "8000" not in str(documents("pretrain")["NetworkPolicy"])
+    assert "8000" not in str(policies("pretrain"))
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "who"),
+    [
+        ("52.218.1.1", 443, "all"),  # S3, the hub
+        ("2600::1", 443, "all"),
+        ("10.0.0.1", 6443, "head"),  # Kubernetes' API
+        ("169.254.169.254", 80, None),  # the metadata service
+        ("169.254.169.254", 443, None),
+        ("fd00:ec2::254", 443, None),
+        ("169.254.169.254", 6443, None),
+        ("52.218.1.1", 80, None),
+        ("10.0.0.9", 22, None),
+        ("10.0.0.9", 9000, None),
+        ("169.254.20.10", 53, "all"),  # DNS
+        ("8.8.8.8", 53, None),
+    ],
+)
+def test_pods_connect_to_what_they_need_alone(address: str, port: int, who: str | None) -> None:
+    for name in ("pretrain", "chat"):
+        everybody, head = policies(name)
+        assert {"Egress"} <= set(everybody["policyTypes"]) & set(head["policyTypes"])
+        assert reaches(everybody, address, port) is (who == "all")
+        assert reaches(head, address, port) is (who == "head")
+
+
+def test_what_the_settings_name_is_reached_too_but_for_the_metadata_service() -> None:
+    given = (
+        "kubernetes.egress=[{cidr: 10.0.0.0/24, ports: [9000]}, {cidr: 0.0.0.0/0, ports: [80]},"
+        " {cidr: 169.254.170.23/32, ports: [80]}]"
+    )
+    everybody, _ = policies("chat", given)
+    assert reaches(everybody, "10.0.0.9", 9000)
+    assert reaches(everybody, "1.1.1.1", 80)
+    assert reaches(everybody, "169.254.170.23", 80)
+    assert not reaches(everybody, "169.254.169.254", 80)
+    with pytest.raises(UserError, match="is the metadata service, which hands out"):
+        settings("kubernetes.egress=[{cidr: 169.254.169.254/32, ports: [80]}]")
+
+
+def policies(name: str, *overrides: str) -> list[Json]:
+    """Of all pods, and of the head."""
+    found = [each for each in objects(name, *overrides) if each["kind"] == "NetworkPolicy"]
+    return [each["spec"] for each in found]
+
+
+def reaches(policy: Json, address: str, port: int) -> bool:
+    """Whether a policy lets its pods connect to an address that is no pod's."""
+    where = ipaddress.ip_address(address)
+    return any(
+        port in [each["port"] for each in rule.get("ports", [])]
+        and any(
+            where in ipaddress.ip_network(block["cidr"])
+            and not any(where in ipaddress.ip_network(each) for each in block.get("except", []))
+            for block in (peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer)
+        )
+        for rule in policy["egress"]
+    )
 
 
 def test_ray_drains_a_node_that_is_to_go_within_the_time_of_a_spot_notice() -> None:

@@ -129,8 +129,8 @@ def test_machines_are_closed_encrypted_and_know_their_role() -> None:
         machine = node["node_config"]
         assert machine["MetadataOptions"]["HttpTokens"] == "required"
         assert machine["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
-        role = "longspan-head" if name == "head" else "longspan-worker"
-        assert machine["IamInstanceProfile"] == {"Name": role}
+        role = name if name in ("head", "serving") else "worker"
+        assert machine["IamInstanceProfile"] == {"Name": f"longspan-{role}"}
         spot = node["labels"]["ray.io/market-type"] == "spot"
         assert ("InstanceMarketOptions" in machine) is spot is (name in ("data", "training"))
 

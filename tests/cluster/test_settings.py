@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from longspan.cluster.__main__ import main
-from longspan.cluster.settings import image_of, instance_of, load_settings, node_types
+from longspan.cluster.settings import (
+    SETTINGS,
+    image_of,
+    instance_of,
+    load_settings,
+    node_types,
+    unfilled,
+)
 from longspan.errors import UserError
 from tests.cluster.settings import settings
 
@@ -35,6 +42,13 @@ from tests.cluster.settings import settings
         ("region=Oregon", "region: must be .*'Oregon'"),
         ("cluster=My Cluster", "cluster: 'My Cluster': use up to 40 lower-case"),
         ("ssh_from=203.0.113.7/24", "ssh_from: .*203.0.113.7/32 is one address"),
+        (
+            "ssh_from=0.0.0.0/0",
+            "ssh_from: 0.0.0.0/0 opens SSH to the internet; .*, or anywhere alone",
+        ),
+        ("ssh_from=[0.0.0.0/1, 128.0.0.0/1]", "ssh_from: 0.0.0.0/1 opens SSH to the internet"),
+        ("ssh_from=[9.9.9.9/32, anywhere]", "ssh_from: .*'anywhere'"),
+        ("ssh_from=[]", "ssh_from: must"),
         ("extra_index='https://me:secret@host/x'", "extra_index: give an http.s. address without"),
         ("efa={subnet: x, security_group: sg-1}", "efa.subnet: must be"),
         ("instances={x1: {vcpus: 1, memory: 1, gpus: 1, on_demand: 1, spot: 1}}", "gpu .its name."),
@@ -51,6 +65,17 @@ def test_a_region_without_an_image_says_how_to_find_one():
     ) as told:
         image_of(settings("region=eu-west-1"))
     assert "aws ssm get-parameter --region eu-west-1" in str(told.value)
+
+
+def test_who_reaches_port_22_has_to_be_said(tmp_path):
+    text = SETTINGS.read_text()
+    path = tmp_path / "settings.yaml"
+    path.write_text(text.replace("ssh_from:", "# ssh_from:"))
+    with pytest.raises(UserError, match=r"ssh_from: .*(missing|required)"):
+        load_settings(path)
+    assert [line.partition(":")[0] for line in unfilled(settings())] == ["image", "ssh_from"]
+    for good in ("8.8.8.8/32", "[10.0.0.0/8, 9.9.9.0/24]", "anywhere"):
+        assert [line[:5] for line in unfilled(settings(f"ssh_from={good}"))] == ["image"]
 
 
 def test_types_and_prices_of_ones_own_are_taken():

@@ -43,7 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     actions = {
         "render": (_render, "write what `ray up` and IAM read"),
         "cost": (_cost, "dollars an hour and for a recipe's run; asks nobody"),
-        "prepare": (_prepare, "make roles, instance profiles and the security group (asks AWS)"),
+        "prepare": (
+            _prepare,
+            "create or update roles, instance profiles and the security group (asks AWS)",
+        ),
         "check": (_check, "look for what would stop `ray up` (asks AWS, changes nothing)"),
     }
     for name, (action, purpose) in actions.items():
@@ -103,10 +106,13 @@ def _prepare(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from longspan.cluster.account import Account
     from longspan.cluster.check import check
-    from longspan.cluster.files import tag_note
+    from longspan.cluster.files import stale, tag_note
 
     settings = load_settings(options.settings, options.overrides)
     found = check(settings, Account(settings.region))
+    # With overrides the files on disk are not meant.
+    if not options.overrides and (message := stale(settings, options.settings.parent)):
+        found.append(message)
     for problem in found:
         print(f"error: {problem}", file=sys.stderr)
     _print_notes(tag_note(settings.kubernetes) if settings.kubernetes else [])

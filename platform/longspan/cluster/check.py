@@ -10,11 +10,30 @@ from functools import partial
 from pathlib import Path
 
 from longspan.cluster.account import Account, Denied
+from longspan.cluster.ec2_rights import Network, role_name, security_group_name
 from longspan.cluster.launcher import TOKEN
-from longspan.cluster.roles import POLICY, policy_of, profile_name, role_name
-from longspan.cluster.schema import Bucket, Settings
-from longspan.cluster.settings import FIND_IMAGE, NodeType, image_of, node_types
+from longspan.cluster.network import (
+    INTERNET,
+    Rule,
+    beyond,
+    find_group,
+    find_subnets,
+    openings,
+    rules_of,
+)
+from longspan.cluster.roles import POLICY, policy_of
+from longspan.cluster.schema import ANYWHERE, ROLES, Bucket, Settings
+from longspan.cluster.settings import (
+    FIND_IMAGE,
+    PLACEHOLDER,
+    NodeType,
+    image_of,
+    node_types,
+    unfilled,
+)
 from longspan.errors import UserError
+
+PREPARE = "python -m longspan.cluster prepare"
 
 
 @dataclass(frozen=True)
@@ -44,11 +63,13 @@ def check(settings: Settings, account: Account) -> list[str]:
     looks: list[Callable[[Settings, Account], Iterator[str]]] = [
         _token,
         _index,
+        _placeholders,
         _image,
         _offers,
         _quotas,
         _buckets,
         _key,
+        _group,
         _profiles,
     ]
     return [problem for look in looks for problem in _problems(look, settings, account)]
@@ -81,12 +102,18 @@ def _index(settings: Settings, account: Account) -> Iterator[str]:
         )
 
 
+def _placeholders(settings: Settings, account: Account) -> Iterator[str]:
+    yield from unfilled(settings)
+
+
 def _image(settings: Settings, account: Account) -> Iterator[str]:
     how = f"the newest that fits: {FIND_IMAGE.format(region=settings.region)}"
     try:
         image = image_of(settings)
     except UserError as error:
         yield str(error)
+        return
+    if image == PLACEHOLDER:
         return
     ec2 = account.client("ec2")
     answer = account.ask(
@@ -192,20 +219,78 @@ def _key(settings: Settings, account: Account) -> Iterator[str]:
         yield f"key.file: there is no {key.file} on this machine"
 
 
+def _group(settings: Settings, account: Account) -> Iterator[str]:
+    try:
+        vpc, _ = find_subnets(settings, account)
+    except Denied:
+        raise
+    except UserError as error:
+        yield str(error)
+        return
+    group = find_group(settings, account, vpc)
+    if group is None:
+        yield f"security group {security_group_name(settings)}: not there; run {PREPARE}"
+        return
+    rules = group["IpPermissions"]
+    if settings.efa:
+        yield from open_to_the_internet(settings, rules)
+    elif surplus := openings(list(beyond(rules, openings(rules_of(settings, group["GroupId"]))))):
+        opened = ", ".join(sorted(_opening(*each) for each in surplus))
+        yield f"security group {group['GroupName']}: open beyond the settings ({opened}); run {PREPARE}"
+    elif list(beyond(rules_of(settings, group["GroupId"]), openings(rules))):
+        networks = ", ".join(settings.ssh_from)
+        yield f"security group {group['GroupName']}: port 22 is not open from {networks}; run {PREPARE}"
+
+
+def open_to_the_internet(settings: Settings, rules: list[Rule]) -> Iterator[str]:
+    """What rules of the user's own group, used with EFA, let the whole internet connect."""
+    assert settings.efa
+    if settings.ssh_from == [ANYWHERE]:
+        return
+    for opening in sorted(openings(rules), key=str):
+        if opening[-1] in (INTERNET, "::/0"):
+            yield (
+                f"efa.security_group: {settings.efa.security_group} is open to the internet "
+                f"({_opening(*opening)}); remove that rule"
+            )
+
+
+def _opening(protocol: object, first: object, last: object, who: object) -> str:
+    if first is None:
+        return f"everything from {who}"
+    ports = f"port {first}" if first == last else f"ports {first} to {last}"
+    return f"{protocol} {ports} from {who}"
+
+
 def _profiles(settings: Settings, account: Account) -> Iterator[str]:
     iam = account.client("iam")
-    for head in (True, False):
-        name = profile_name(settings, head)
+    network = _network(settings, account)
+    for role in ROLES:
+        name = role_name(settings, role)
         request = partial(iam.get_instance_profile, InstanceProfileName=name)
         answer = account.ask("iam:GetInstanceProfile", request, ("NoSuchEntity",))
         if not answer or not answer["InstanceProfile"]["Roles"]:
-            yield f"instance profile {name}: not there, or without a role; run python -m longspan.cluster prepare"
+            yield f"instance profile {name}: not there, or without a role; run {PREPARE}"
             continue
-        role, wanted = role_name(settings, head), policy_of(settings, head)
-        request = partial(iam.get_role_policy, RoleName=role, PolicyName=POLICY)
+        if network is None:
+            continue
+        request = partial(iam.get_role_policy, RoleName=name, PolicyName=POLICY)
         has = account.ask("iam:GetRolePolicy", request, ("NoSuchEntity",))
-        if not has or has["PolicyDocument"] != wanted:
-            yield f"role {role}: has not the policy of these settings; run python -m longspan.cluster prepare"
+        if not has or has["PolicyDocument"] != policy_of(settings, role, network):
+            yield f"role {name}: has not the policy of these settings; run {PREPARE}"
+
+
+def _network(settings: Settings, account: Account) -> Network | None:
+    """None where the image, a subnet or the group is missing, which the other looks report."""
+    try:
+        image_of(settings)
+        vpc, subnets = find_subnets(settings, account)
+    except Denied:
+        raise
+    except UserError:
+        return None
+    group = find_group(settings, account, vpc)
+    return Network(vpc, subnets, group["GroupId"]) if group else None
 
 
 def _used(settings: Settings) -> list[NodeType]:

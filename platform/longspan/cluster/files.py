@@ -11,13 +11,15 @@ import yaml
 from longspan.cluster.kubernetes.schema import PLACEHOLDER as IMAGE_PLACEHOLDER
 from longspan.cluster.kubernetes.schema import Kubernetes
 from longspan.cluster.launcher import has_efa, launcher_config
-from longspan.cluster.roles import head_policy, worker_policy
+from longspan.cluster.roles import head_policy, operator_policy, serving_policy, worker_policy
 from longspan.cluster.schema import Settings
-from longspan.cluster.settings import PLACEHOLDER, NodeType, image_of, node_types
+from longspan.cluster.settings import NodeType, node_types, unfilled
 from longspan.errors import UserError
 
 BASE, PRETRAIN, CHAT = "kubernetes/base.yaml", "kubernetes/pretrain.yaml", "kubernetes/chat.yaml"
-LAUNCHER, HEAD_POLICY, WORKER_POLICY = "aws.yaml", "iam-policy-head.json", "iam-policy-worker.json"
+LAUNCHER = "aws.yaml"
+HEAD_POLICY, WORKER_POLICY = "iam-policy-head.json", "iam-policy-worker.json"
+SERVING_POLICY, OPERATOR_POLICY = "iam-policy-serving.json", "iam-policy-operator.json"
 WIDTH = 140
 RENDERED = "Rendered by `python -m longspan.cluster render` from cluster/settings.yaml: change that one, not this."
 
@@ -30,10 +32,16 @@ def rendered(settings: Settings) -> dict[str, str]:
     """
     return {
         LAUNCHER: _head_line(settings) + _text([launcher_config(settings)]),
-        HEAD_POLICY: json.dumps(head_policy(settings), indent=2) + "\n",
-        WORKER_POLICY: json.dumps(worker_policy(settings), indent=2) + "\n",
+        HEAD_POLICY: _json(head_policy(settings)),
+        WORKER_POLICY: _json(worker_policy(settings)),
+        SERVING_POLICY: _json(serving_policy(settings)),
+        OPERATOR_POLICY: _json(operator_policy(settings)),
         **(_of_kubernetes(settings) if settings.kubernetes else {}),
     }
+
+
+def _json(policy: dict[str, Any]) -> str:
+    return json.dumps(policy, indent=2) + "\n"
 
 
 def _of_kubernetes(settings: Settings) -> dict[str, str]:
@@ -60,28 +68,37 @@ def write(settings: Settings, folder: Path) -> list[Path]:
 
 
 def require_rendered(settings: Settings, folder: Path) -> None:
-    """The files in a folder are what the settings become.
+    """Check that the files in a folder are what the settings become.
 
     Raises:
         UserError: one is missing, or is not.
     """
-    stale = [
+    if message := stale(settings, folder):
+        raise UserError(message)
+
+
+def stale(settings: Settings, folder: Path) -> str | None:
+    """What to do about files in a folder that are missing or not what the settings become; None if there are none."""
+    names = [
         name
         for name, text in rendered(settings).items()
         if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
     ]
-    if stale:
-        raise UserError(
-            f"{', '.join(str(folder / name) for name in stale)}: not what the settings say; "
-            "change the settings, never these files, then run python -m longspan.cluster render"
-        )
+    if not names:
+        return None
+    return (
+        f"{', '.join(str(folder / name) for name in names)}: not what the settings say; "
+        "change the settings, never these files, then run python -m longspan.cluster render"
+    )
 
 
 def notes(settings: Settings) -> list[str]:
     """What the user should know of what was rendered."""
-    found = []
-    if image_of(settings) == PLACEHOLDER:
-        found.append("image: still the placeholder; cluster/settings.yaml says how to find yours")
+    found = unfilled(settings)
+    if not settings.subnets:
+        found.append(
+            f"{HEAD_POLICY}: subnets and security group are not known here; prepare fills them in"
+        )
     if any(bucket.name == "your-bucket" for bucket in settings.buckets):
         found.append("buckets: still the placeholder your-bucket")
     return found + (_notes_of_kubernetes(settings.kubernetes) if settings.kubernetes else [])

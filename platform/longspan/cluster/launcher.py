@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from longspan.cluster.roles import profile_name, security_group_name
+from longspan.cluster.ec2_rights import role_name, security_group_name
 from longspan.cluster.schema import Settings
 from longspan.cluster.settings import NodeType, image_of, node_types
 
@@ -94,7 +94,7 @@ def _node_config(settings: Settings, node: NodeType) -> dict[str, Any]:
     config: dict[str, Any] = {
         "InstanceType": node.machine.type,
         "ImageId": image_of(settings),
-        "IamInstanceProfile": {"Name": profile_name(settings, head=node.name == "head")},
+        "IamInstanceProfile": {"Name": role_name(settings, node.role)},
         # Version 2 alone, which a request that is only passed on cannot use.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         "BlockDeviceMappings": [

@@ -13,6 +13,13 @@ from longspan.recipe.describe import ASSUMED_MFU
 from longspan.recipe.schema import Section
 
 POOLS = ("data", "training", "training_on_demand", "serving")
+Role = Literal["head", "worker", "serving"]
+"""IAM role of a machine: the head's, that of the data and training pools, that of the serving pool."""
+ROLES: tuple[Role, ...] = ("head", "worker", "serving")
+ANYWHERE = "anywhere"
+"""Value of ``ssh_from`` that opens port 22 to the internet."""
+LARGEST_NETWORK = 8
+"""Shortest prefix of a network in ``ssh_from``: 2**24 addresses, a private 10.0.0.0/8."""
 SUBNET = r"^subnet-[0-9a-z]+$"
 KUBERAY_NAME = 38
 """Characters at most: 47 of a RayJob's, and the job is called CLUSTER-pretrain."""
@@ -60,13 +67,14 @@ class Key(Section):
 
 
 class Bucket(Section):
-    """Where objects are read, or read and written."""
+    """S3 objects that the machines may access."""
 
     name: str
     prefix: str = ""
-    """Folders below which; all of the bucket when empty."""
-    access: Literal["read", "write"]
-    """write: also read and delete."""
+    """Folder that access is limited to; the whole bucket when empty."""
+    access: Literal["read", "write", "control"]
+    """write: read, write and delete, except API keys and version records. control: API keys and version
+    records alone (``control.root`` of the chat service), which only serving machines read."""
 
     @field_validator("name")
     @classmethod
@@ -158,10 +166,13 @@ class Settings(Section):
     image: dict[str, str] = Field(default_factory=dict)
     """AMI by region: Ubuntu 22.04 with NVIDIA's driver."""
     ssh_user: str = "ubuntu"
-    ssh_from: str = "0.0.0.0/0"
-    """Addresses that reach port 22; nothing else is open to anybody outside."""
+    ssh_from: list[str] = Field(min_length=1)
+    """IPv4 networks that reach port 22, the only port that is open to the outside; [anywhere]: the internet."""
     key: Key | None = None
     buckets: list[Bucket] = Field(min_length=1)
+    head_records_versions: bool = False
+    """Whether the head, and so every job's driver, may write ``serving/versions/``, which
+    `python -m longspan.serve deploy` does there. API keys stay with the operators."""
     head: Machine
     pools: Pools
     idle_minutes: float = Field(10, gt=0)
@@ -198,13 +209,17 @@ class Settings(Section):
                 )
         return image
 
+    @field_validator("ssh_from", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, networks: object) -> object:
+        return [networks] if isinstance(networks, str) else networks
+
     @field_validator("ssh_from")
     @classmethod
-    def _a_network(cls, network: str) -> str:
-        try:
-            return str(ipaddress.IPv4Network(network))
-        except ValueError as error:
-            raise ValueError(f"{error}; 203.0.113.7/32 is one address") from None
+    def _networks_are_not_the_internet(cls, networks: list[str]) -> list[str]:
+        if networks == [ANYWHERE]:
+            return networks
+        return [_network(each) for each in networks]
 
     @field_validator("extra_index")
     @classmethod
@@ -238,3 +253,16 @@ class Settings(Section):
                 f"cluster: {self.cluster!r} has over {KUBERAY_NAME} characters, which KubeRay does not take"
             )
         return self
+
+
+def _network(network: str) -> str:
+    try:
+        found = ipaddress.IPv4Network(network)
+    except ValueError as error:
+        raise ValueError(f"{error}; 203.0.113.7/32 is one address") from None
+    if found.prefixlen < LARGEST_NETWORK:
+        raise ValueError(
+            f"{network} opens SSH to the internet; give your own address, such as 203.0.113.7/32 "
+            f"(curl https://checkip.amazonaws.com prints it), or {ANYWHERE} alone if that is intended"
+        )
+    return str(found)

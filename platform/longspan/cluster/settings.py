@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from longspan.cluster.schema import POOLS, InstanceType, Machine, Pool, Settings
+from longspan.cluster.schema import ANYWHERE, POOLS, InstanceType, Machine, Pool, Role, Settings
 from longspan.errors import UserError
 from longspan.pools import LABEL
 from longspan.recipe.load import load, parse
@@ -20,6 +21,8 @@ from longspan.recipe.schema import Section
 SETTINGS = Path("cluster/settings.yaml")
 SPOT_FIRST = 10
 PLACEHOLDER = "ami-00000000000000000"
+DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
+"""Addresses that nobody has: RFC 5737."""
 FIND_IMAGE = (
     "aws ssm get-parameter --region {region} --query Parameter.Value --output text --name "
     "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id"
@@ -58,6 +61,13 @@ class NodeType:
     spot: bool
     least: int
     most: int
+
+    @property
+    def role(self) -> Role:
+        """The IAM role of its machines."""
+        if self.name == "head":
+            return "head"
+        return "serving" if self.pool == "serving" else "worker"
 
     @property
     def price(self) -> float:
@@ -175,6 +185,42 @@ def image_of(settings: Settings) -> str:
             f"fits:\n  {FIND_IMAGE.format(region=settings.region)}"
         )
     return image
+
+
+def unfilled(settings: Settings) -> list[str]:
+    """Placeholders of the example that AWS would take without complaint, a line for each."""
+    found = []
+    if settings.image.get(settings.region) == PLACEHOLDER:
+        how = FIND_IMAGE.format(region=settings.region)
+        found.append(
+            f"image: still the placeholder; put yours there, the newest one that fits: {how}"
+        )
+    if documented := [each for each in settings.ssh_from if _is_documentation(each)]:
+        found.append(
+            f"ssh_from: {', '.join(documented)} is an address for examples, so nobody could log in; "
+            "give your own (curl https://checkip.amazonaws.com prints it)"
+        )
+    return found
+
+
+def require_filled_in(settings: Settings) -> None:
+    """Check that no placeholder of the example is left.
+
+    Raises:
+        UserError: one is.
+    """
+    image_of(settings)
+    if found := unfilled(settings):
+        raise UserError("\n".join(found))
+
+
+def _is_documentation(network: str) -> bool:
+    if network == ANYWHERE:
+        return False
+    return any(
+        ipaddress.IPv4Network(network).subnet_of(ipaddress.IPv4Network(example))
+        for example in DOCUMENTATION
+    )
 
 
 def _of_pool(settings: Settings, name: str) -> NodeType:

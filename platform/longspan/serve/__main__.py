@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from longspan.doors import keys_command
-from longspan.recipe.sources import local_path, open_store
+from longspan.recipe.sources import local_path
 from longspan.run import console
 from longspan.serve.config import (
     ServeConfig,
@@ -18,6 +18,7 @@ from longspan.serve.config import (
     read_config,
     with_environment,
 )
+from longspan.serve.control import KEYS, VERSIONS, open_control, open_to_others, require_writable
 from longspan.serve.versions import Versions
 from longspan.storage import Store
 
@@ -95,6 +96,7 @@ def _deploy(options: argparse.Namespace) -> None:
     from longspan.serve.welcome import welcome
 
     config = _config(options)
+    require_writable(config.settings, (VERSIONS, KEYS) if options.welcome else (VERSIONS,))
     with connected() as dashboard:
         start_machine(config.settings.pool, print)
         print(_plan_text(config))
@@ -110,6 +112,7 @@ def _rollback(options: argparse.Namespace) -> None:
     version = _versions(options).before(options.to)
     variables = environment(read_config(options.config))
     before = of_data(with_environment(version.config, variables))
+    require_writable(before.settings)
     with connected() as dashboard:
         start_machine(before.settings.pool, print)
         print(_plan_text(before))
@@ -126,13 +129,15 @@ def _config(options: argparse.Namespace) -> ServeConfig:
 
 
 def _versions(options: argparse.Namespace) -> Versions:
-    return Versions(open_store(load_settings(options.config, options.overrides)))
+    return Versions(open_control(load_settings(options.config, options.overrides)))
 
 
 def _store(options: argparse.Namespace) -> Store:
-    if options.store:
-        return Store(local_path(options.store))
-    return open_store(load_settings(options.config))
+    named = options.store
+    store = Store(local_path(named)) if named else open_control(load_settings(options.config))
+    for line in open_to_others(store):
+        print(f"warning: {line}", file=sys.stderr)
+    return store
 
 
 def _plan_text(config: ServeConfig) -> str:

@@ -123,6 +123,9 @@ def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
     # Ray's processes may run in another folder.
     root = {"root": local_path(settings.storage.root)}
     args["storage"] = settings.storage.model_dump(exclude_none=True) | root
+    if settings.control:
+        root = {"root": local_path(settings.control.root)}
+        args["control"] = settings.control.model_dump(exclude_none=True) | root
     store = open_store(settings)
     args["model"] = resolve(settings.model, store)
     # Without it Serve would take a newer export in the same folder for the model that it has.

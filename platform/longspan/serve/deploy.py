@@ -17,8 +17,8 @@ from ray import serve
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.errors import UserError
-from longspan.recipe.sources import open_store
 from longspan.serve.config import ServeConfig, environment, of_data, with_environment
+from longspan.serve.control import open_control, open_to_others
 from longspan.serve.follow import Say, deployed_at, follow
 from longspan.serve.versions import Versions
 from longspan.storage import Store
@@ -62,7 +62,7 @@ def deploy(
         UserError: Serve refuses it, or it does not start; what served before goes on serving.
     """
     _require_same_door(config, dashboard)
-    store = open_store(config.settings)
+    store = open_control(config.settings)
     for line in warnings(store, sum(node["Alive"] for node in ray.nodes())):
         say(line)
     versions = Versions(store)
@@ -91,6 +91,7 @@ def warnings(store: Store, nodes: int) -> Iterator[str]:
             f"storage.root: {store.root} is a folder, and the cluster has {nodes} nodes: keys hold only "
             "where it is the same one (a shared file system), or use s3://"
         )
+    yield from open_to_others(store)
 
 
 def _require_same_door(config: ServeConfig, dashboard: str) -> None:

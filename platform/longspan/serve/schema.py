@@ -73,7 +73,9 @@ class ServeSettings(Section):
     tool_call_parser, ...)."""
     limits: DoorLimits = DoorLimits()
     storage: Storage = Storage()
-    """Where keys and versions are, and relative names start."""
+    """Where relative names of models start."""
+    control: Storage | None = None
+    """Where API keys and version records are, if not in `storage`: a store that jobs cannot write."""
 
     @field_validator("engine")
     @classmethod

@@ -23,8 +23,8 @@ from longspan.doors.errors import Refusal
 from longspan.doors.keyring import KeyRing
 from longspan.doors.raymeter import RayMeter
 from longspan.page import routes as page
-from longspan.recipe.sources import open_store
 from longspan.serve.app import relays
+from longspan.serve.control import open_control
 from longspan.serve.counter import TokenCounter
 from longspan.serve.health import health_routes
 from longspan.serve.model import ServedModel, check_loaded, fetch
@@ -67,7 +67,7 @@ class ChatServer(LLMServer):
         app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
         return Doors(
             self._relay(app),
-            keys=KeyRing(open_store(self._settings)),
+            keys=KeyRing(open_control(self._settings)),
             window=self._model.window,
             limits=self._settings.limits,
             room=self._room,

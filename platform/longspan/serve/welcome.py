@@ -6,8 +6,8 @@ import time
 
 from longspan.doors.keys import first_key
 from longspan.errors import UserError
-from longspan.recipe.sources import open_store
 from longspan.serve.config import ServeConfig
+from longspan.serve.control import open_control
 from longspan.serve.model import look_at
 
 PATIENCE_SECONDS = 30.0
@@ -16,7 +16,7 @@ KEPT = "YOUR-KEY"
 
 def welcome(config: ServeConfig) -> None:
     """Make the first key, print how to use it, and see that it opens the service; it is never shown again."""
-    key = first_key(open_store(config.settings))
+    key = first_key(open_control(config.settings))
     print(_text(config.address, look_at(config.settings).name, key))
     if key:
         _wait_for(config.address, key)

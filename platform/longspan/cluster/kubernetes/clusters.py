@@ -8,19 +8,26 @@ from pathlib import Path
 
 import yaml
 
-from longspan.cluster.kubernetes.objects import budget, metadata, policy
+from longspan.cluster.kubernetes.network import head_egress, policy
+from longspan.cluster.kubernetes.objects import budget, metadata
 from longspan.cluster.kubernetes.pods import (
     AUTOSCALER,
     NOTICE_SECONDS,
     PART_OF,
     USER,
-    Json,
-    container_security,
+    account_name,
     equal,
     head_group,
     kubernetes_of,
     pod_labels,
     worker_group,
+)
+from longspan.cluster.kubernetes.security import (
+    Json,
+    autoscaler_mounts,
+    container_security,
+    tmp_mount,
+    tmp_volume,
 )
 from longspan.cluster.schema import Settings
 from longspan.cluster.settings import node_types
@@ -60,7 +67,12 @@ def pretrain(settings: Settings) -> list[Json]:
         },
     }
     # The head alone: workers may go, and one on a spot machine has to.
-    return [job, budget(settings, "pretrain", "head", 1), policy(settings, "pretrain")]
+    return [
+        job,
+        budget(settings, "pretrain", "head", 1),
+        policy(settings, "pretrain"),
+        head_egress(settings, "pretrain"),
+    ]
 
 
 def chat(settings: Settings) -> list[Json]:
@@ -92,6 +104,7 @@ def chat(settings: Settings) -> list[Json]:
         budget(settings, "chat", "head", 1),
         budget(settings, "chat", "serving", max(1, serving.least - 1)),
         policy(settings, "chat"),
+        head_egress(settings, "chat"),
     ]
 
 
@@ -157,7 +170,8 @@ def _cluster(settings: Settings, head: Json, groups: list[Json]) -> Json:
             "imagePullPolicy": kubernetes_of(settings).pull_policy,
             "env": HOMELESS,
             "resources": equal(AUTOSCALER),
-            "securityContext": container_security(),
+            "securityContext": container_security(kubernetes_of(settings)),
+            "volumeMounts": autoscaler_mounts(),
         },
         "headGroupSpec": head,
         "workerGroupSpecs": groups,
@@ -172,15 +186,17 @@ def _submitter(settings: Settings) -> Json:
         "imagePullPolicy": ours.pull_policy,
         "env": HOMELESS,
         "resources": equal({"cpu": "500m", "memory": "1Gi"}),
-        "securityContext": container_security(),
+        "securityContext": container_security(ours),
+        "volumeMounts": [tmp_mount()],
     }
     secrets = {"imagePullSecrets": [{"name": name} for name in ours.pull_secrets]}
     spec = {
         "restartPolicy": "Never",
-        "serviceAccountName": ours.service_account,
+        "serviceAccountName": account_name(settings, "worker"),
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": USER},
         "containers": [container],
+        "volumes": [tmp_volume()],
     }
     return {
         "metadata": {"labels": pod_labels("pretrain")},

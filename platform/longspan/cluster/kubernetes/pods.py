@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from longspan.cluster.kubernetes.schema import Kubernetes, Placement
-from longspan.cluster.schema import Settings
+from longspan.cluster.kubernetes.security import (
+    Json,
+    autoscaler_volumes,
+    container_security,
+    tmp_mount,
+    tmp_volume,
+)
+from longspan.cluster.schema import Role, Settings
 from longspan.cluster.settings import NodeType
-
-Json = dict[str, Any]
 
 PART_OF = {"app.kubernetes.io/part-of": "longspan"}
 COMPONENT = "app.kubernetes.io/component"
@@ -33,16 +37,6 @@ AUTOSCALER = {"cpu": "500m", "memory": "1Gi"}
 USER = 1000
 
 
-def container_security() -> Json:
-    """Of every container."""
-    return {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
 def pod_labels(component: str, node: NodeType | None = None) -> dict[str, str]:
     """By which services, budgets and policies find pods; those of Ray's node as well."""
     return PART_OF | {COMPONENT: component} | (node.labels if node else {})
@@ -53,8 +47,8 @@ def head_group(settings: Settings, node: NodeType, component: str) -> Json:
     container = _container(settings, node, "ray-head")
     container["ports"] = _ports(gcs=GCS_PORT, dashboard=DASHBOARD_PORT, metrics=METRICS_PORT)
     pod = _pod(settings, node, container, HEAD_SECONDS)
-    # The autoscaler starts and ends pods.
-    pod["automountServiceAccountToken"] = True
+    # The autoscaler starts and ends pods; the container beside it, where jobs' drivers run, must not.
+    pod["volumes"] += autoscaler_volumes()
     if component == "chat":
         container["ports"] += _ports(serve=SERVE_PORT)
     return {
@@ -98,6 +92,11 @@ def worker_group(
     }
 
 
+def account_name(settings: Settings, role: Role) -> str:
+    """The service account of the pods of one role."""
+    return f"{kubernetes_of(settings).service_account}-{role}"
+
+
 def _environment(settings: Settings) -> list[Json]:
     # As env.sh has them on a machine.
     values = {
@@ -138,8 +137,9 @@ def _container(settings: Settings, node: NodeType, name: str) -> Json:
         "resources": equal(_requests(ours, node)),
         "livenessProbe": _probe(AGENT_PORT, "/api/healthz", failures=120) | {"timeoutSeconds": 5},
         "readinessProbe": _probe(AGENT_PORT, "/api/healthz", failures=10),
-        "securityContext": container_security(),
+        "securityContext": container_security(ours),
         "volumeMounts": [
+            tmp_mount(),
             {"name": "shared-mem", "mountPath": "/dev/shm"},
             {"name": "cache", "mountPath": CACHE},
         ],
@@ -154,7 +154,7 @@ def _pod(settings: Settings, node: NodeType, container: Json, grace: int) -> Jso
     memory = math.floor(_memory(ours, node) * SHARED_MEMORY)
     shared = {"medium": "Memory", "sizeLimit": f"{memory}Mi"}
     pod: Json = {
-        "serviceAccountName": ours.service_account,
+        "serviceAccountName": account_name(settings, node.role),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
@@ -166,7 +166,7 @@ def _pod(settings: Settings, node: NodeType, container: Json, grace: int) -> Jso
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": "shared-mem", "emptyDir": shared}, _cache(ours, node)],
+        "volumes": [{"name": "shared-mem", "emptyDir": shared}, _cache(ours, node), tmp_volume()],
     }
     if ours.pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in ours.pull_secrets]

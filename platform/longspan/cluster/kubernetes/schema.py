@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """As Kubernetes takes it for a namespace, a service account, a secret."""
 DIGEST = "@sha256:[0-9a-f]{64}"
 CAPACITY = "karpenter.sh/capacity-type"
+METADATA = tuple(map(ipaddress.ip_network, ("169.254.169.254/32", "fd00:ec2::254/128")))
+"""Addresses of the cloud's metadata service, which gives out the rights of the machine."""
 
 
 class Placement(Section):
@@ -35,6 +38,26 @@ def _on_gpus() -> Placement:
     )
 
 
+class Egress(Section):
+    """Addresses that pods may connect to, beside those that all may."""
+
+    cidr: str
+    """A network, as in 10.1.0.0/16; one address, as in 169.254.170.23/32."""
+    ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(min_length=1)
+    """TCP ports."""
+
+    @field_validator("cidr")
+    @classmethod
+    def _a_network_without_metadata(cls, cidr: str) -> str:
+        network = ipaddress.ip_network(cidr)
+        if network in METADATA:
+            raise ValueError(
+                f"{cidr} is the metadata service, which hands out the machine's own rights; "
+                "give pods rights by service_account_annotations instead"
+            )
+        return str(network)
+
+
 class Kubernetes(Section):
     """A namespace for KubeRay's clusters."""
 
@@ -47,9 +70,14 @@ class Kubernetes(Section):
     """
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: list[Name] = Field(default_factory=list)
-    service_account: Name = "longspan"
-    service_account_annotations: dict[str, str] = Field(default_factory=dict)
-    """What gives its pods the workers' role: eks.amazonaws.com/role-arn, say."""
+    service_account: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,54})$")] = "longspan"
+    """First part of the names of the pods' service accounts: longspan-head, longspan-worker, longspan-serving."""
+    service_account_annotations: dict[Literal["head", "worker", "serving"], dict[str, str]] = Field(
+        default_factory=dict
+    )
+    """By account, what gives its pods their rights in S3: eks.amazonaws.com/role-arn, for example."""
+    read_only_root: bool = True
+    """Whether containers can write nothing but volumes; false for an image that has to."""
     headroom: float = Field(0.1, ge=0, lt=0.5)
     """Share of a machine's CPUs and memory that no pod asks for: the kubelet and other pods are there too."""
     storage_class: str | None = None
@@ -72,6 +100,10 @@ class Kubernetes(Section):
     """Namespaces whose pods reach the chat service, beside its own: that of your ingress, say."""
     metrics_from: list[Name] = Field(default_factory=list)
     """Namespaces whose pods read the metrics: Prometheus's."""
+    dns_namespace: Name = "kube-system"
+    """Namespace of the cluster's DNS, the only one that pods ask."""
+    egress: list[Egress] = Field(default_factory=list)
+    """What pods connect to beside DNS, each other and port 443 anywhere: an S3 server on another port, say."""
     recipe: str = "jobs/recipes/llama3-8b-64k.yaml"
     """What pretrain.yaml trains, as a path in the image."""
     overrides: list[str] = Field(default_factory=list)
@@ -82,6 +114,18 @@ class Kubernetes(Section):
     """After so long a cluster whose job has ended goes."""
     chat: dict[str, Any] = Field(default_factory=dict)
     """Of the service, in place of what serving/chat.yaml has in args."""
+
+    @field_validator("service_account_annotations", mode="before")
+    @classmethod
+    def _annotations_by_account(cls, annotations: object) -> object:
+        if isinstance(annotations, dict) and any(
+            isinstance(each, str) for each in annotations.values()
+        ):
+            raise ValueError(
+                "each account has its own, for only serving pods may read API keys: "
+                "{head: {KEY: VALUE}, worker: {KEY: VALUE}, serving: {KEY: VALUE}}"
+            )
+        return annotations
 
     @field_validator("image")
     @classmethod
