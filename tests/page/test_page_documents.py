@@ -108,7 +108,11 @@ def test_a_pdf_is_read_by_the_service(chat: Chat):
 
 def test_pdfs_are_sent_one_by_one_and_again_where_the_service_is_busy(chat: Chat):
     sent: list[Route] = []
-    chat.page.route("**/page/text", sent.append)
+
+    def hold(reading: Route) -> None:
+        sent.append(reading)
+
+    chat.page.route("**/page/text", hold)
     for name in ("one.pdf", "two.pdf"):
         chat.drop(name, pdf("The sky is blue"))
     chips = chat.page.get_by_role("list", name="Documents to send")
