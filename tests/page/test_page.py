@@ -1,17 +1,12 @@
-import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from longspan.errors import UserError
-from longspan.page import documents, pdf_text
 from longspan.page import routes as page
 from tests.page.pdfs import pdf
 from tests.page.standin import MODEL, WINDOW, Words
@@ -116,42 +111,6 @@ def test_pdfs_that_have_no_text_to_give_say_why(client: TestClient, data: bytes,
     answer = client.post("/page/text", content=data)
     assert answer.status_code == 400
     assert message in said(answer)
-
-
-def test_a_pdf_that_takes_too_long_is_given_up():
-    with pytest.raises(UserError, match="takes too long"):
-        asyncio.run(documents.PdfReader(seconds=1).read(pdf(*["x" * 20_000] * 400)))
-
-
-def test_clients_that_go_do_not_make_room_for_more_readers():
-    slow = pdf(*["x" * 20_000] * 400)
-
-    async def ask() -> int:
-        reader = documents.PdfReader(seconds=2)
-        first = [asyncio.create_task(reader.read(slow)) for _ in range(4)]
-        while readers() < documents.AT_A_TIME:
-            await asyncio.sleep(0.01)
-        for task in first:
-            task.cancel()
-        next_one = asyncio.create_task(reader.read(slow))
-        most = 0
-        while not next_one.done():
-            most = max(most, readers())
-            await asyncio.sleep(0.01)
-        with pytest.raises(UserError, match="takes too long"):
-            await next_one
-        return most
-
-    assert asyncio.run(ask()) <= documents.AT_A_TIME
-
-
-def readers() -> int:
-    """Processes that read a PDF now."""
-    return sum(
-        pdf_text.__name__ in " ".join(process.info["cmdline"] or [])
-        for process in psutil.process_iter(["cmdline", "ppid"])
-        if process.info["ppid"] == os.getpid()
-    )
 
 
 @pytest.mark.parametrize(

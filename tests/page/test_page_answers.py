@@ -84,6 +84,20 @@ ATTACKS = [
     "> <iframe src=javascript:window.hacked=1></iframe>\n\n- <a href=javascript:window.hacked=1>h</a>",
     "<style>body{display:none}</style><meta http-equiv=refresh content='0;url=https://example.org'>",
     "[i]( javascript:window.hacked=1) [j](\x01javascript:window.hacked=1) [k](<javascript:window.hacked=1>)",
+    "[l](java\tscript:window.hacked=1) [m](javascript\\:window.hacked=1) [n](javascript&colon;window.hacked=1)",
+    "[o](blob:https://example.org/x) [p](file:///etc/passwd) [q](\\\\example.org\\x) [r](intent://x#Intent;end)",
+    "[![s](javascript:window.hacked=1)](javascript:window.hacked=1) [[t](javascript:x)](https://example.org)",
+    "<javascript:window.hacked=1> <data:text/html,x> <https://example.org/<script>window.hacked=1</script>>",
+    "https://example.org/\"onclick=window.hacked=1 https://example.org/'><script>window.hacked=1</script>",
+    '```<script>window.hacked=1</script>\nx\n```\n~~~" onload=window.hacked=1\ny\n~~~',
+    "# <svg onload=window.hacked=1>\n## [u](javascript:window.hacked=1)\n- [x] <img src=x onerror=window.hacked=1>",
+    "**<b onclick=window.hacked=1>v</b>** *<details open ontoggle=window.hacked=1>* ~~<object data=x>~~",
+    "<template><script>window.hacked=1</script></template><noscript><img src=x onerror=window.hacked=1></noscript>",
+    "<math><mtext><style><img src=x onerror=window.hacked=1></style></mtext></math><!--><script>window.hacked=1",
+    "<form action=https://example.org><input name=key><button formaction=javascript:window.hacked=1>w</button></form>",
+    "<link rel=stylesheet href=https://example.org/x.css><base href=https://example.org/>"
+    "<embed src=https://example.org/x>",
+    "[w]: javascript:window.hacked=1\n[w] [w][w] &lt;script&gt;window.hacked=1&lt;/script&gt; &#60;img src=x&#62;",
 ]
 
 

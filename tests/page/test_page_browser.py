@@ -25,6 +25,57 @@ def test_the_key_in_the_address_is_taken_out_of_it(chat: Chat):
     expect(chat.page.locator("#window")).to_contain_text("window")
 
 
+def kept_key(chat: Chat) -> str:
+    return chat.evaluate("localStorage.getItem('longspan.key')")
+
+
+def test_a_link_does_not_replace_the_kept_key_without_a_question(chat: Chat, service: Service):
+    question = chat.page.get_by_role("dialog", name="Use another key?")
+    link = f"{chat.address}/#key=ls-from-a-stranger"
+    chat.page.goto("about:blank")
+    for way in ("keyboard", "button"):
+        chat.page.goto(
+            link
+        )  # The second time only the fragment changes: the page is not loaded again.
+        expect(question).to_contain_text(f"…{service.key[-4:]}")
+        expect(question).to_contain_text("…nger")
+        assert chat.evaluate("location.href") == f"{chat.address}/"
+        assert kept_key(chat) == service.key
+        if way == "keyboard":
+            chat.page.keyboard.press("Escape")
+        else:
+            expect(question.get_by_role("button", name="Keep mine")).to_be_focused()
+            question.get_by_role("button", name="Keep mine").click()
+        expect(question).not_to_be_visible()
+        expect(chat.page.locator("#window")).to_contain_text("window")
+        assert kept_key(chat) == service.key
+    chat.page.goto(f"{chat.address}/#key={service.key}")
+    expect(question).not_to_be_visible()  # It is the same.
+    chat.page.goto(link)
+    question.get_by_role("button", name="Use the link's key").click()
+    expect(chat.page.get_by_text("The server does not accept this key.")).to_be_visible()
+    assert kept_key(chat) == "ls-from-a-stranger"
+
+
+def test_neither_the_address_nor_a_file_changes_anything_else(chat: Chat):
+    chat.ask("Hello")
+    everything = """async () => {
+        const { openStore } = await import("/page/store.js");
+        return JSON.stringify([Object.entries(localStorage).sort(), await (await openStore()).chats()]);
+    }"""
+    before = chat.evaluate(everything)
+    hostile = "system=Obey&temperature=2&theme=dark&longspan.key=x&send=Hi&message=Hi"
+    chat.page.goto("about:blank")
+    chat.page.goto(f"{chat.address}/?key=ls-x&{hostile}#{hostile}")
+    expect(chat.page.locator("#window")).to_contain_text("window")
+    settings = b'{"key": "ls-x", "longspan.settings": {"system": "Obey"}, "chats": [{"id": "a", "turns": []}]}'
+    chat.drop("settings.json", settings)
+    expect(chat.page.get_by_role("list", name="Documents to send")).to_contain_text("tokens")
+    expect(chat.message).to_have_value("")
+    assert chat.evaluate(everything) == before
+    expect(chat.answers).to_have_count(1)
+
+
 def test_a_wrong_key_then_the_right_one(browser: Browser, service: Service):
     context = browser.new_context()
     chat = Chat(context, service.address).open()

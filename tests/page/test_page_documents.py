@@ -106,6 +106,27 @@ def test_a_pdf_is_read_by_the_service(chat: Chat):
     expect(chip).to_contain_text("4 tokens · 1 of 2 pages without text")
 
 
+def test_pdfs_are_sent_one_by_one_and_again_where_the_service_is_busy(chat: Chat):
+    sent: list[Route] = []
+
+    def hold(reading: Route) -> None:
+        sent.append(reading)
+
+    chat.page.route("**/page/text", hold)
+    for name in ("one.pdf", "two.pdf"):
+        chat.drop(name, pdf("The sky is blue"))
+    chips = chat.page.get_by_role("list", name="Documents to send")
+    expect(chips).to_contain_text("two.pdf")
+    chat.until(lambda: len(sent) == 1)
+    sent[0].fulfill(status=503, headers={"Retry-After": "1"}, json={"error": {"message": "busy"}})
+    chat.until(lambda: len(sent) == 2)
+    assert chat.page.get_by_text("reading…").count() == 2
+    sent[1].continue_()
+    chat.until(lambda: len(sent) == 3)
+    sent[2].continue_()
+    expect(chips.get_by_text("4 tokens · 1 page")).to_have_count(2)
+
+
 def test_utf_16_is_read(chat: Chat):
     chat.drop("wide.txt", "Grüße aus Köln".encode("utf-16"))
     expect(chat.page.get_by_role("list", name="Documents to send")).to_contain_text("3 tokens")

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -36,6 +37,7 @@ from longspan.doors.limits import DoorLimits
 from longspan.doors.line import Line
 from longspan.doors.reply import Reply
 from longspan.doors.routes import TEXT, Route, route_of
+from longspan.doors.uploads import Uploads
 from longspan.doors.usage import UsageInBody, UsageInEvents
 from longspan.doors.visit import Observer, Visit
 
@@ -90,6 +92,7 @@ class Doors:
         self._limits = limits or DoorLimits()
         self._admission = admission or Admission()
         self._room = room or Room(self._limits.max_requests)
+        self._uploads = Uploads()
         self._observers = (AccessLog(),) if observers is None else tuple(observers)
         self._count = count
         self._entrance: ASGIApp = self._visit
@@ -151,7 +154,8 @@ class Doors:
                     finally:
                         ticket.tokens = request.visit.charged
         elif "POST" in route.methods:
-            with self._room.taken(), self._admission.beside(key):
+            upload = self._uploads.admit(key.name) if route.label == TEXT else nullcontext()
+            with self._room.taken(), self._admission.beside(key), upload:
                 await self._forward(request, path, await self._body(request, route), reply)
         else:
             await self._forward(request, path, b"", reply)
@@ -255,4 +259,6 @@ class _Request:
             "root_path": "",
             "headers": headers,
             "extensions": {},
+            # For what keys share; the page's routes read it.
+            "longspan.key_name": self.visit.key,
         }

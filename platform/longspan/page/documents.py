@@ -8,17 +8,21 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from longspan.errors import UserError
 from longspan.page import pdf_text
+from longspan.page.bounded_threads import BoundedThreads
 
 SECONDS = 60
 """The longest that one document may take."""
 AT_A_TIME = 2
 """Documents that are read at once; others wait for their turn."""
+AT_A_TIME_PER_KEY = 1
+"""Documents of one API key that are read at once: slow ones of one key leave others a reader."""
+MAX_WAITING = 8
+"""Documents that wait for their turn."""
 
 _PROBLEMS = {
     "encrypted": "This PDF is encrypted: save a copy without its password, and add that.",
@@ -50,39 +54,73 @@ class PdfReader:
 
     def __init__(self, seconds: int = SECONDS) -> None:
         self._seconds = seconds
-        # Threads, which work on when a client has gone: no more than these are ever at it.
-        self._turns = ThreadPoolExecutor(AT_A_TIME, "pdf")
+        self._threads = BoundedThreads(
+            "PDF",
+            max_running=AT_A_TIME,
+            max_running_per_owner=AT_A_TIME_PER_KEY,
+            max_waiting=MAX_WAITING,
+            retry_after_s=2.0,
+        )
 
-    async def read(self, data: bytes) -> Document:
-        """The text of a PDF.
+    async def read(self, data: bytes, key_name: str = "") -> Document:
+        """The text of a PDF. Its process ends when this is cancelled.
+
+        Args:
+            data: the file.
+            key_name: of the API key on whose behalf it is read; keys take turns.
 
         Raises:
             UserError: it is no PDF, is encrypted, has no text, is broken, or takes more time, memory or
                 pages than a document may.
+            Busy: too many wait for their turn.
         """
         if b"%PDF-" not in data[:1024]:
             raise UserError("This file is not a PDF.")
-        said = await asyncio.get_running_loop().run_in_executor(self._turns, self._run, data)
+        process = _Process(self._seconds)
+        try:
+            said = await self._threads.run(lambda: process.run(data), owner=key_name)
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         if "text" in said:
             return Document(**said)
         broken = f"This PDF can't be read: the file is damaged ({said.get('what', 'it ends the reader')})."
         raise UserError(_PROBLEMS.get(said["problem"], broken))
 
-    def _run(self, data: bytes) -> dict[str, Any]:
+
+class _Process:
+    """The process that reads one PDF."""
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+
+    def run(self, data: bytes) -> dict[str, Any]:
+        """What the process says of a PDF; blocks until it has ended."""
         command = [sys.executable, "-P", "-m", pdf_text.__name__, str(self._seconds)]
-        try:
-            done = subprocess.run(
-                command,
-                input=data,
-                env={"PYTHONPATH": os.pathsep.join(sys.path)},  # Our modules, none of our secrets.
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=self._seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return {"problem": "time"}
-        if done.returncode:
+        with subprocess.Popen(
+            command,
+            env={"PYTHONPATH": os.pathsep.join(sys.path)},  # Our modules, none of our secrets.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            self._process = process
+            if self._killed:  # Before it had begun.
+                process.kill()
+            try:
+                said, _ = process.communicate(data, self._seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return {"problem": "time"}
+        if process.returncode:
             # The limit of CPU time kills; whatever else ends it is the file's doing too.
-            return {"problem": "time" if done.returncode == -signal.SIGKILL else "broken"}
-        return json.loads(done.stdout)
+            return {"problem": "time" if process.returncode == -signal.SIGKILL else "broken"}
+        return json.loads(said)
+
+    def kill(self) -> None:
+        """End the process, from another thread, whether it has begun or not."""
+        self._killed = True
+        if self._process is not None:
+            self._process.kill()

@@ -13,7 +13,8 @@ import sys
 from typing import Any
 
 MAX_PAGES = 5_000
-MAX_CHARACTERS = 20_000_000
+MAX_CHARACTERS = 5_000_000
+"""More than a million tokens: more than a window has, and small beside what the file itself may be."""
 MEMORY = 1 << 30
 """Bytes of address space."""
 
@@ -61,4 +62,6 @@ def text_of(data: bytes) -> dict[str, Any]:
 
 if __name__ == "__main__":
     limit(int(sys.argv[1]))
-    json.dump(text_of(sys.stdin.buffer.read()), sys.stdout)
+    # In UTF-8, not in escapes of six bytes: the service reads it into memory.
+    said = json.dumps(text_of(sys.stdin.buffer.read()), ensure_ascii=False)
+    sys.stdout.buffer.write(said.encode())

@@ -22,9 +22,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from longspan.errors import UserError
+from longspan.page.bounded_threads import Busy
 from longspan.page.documents import PdfReader
 
 STATIC = Path(__file__).with_name("static")
+KEY_NAME = "longspan.key_name"
+"""Where a request's scope has the name of its API key, which the doors put there."""
 
 # Nothing from elsewhere and nothing inline: markup in an answer could start no script even if it were let
 # in. Browsers that know trusted types don't let the page make elements of text at all.
@@ -68,11 +71,16 @@ class Counter(Protocol):
 
         Raises:
             UserError: the template refuses them.
+            Busy: too many texts wait to be counted.
         """
         ...
 
     async def count_text(self, text: str) -> int:
-        """Tokens of `text` alone, without any that mark its beginning or end."""
+        """Tokens of `text` alone, without any that mark its beginning or end.
+
+        Raises:
+            Busy: too many texts wait to be counted.
+        """
         ...
 
 
@@ -124,7 +132,8 @@ def routes(counter: Counter) -> list[BaseRoute]:
     reader = PdfReader()
 
     async def text(request: Request) -> Response:
-        return JSONResponse(asdict(await reader.read(await request.body())))
+        key_name = request.scope.get(KEY_NAME, "")
+        return JSONResponse(asdict(await reader.read(await request.body(), key_name)))
 
     return [
         Route("/", index, methods=["GET"]),
@@ -164,10 +173,15 @@ def _explained(handler: Handler) -> Handler:
             return _error(HTTPStatus.BAD_REQUEST, first["msg"], where or None)
         except UserError as error:
             return _error(HTTPStatus.BAD_REQUEST, str(error))
+        except Busy as busy:
+            answer = _error(HTTPStatus.SERVICE_UNAVAILABLE, str(busy))
+            answer.headers["Retry-After"] = str(busy.retry_after_s)
+            return answer
 
     return answer
 
 
 def _error(status: HTTPStatus, message: str, param: str | None = None) -> Response:
-    said = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
+    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    said = {"message": message, "type": kind, "param": param, "code": None}
     return JSONResponse({"error": said}, status_code=status)

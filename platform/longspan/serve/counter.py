@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 from longspan.errors import UserError
+from longspan.page.bounded_threads import BoundedThreads
+
+MAX_COUNTING = 4
+"""Texts that are counted at once, each in a thread."""
+MAX_WAITING = 64
+"""Texts that wait to be counted."""
 
 
 class TokenCounter:
@@ -23,27 +28,39 @@ class TokenCounter:
 
         self.model, self.window = model, window
         self._tokenizer: Any = load_tokenizer(folder)
+        self._threads = BoundedThreads(
+            "token count", max_running=MAX_COUNTING, max_waiting=MAX_WAITING
+        )
 
     async def count(self, messages: list[dict[str, Any]]) -> int:
         """Tokens of the prompt that the chat template makes of a conversation.
 
         Raises:
             UserError: there is no template, or it refuses the conversation.
+            Busy: too many texts wait to be counted.
         """
-        return await asyncio.to_thread(self._count_conversation, messages)
+        return await self._threads.run(lambda: self._count_conversation(messages))
 
     async def count_text(self, text: str) -> int:
-        """Tokens of a text alone, without any that mark its beginning or end."""
-        return await asyncio.to_thread(self._count, text, special=False)
+        """Tokens of a text alone, without any that mark its beginning or end.
+
+        Raises:
+            Busy: too many texts wait to be counted.
+        """
+        return await self._threads.run(lambda: self._count(text, special=False))
 
     async def count_body(self, body: dict[str, Any]) -> int:
-        """Tokens of the prompt in a request to /v1/chat/completions or /v1/completions."""
+        """Tokens of the prompt in a request to /v1/chat/completions or /v1/completions.
+
+        Raises:
+            Busy: too many texts wait to be counted.
+        """
         if "messages" in body:
             return await self.count(body["messages"])
         prompt = body.get("prompt", "")
         if isinstance(prompt, str):
-            return await asyncio.to_thread(self._count, prompt, special=True)
-        return await asyncio.to_thread(self._count_longest, prompt)
+            return await self._threads.run(lambda: self._count(prompt, special=True))
+        return await self._threads.run(lambda: self._count_longest(prompt))
 
     def _count_longest(self, prompt: list[Any]) -> int:
         """Ids, or several prompts, of which the longest is the one that doesn't fit."""

@@ -2,8 +2,11 @@
 
 import { ApiError, fromResponse, unreachable } from "./errors.js";
 
+const ATTEMPTS = 5; // To have a PDF read, each when a busy server takes requests again.
+
 export class Api {
   #key;
+  #reading = Promise.resolve(); // The end of the last PDF: the server reads one of a key at a time.
   // Requests with the same one go to the same replica, whose cache holds the conversation's beginning.
   #session = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16)).join("");
 
@@ -22,9 +25,23 @@ export class Api {
   }
 
   // { text, pages, empty_pages } of a PDF.
-  async pdfText(file, signal) {
-    const response = await this.#post("/page/text", file, "application/pdf", signal);
-    return response.json();
+  pdfText(file, signal) {
+    const text = this.#reading.then(() => this.#pdfText(file, signal));
+    this.#reading = text.catch(() => null); // Told to who asked for it.
+    return text;
+  }
+
+  async #pdfText(file, signal) {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const response = await this.#post("/page/text", file, "application/pdf", signal);
+        return await response.json();
+      } catch (error) {
+        const busy = error.status === 503 || error.status === 429;
+        if (!busy || !error.retryAt || attempt === ATTEMPTS) throw error;
+        await new Promise((resolve) => setTimeout(resolve, error.retryAt - Date.now()));
+      }
+    }
   }
 
   // Yields { text } as it comes and at the end { finish, usage }; throws where the stream ends too early.

@@ -76,8 +76,12 @@ export class Composer {
     this.#fill("", []);
   }
 
-  notice(text) {
+  // `actions`: what its buttons do, by their words.
+  notice(text, actions = {}) {
     const line = el("li", {}, el("span", {}, text));
+    for (const [words, onclick] of Object.entries(actions)) {
+      line.append(el("button", { type: "button", class: "link", onclick }, words));
+    }
     line.append(iconButton("close", "Dismiss", () => line.remove(), "small"));
     this.#notices.append(line);
     return line;

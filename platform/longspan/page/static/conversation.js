@@ -4,7 +4,10 @@ import { newId } from "./attachments.js";
 import { announce, byId } from "./dom.js";
 import { messagesOf } from "./prompt.js";
 import { AnswerTurn, userTurn } from "./turns.js";
+import { markUnfinished, unmarkUnfinished } from "./unfinished.js";
 
+const SLICE = 30; // Milliseconds of work on a kept chat, after which the browser has its turn.
+const SLOW = 2000; // Milliseconds without a turn of the browser that make a chat a slow one.
 const KEEP_EVERY = 2000; // Milliseconds between two savings of an answer that is being written.
 const NEAR = 80; // Pixels from the end at which the view follows the answer.
 
@@ -22,6 +25,8 @@ export class Conversation {
   #texts = new Map(); // Of documents, by id.
   #answering = null; // AbortController, from the sending to the end of the answer.
   #ending = null; // Promise of that end.
+  #opening = null; // What was opened last: an earlier one that is still being read is given up.
+  #shown = null; // Promise that all turns are shown.
   #following = true;
 
   constructor({ api, store, settings, onchange, onedit, ondenied, onproblem }) {
@@ -36,7 +41,7 @@ export class Conversation {
   }
 
   get id() {
-    return this.#chat.id;
+    return this.#chat?.id;
   }
 
   get answering() {
@@ -44,16 +49,23 @@ export class Conversation {
   }
 
   begin() {
+    this.#opening = null;
     this.#show({ id: newId(), title: "", updated: 0, turns: [] }, []);
   }
 
-  async open(chat) {
+  // `plain`: answers are shown as text. The chat is marked while it is opened, so that one which ends the page
+  // is not opened by itself the next time.
+  async open(chat, { plain = false } = {}) {
+    const opening = (this.#opening = {});
+    markUnfinished(chat.id);
     const documents = await this.#store.documentsOf(chat.id);
+    await nextTask();
+    if (this.#opening !== opening) return unmarkUnfinished(chat.id);
     for (const turn of chat.turns) {
       if (turn.state !== "writing") continue;
       Object.assign(turn, { state: "broken", problem: "The page was closed while it was written." });
     }
-    this.#show(chat, documents);
+    await this.#show(chat, documents, plain);
   }
 
   // What the model is sent when `draft` follows the turns before `index`. It ends with the user's turn, even an
@@ -75,6 +87,8 @@ export class Conversation {
   // Send a draft in place of the turn `index`, and of all that follow it.
   send(draft, count, index = this.#chat.turns.length) {
     this.#busy(async (signal) => {
+      await this.#shown;
+      if (signal.aborted) return;
       this.#drop(index);
       const documents = draft.documents.map(({ id, name, tokens }) => ({ id, name, tokens }));
       this.#add({ role: "user", text: draft.text, documents });
@@ -95,8 +109,12 @@ export class Conversation {
 
   #retry(index) {
     if (this.answering) return;
-    this.#drop(index);
-    this.#busy((signal) => this.#answer(null, signal));
+    this.#busy(async (signal) => {
+      await this.#shown;
+      if (signal.aborted) return;
+      this.#drop(index);
+      await this.#answer(null, signal);
+    });
   }
 
   #busy(work) {
@@ -174,23 +192,61 @@ export class Conversation {
     }
   }
 
-  #show(chat, documents) {
+  #show(chat, documents, plain) {
     this.#chat = chat;
     this.#texts = new Map(documents.map(({ id, text }) => [id, text]));
-    const turns = chat.turns;
-    chat.turns = [];
     this.#log.replaceChildren();
     byId("empty").hidden = false;
-    for (const turn of turns) {
-      const view = this.#add(turn);
-      if (turn.role === "assistant") view.end(turn);
-    }
-    this.#toEnd();
+    this.#following = true;
+    this.#shown = this.#showTurns(chat, plain);
     this.#onchange("shown");
+    return this.#shown;
+  }
+
+  // In slices, between which the page can be used: the chat deleted, say, or another one opened.
+  async #showTurns(chat, plain) {
+    let began = performance.now();
+    let longest = 0;
+    const finish = () => longest < SLOW && unmarkUnfinished(chat.id);
+    addEventListener("pagehide", finish); // Somebody who can leave is not locked out.
+    try {
+      for (const [index, turn] of chat.turns.entries()) {
+        this.#showTurn(turn, index, plain);
+        if (performance.now() - began < SLICE && index < chat.turns.length - 1) continue;
+        this.#layOut();
+        longest = Math.max(longest, performance.now() - began);
+        await nextTask();
+        if (this.#chat !== chat) break;
+        began = performance.now();
+      }
+      finish();
+    } finally {
+      removeEventListener("pagehide", finish);
+    }
+  }
+
+  #showTurn(turn, index, plain) {
+    const view = this.#view(turn, index);
+    if (turn.role !== "assistant") return;
+    try {
+      view.end(turn, { plain });
+    } catch (error) {
+      reportError(error); // A mistake of ours; the others are shown, and this one as text.
+      view.end(turn, { plain: true });
+    }
+  }
+
+  // Done by the browser later on anyway; here it counts as part of the slice.
+  #layOut() {
+    if (this.#following) this.#toEnd();
+    else byId("scroller").scrollHeight;
   }
 
   #add(turn) {
-    const index = this.#chat.turns.push(turn) - 1;
+    return this.#view(turn, this.#chat.turns.push(turn) - 1);
+  }
+
+  #view(turn, index) {
     byId("empty").hidden = true;
     if (turn.role === "user") {
       this.#log.append(userTurn(turn, { onedit: () => this.answering || this.#onedit(index) }));
@@ -226,4 +282,9 @@ export class Conversation {
     this.#following = true;
     byId("to-end").hidden = true;
   }
+}
+
+// What the browser has to do meanwhile comes first.
+function nextTask() {
+  return new Promise((resolve) => setTimeout(resolve));
 }

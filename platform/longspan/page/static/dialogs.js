@@ -1,4 +1,4 @@
-// The dialogs: the key, the settings, and a question before something is deleted.
+// The dialogs: the key, the settings, and questions before something is deleted or replaced.
 
 import { byId } from "./dom.js";
 
@@ -31,6 +31,23 @@ export function confirmDeletion(title) {
   return new Promise((resolve) => {
     dialog.onclose = () => resolve(dialog.returnValue === "delete");
   });
+}
+
+// Resolves with true where the person wants the key `offered` by the address instead of the one that is kept.
+export function confirmKey(kept, offered) {
+  const dialog = byId("replace-key-dialog");
+  byId("kept-key").textContent = endOf(kept);
+  byId("offered-key").textContent = endOf(offered);
+  dialog.returnValue = "";
+  if (!dialog.open) dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.onclose = () => resolve(dialog.returnValue === "replace");
+  });
+}
+
+// Enough to tell two keys apart, too little to use one.
+function endOf(key) {
+  return `…${key.slice(-Math.min(4, Math.floor(key.length / 2)))}`;
 }
 
 export function listenToSettings({ load, save, forgetKey }) {

@@ -7,7 +7,12 @@ export function el(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return put(node, children.flat());
+}
+
+// One by one: a call takes only so many arguments.
+export function put(node, children) {
+  for (const child of children) if (child !== null && child !== undefined) node.append(child);
   return node;
 }
 

@@ -1,14 +1,19 @@
 // Markdown within a block into DOM nodes. One pass with a stack of what is open: each mark that could
 // begin emphasis, and each bracket, opens a frame; what closes it wraps the frame's nodes, and frames that
 // nothing closes become the text that they were.
+//
+// The work is linear in the text, and elements nest a few hundred deep at most: there are few frames, a run of
+// many marks is text, runs of backticks are looked up, and no pattern can match the same characters in two ways.
 
 import { el } from "./dom.js";
 
 const DEEPEST = 40;
+const LONGEST_RUN = 6; // Marks in a row that can be emphasis: each pair is one more element around the text.
 const SAFE = /^(?:https?:\/\/|mailto:)/i;
 const ADDRESS = /https?:\/\/[^\s<>"'`\]]+/y;
 const ANGLED = /<((?:https?:\/\/|mailto:)[^\s<>]*)>/iy;
-const TARGET = /\([ \t\n]*(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*))(?:[ \t\n]+(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'))?[ \t\n]*\)/y;
+// (?=(...))\1 matches all the space there is, and gives none of it back.
+const TARGET = /\((?=([ \t\n]*))\1(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*))(?=([ \t\n]*))\4(?:(?<=[ \t\n])(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')[ \t\n]*)?\)/y;
 const PLAIN = /(?:[^\\`*_~[\]!<\nh]|h(?!ttps?:\/\/))+/y;
 const WORD = /[\p{L}\p{N}]/u;
 const PUNCTUATION = /\p{P}/u;
@@ -25,7 +30,7 @@ class Reader {
     this.text = text;
     this.at = 0;
     this.frames = [{ nodes: [] }];
-    this.missing = new Set(); // Lengths of backtick runs that have no partner.
+    this.runs = null; // Where the runs of backticks begin, by their length, the last first.
   }
 
   read() {
@@ -57,7 +62,7 @@ class Reader {
   }
 
   add(node, length) {
-    this.frames.at(-1).nodes.push(node);
+    append(this.frames.at(-1).nodes, [node]);
     this.at += length;
     return true;
   }
@@ -81,16 +86,20 @@ class Reader {
     const run = /`+/y;
     run.lastIndex = this.at;
     const [marks] = run.exec(this.text);
-    if (this.missing.has(marks.length)) return this.plain(marks);
     const start = this.at + marks.length;
-    for (const other of this.text.slice(start).matchAll(/`+/g)) {
-      if (other[0].length !== marks.length) continue;
-      const text = this.text.slice(start, start + other.index).replaceAll("\n", " ");
-      const padded = text.startsWith(" ") && text.endsWith(" ") && text.trim();
-      return this.add(el("code", {}, padded ? text.slice(1, -1) : text), other.index + 2 * marks.length);
-    }
-    this.missing.add(marks.length);
-    return this.plain(marks);
+    const end = this.nextRun(marks.length, start);
+    if (end === undefined) return this.plain(marks);
+    const text = this.text.slice(start, end).replaceAll("\n", " ");
+    const padded = text.startsWith(" ") && text.endsWith(" ") && text.trim();
+    return this.add(el("code", {}, padded ? text.slice(1, -1) : text), end - start + 2 * marks.length);
+  }
+
+  // Where the next run of `length` backticks begins. It is asked for ever later ones.
+  nextRun(length, start) {
+    this.runs ??= runsOfBackticks(this.text);
+    const runs = this.runs.get(length) ?? [];
+    while (runs.length && runs.at(-1) < start) runs.pop();
+    return runs.at(-1);
   }
 
   address(target, length) {
@@ -100,7 +109,10 @@ class Reader {
   bareAddress() {
     const before = this.text[this.at - 1] ?? " ";
     if (/\w/.test(before) || !this.match(ADDRESS)) return false;
-    let found = this.matched[0].replace(/[.,;:!?*_~]+$/, "");
+    let [found] = this.matched;
+    let end = found.length;
+    while (".,;:!?*_~".includes(found[end - 1])) end -= 1;
+    found = found.slice(0, end);
     if (found.endsWith(")") && !found.includes("(")) found = found.slice(0, -1);
     return this.address(found, found.length);
   }
@@ -115,6 +127,7 @@ class Reader {
   marks(character) {
     let count = 1;
     while (this.text[this.at + count] === character) count += 1;
+    if (count > LONGEST_RUN) return this.plain(character.repeat(count));
     const before = this.text[this.at - 1] ?? " ";
     const after = this.text[this.at + count] ?? " ";
     const inWord = character === "_" && WORD.test(before) && WORD.test(after);
@@ -143,7 +156,7 @@ class Reader {
       frame.marks = frame.marks.slice(used);
       count -= used;
       if (frame.marks) this.frames.push({ ...frame, nodes: [node] });
-      else this.frames.at(-1).nodes.push(node);
+      else append(this.frames.at(-1).nodes, [node]);
     }
     return 0;
   }
@@ -156,19 +169,38 @@ class Reader {
     const nodes = this.close(at);
     this.at += 1;
     if (this.text[this.at] === "(" && this.match(TARGET)) {
-      const target = (this.matched[1] ?? this.matched[2]).replace(/\\([!-/:-@[-`{-~])/g, "$1");
+      const target = (this.matched[2] ?? this.matched[3]).replace(/\\([!-/:-@[-`{-~])/g, "$1");
       const shown = nodes.length ? nodes : [target];
       return this.add(link(target, marks === "![" ? ["Image: ", ...shown] : shown), this.matched[0].length);
     }
-    this.frames.at(-1).nodes.push(marks, ...nodes, "]");
+    append(this.frames.at(-1).nodes, [marks, ...nodes, "]"]);
     return true;
   }
 
   // The nodes of frame `at`, with all frames above it as text; leaves the stack below it.
   close(at) {
     const [bottom, ...above] = this.frames.splice(at);
-    return [...bottom.nodes, ...above.flatMap((frame) => [frame.marks, ...frame.nodes])];
+    for (const frame of above) append(bottom.nodes, [frame.marks, ...frame.nodes]);
+    return bottom.nodes;
   }
+}
+
+// Texts that follow each other become one, so that they are one node of the page.
+function append(nodes, more) {
+  for (const node of more) {
+    if (typeof node === "string" && typeof nodes.at(-1) === "string") nodes.push(nodes.pop() + node);
+    else nodes.push(node);
+  }
+}
+
+function runsOfBackticks(text) {
+  const runs = new Map();
+  for (const { 0: run, index } of text.matchAll(/`+/g)) {
+    if (!runs.has(run.length)) runs.set(run.length, []);
+    runs.get(run.length).push(index);
+  }
+  for (const starts of runs.values()) starts.reverse();
+  return runs;
 }
 
 // A link that leads nowhere safe is shown as the text it was.

@@ -4,18 +4,20 @@ import { Api } from "./api.js";
 import { ChatList } from "./chats.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
-import { askForKey, confirmDeletion, listenToClosing, listenToSettings } from "./dialogs.js";
+import { askForKey, confirmDeletion, confirmKey, listenToClosing, listenToSettings } from "./dialogs.js";
 import { byId, number } from "./dom.js";
-import { forgetKey, loadKey, loadSettings, saveKey, saveSettings, saveTheme, takeKeyFromAddress } from "./settings.js";
+import { forgetKey, keyIsLasting, loadKey, loadSettings, saveKey, saveSettings, saveTheme, takeKeyFromAddress } from "./settings.js";
 import { openStore } from "./store.js";
+import { isUnfinished, unmarkUnfinished } from "./unfinished.js";
 
 const DENIED = "The server does not accept this key.";
 const COME_BACK = 3000; // Milliseconds.
 const TOKENS_PER_PAGE = 500; // Of printed English.
 
-takeKeyFromAddress();
+const offeredKey = takeKeyFromAddress();
 let settings = loadSettings();
 let editing = null; // The number of the turn that is being changed.
+let unopened = null; // The chat that was not opened by itself, and the notice that says so.
 const store = await openStore();
 const api = new Api(loadKey());
 
@@ -49,14 +51,29 @@ const composer = new Composer({
 const chats = new ChatList({
   onnew: () => leave(() => conversation.begin()),
   onopen: (chat) => leave(() => conversation.open(chat)),
-  ondelete: async (chat) => {
-    if (!(await confirmDeletion(chat.title))) return;
-    const shown = chat.id === conversation.id;
-    if (shown) await conversation.stop(); // What it still writes would be kept.
-    await store.deleteChat(chat.id);
-    await (shown ? leave(() => conversation.begin()) : listChats());
-  },
+  ondelete: (chat) => deleteChat(chat),
 });
+
+async function deleteChat(chat) {
+  if (!(await confirmDeletion(chat.title))) return;
+  const shown = chat.id === conversation.id;
+  if (shown) await conversation.stop(); // What it still writes would be kept.
+  await store.deleteChat(chat.id);
+  unmarkUnfinished(chat.id);
+  if (unopened?.chat.id === chat.id) unopened.notice.remove();
+  await (shown ? leave(() => conversation.begin()) : listChats());
+}
+
+// Instead of a chat that might end the page again.
+function offer(chat) {
+  const text = `“${chat.title}” was not opened: showing it took long the last time, or did not end.`;
+  const notice = composer.notice(text, {
+    Open: () => leave(() => conversation.open(chat)),
+    "Open as plain text": () => leave(() => conversation.open(chat, { plain: true })),
+    Delete: () => deleteChat(chat),
+  });
+  unopened = { chat, notice };
+}
 
 // Another conversation is shown: what is being written ends.
 async function leave(show) {
@@ -64,13 +81,15 @@ async function leave(show) {
   editing = null;
   composer.clear();
   await show();
-  await listChats();
   composer.focus();
 }
 
 async function changed(what) {
   if (what === "kept") await listChats();
-  if (what === "shown") composer.changed();
+  if (what === "shown") {
+    composer.changed();
+    await listChats();
+  }
   if (what === "answering") {
     composer.answering = conversation.answering;
     composer.focus();
@@ -111,6 +130,23 @@ async function takeKey(problem) {
   api.setKey(key);
 }
 
+// A link must not change whose account the person works on without a question.
+async function considerKey(offered) {
+  const kept = loadKey();
+  if (kept && !(await confirmKey(kept, offered))) return;
+  saveKey(offered, keyIsLasting());
+  api.setKey(offered);
+}
+
+// A link that is opened in this very tab.
+addEventListener("hashchange", async () => {
+  const offered = takeKeyFromAddress();
+  if (!offered) return;
+  await considerKey(offered);
+  if (connecting) location.reload(); // It waits for a key.
+  else await connect();
+});
+
 function show({ model, window }) {
   conversation.model = model;
   composer.window = window;
@@ -150,8 +186,10 @@ document.addEventListener("keydown", (event) => {
 });
 
 if (!store.lasting) composer.notice("This browser keeps no data for the page: conversations end with the tab.");
-const [latest] = await store.chats();
-if (latest) await conversation.open(latest);
-else conversation.begin();
+conversation.begin();
 await listChats();
+const [latest] = await store.chats();
+if (latest && isUnfinished(latest.id)) offer(latest);
+else if (latest) conversation.open(latest);
+if (offeredKey) await considerKey(offeredKey);
 await connect();

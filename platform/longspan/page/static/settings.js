@@ -36,15 +36,21 @@ export function forgetKey() {
   write(sessionStorage, KEY, null);
 }
 
-// A key handed over in the address, as in http://host/#key=ls-...; it does not stay there.
-export function takeKeyFromAddress() {
-  const key = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (key === null) return;
-  history.replaceState(null, "", location.pathname + location.search);
-  if (key) saveKey(key, true);
+// Whether a key that takes the place of the kept one stays when the tab is closed.
+export function keyIsLasting() {
+  return read(sessionStorage, KEY) === null;
 }
 
-function read(storage, name) {
+// A key handed over in the address, as in http://host/#key=ls-...; it does not stay there. Null where there is
+// none, or the one that is kept.
+export function takeKeyFromAddress() {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (key === null) return null;
+  history.replaceState(null, "", location.pathname + location.search);
+  return key && key !== loadKey() ? key : null;
+}
+
+export function read(storage, name) {
   try {
     return storage.getItem(name);
   } catch {
@@ -52,7 +58,7 @@ function read(storage, name) {
   }
 }
 
-function write(storage, name, value) {
+export function write(storage, name, value) {
   try {
     if (value === null) storage.removeItem(name);
     else storage.setItem(name, value);

@@ -1,7 +1,7 @@
 // One turn of the conversation as elements.
 
 import { chip } from "./attachments.js";
-import { announce, copyButton, el, iconButton, number, plural } from "./dom.js";
+import { announce, copyButton, el, iconButton, number, plural, put } from "./dom.js";
 import { LiveMarkdown, markdown } from "./render.js";
 
 export function userTurn(turn, { onedit }) {
@@ -46,11 +46,11 @@ export class AnswerTurn {
     this.#live.show(text);
   }
 
-  // Show the turn as it ended, or as it was kept.
-  end(turn) {
+  // Show the turn as it ended, or as it was kept; `plain`: its text without Markdown.
+  end(turn, { plain = false } = {}) {
     this.#endWait();
     if (this.#live) this.#live.finish();
-    else this.#body.replaceChildren(...markdown(turn.text));
+    else put(this.#body, plain ? [el("p", { class: "plain" }, turn.text)] : markdown(turn.text));
     if (turn.state !== "done") this.element.append(this.#notice(turn));
     const actions = el("div", { class: "actions" });
     if (turn.text) actions.append(copyButton("Copy answer", () => turn.text));
