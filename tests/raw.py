@@ -82,7 +82,8 @@ def extension_field(
 
 def with_column(field: pa.Field, values: Sequence[object], texts: Sequence[str]) -> bytes:
     """Parquet with a column of texts and another one."""
-    schema = pa.schema([pa.field("text", pa.string()), field])
+    beside = "text" if field.name != "text" else "title"
+    schema = pa.schema([pa.field(beside, pa.string()), field])
     sink = pa.BufferOutputStream()
     pq.write_table(
         pa.Table.from_arrays([pa.array(texts), pa.array(values, field.type)], schema=schema), sink
@@ -90,9 +91,9 @@ def with_column(field: pa.Field, values: Sequence[object], texts: Sequence[str])
     return sink.getvalue().to_pybytes()
 
 
-def hostile_parquet(texts: Sequence[str], marker: str) -> bytes:
+def hostile_parquet(texts: Sequence[str], marker: str, column: str = "image") -> bytes:
     """Parquet that makes a file when Ray Data's type for Python objects turns a value into one."""
-    field = extension_field("image", pa.large_binary(), "ray.data.arrow_pickled_object")
+    field = extension_field(column, pa.large_binary(), "ray.data.arrow_pickled_object")
     return with_column(field, [pickle.dumps(_Touches(marker))] * len(texts), texts)
 
 

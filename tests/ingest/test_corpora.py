@@ -222,12 +222,16 @@ def test_bad_input_is_skipped_counted_and_reported(
     put(folder, {"raw/books/bad.jsonl": b'{"body": "x"}\n', "raw/books/none.parquet": b""})
     # Where Ray Data is imported, reading these would run what is in them.
     marker = f"{folder.root}/marker"
-    hostile = {"read": hostile_parquet(["x"], marker), "opened": hostile_when_opened(marker)}
+    hostile = {
+        "text": hostile_parquet(["x"], marker, "text"),
+        "read": hostile_parquet(["x"], marker),
+        "opened": hostile_when_opened(marker),
+    }
     put(folder, {f"raw/books/{name}.parquet": data for name, data in hostile.items()})
     manifest = run(folder, BOOKS, bad_input="skip")["books"]
 
-    assert manifest.skipped == {"empty": 1, "extension type": 2, "no text field": 1}
-    assert "skipped: 1 empty, 2 extension type, 1 no text field" in lines[-1]
+    assert manifest.skipped == {"empty": 1, "extension type": 3, "no text field": 1}
+    assert "skipped: 1 empty, 3 extension type, 1 no text field" in lines[-1]
     assert not os.path.exists(marker)
     assert manifest.train_documents + manifest.heldout_documents == 180
     # What was skipped stops the job once it is told to stop.

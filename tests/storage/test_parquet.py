@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from longspan.errors import UserError
+from longspan.history.records import read as history
+from longspan.ingest.shards import Block, read_block, read_index
+from longspan.instruct.tables import each_row, read_table
+from longspan.storage import Store
 from longspan.storage.bounds import TooLarge
 from longspan.storage.parquet import RefusedColumn, batch_rows, open_parquet
 from tests.raw import extension_field, hostile_parquet, hostile_when_opened, parquet, with_column
@@ -150,11 +154,9 @@ def test_types_of_arrow_itself_that_run_no_code_are_read() -> None:
 
 def test_a_file_of_many_rows_in_a_few_bytes_is_refused_before_it_is_read() -> None:
     rows = 100_000_000
-    ones = pa.RunEndEncodedArray.from_arrays(pa.array([rows], pa.int32()), pa.array([1], pa.int8()))
+    ones = pa.repeat(pa.scalar(1, pa.int8()), rows)
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.table({"n": pc.run_end_decode(ones), "m": pa.nulls(rows)}), sink, compression="zstd"
-    )
+    pq.write_table(pa.table({"n": ones, "m": pa.nulls(rows)}), sink, compression="zstd")
     data = sink.getvalue()
     assert data.size < 1_000_000
     with pytest.raises(TooLarge, match="100,000,000 rows"):
@@ -185,3 +187,20 @@ def test_long_values_that_repeat_are_read_few_at_a_time() -> None:
 def test_other_files_are_errors(data: bytes) -> None:
     with pytest.raises((OSError, pa.ArrowException)):
         open_parquet(pa.py_buffer(data))
+
+
+def test_stored_records_are_opened_by_the_same_rules(tmp_path: Path) -> None:
+    """Shards, histories and what self-instruct keeps, if somebody else can write them."""
+    store, marker = Store(str(tmp_path)), str(tmp_path / "marker")
+    store.write_bytes("x.parquet", hostile_parquet(["a"], marker))
+    block = Block("x.parquet", 0, 1, 1)
+    for read in (
+        lambda: read_block(store, block),
+        lambda: read_index(store, block),
+        lambda: history(store, "x.parquet"),
+        lambda: read_table(store, "x.parquet", ["text"]),
+        lambda: list(each_row(store, "x.parquet")),
+    ):
+        with pytest.raises(UserError, match=r"x\.parquet.*'image' has the extension type"):
+            read()
+    assert not Path(marker).exists()
