@@ -17,11 +17,15 @@ class Bare:
     """The same weights, positions, micro-batches and optimizer as a job's, with the model's own loss."""
 
     def __init__(self, job: Job, model: Path) -> None:
-        config: Any = AutoConfig.from_pretrained(model)
+        config: Any = AutoConfig.from_pretrained(model, trust_remote_code=False)
         config.rope_parameters = rope_parameters(job.plan.positions)
         config.max_position_embeddings = job.plan.window
         self._model: Any = AutoModelForCausalLM.from_pretrained(
-            model, config=config, dtype=torch.float32, attn_implementation="sdpa"
+            model,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            trust_remote_code=False,
         )
         self._model.train()
         optimizer = job.recipe.optimizer

@@ -34,7 +34,9 @@ def initialize(model_dir: str) -> Any:
     # It would compile its shared-memory all-reduce for 100 s; gloo serves as well here.
     deepspeed.ops.__compatible_ops__ = {}
     deepspeed.init_distributed(dist_backend="gloo", dist_init_required=False)
-    model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        model_dir, dtype=torch.float32, trust_remote_code=False
+    )
     config = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,

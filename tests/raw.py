@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
@@ -59,3 +60,45 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 def put(store: Store, files: dict[str, bytes]) -> None:
     for path, data in files.items():
         store.write_bytes(path, data)
+
+
+class _Touches:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, marker: str) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (self._marker, "w")
+
+
+def extension_field(
+    name: str, type: pa.DataType, extension: str, parameters: bytes = b""
+) -> pa.Field:
+    """A field of an extension type that need not be known here."""
+    metadata = {"ARROW:extension:name": extension, "ARROW:extension:metadata": parameters}
+    return pa.field(name, type, metadata=metadata)
+
+
+def with_column(field: pa.Field, values: Sequence[object], texts: Sequence[str]) -> bytes:
+    """Parquet with a column of texts and another one."""
+    beside = "text" if field.name != "text" else "title"
+    schema = pa.schema([pa.field(beside, pa.string()), field])
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.Table.from_arrays([pa.array(texts), pa.array(values, field.type)], schema=schema), sink
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def hostile_parquet(texts: Sequence[str], marker: str, column: str = "image") -> bytes:
+    """Parquet that makes a file when Ray Data's type for Python objects turns a value into one."""
+    field = extension_field(column, pa.large_binary(), "ray.data.arrow_pickled_object")
+    return with_column(field, [pickle.dumps(_Touches(marker))] * len(texts), texts)
+
+
+def hostile_when_opened(marker: str) -> bytes:
+    """Parquet that makes a file when it is opened, where Ray Data reads its tensors' shape as a pickle."""
+    shape = pickle.dumps(_Touches(marker))
+    field = extension_field("pixels", pa.list_(pa.int64()), "ray.data.arrow_tensor", shape)
+    return with_column(field, [[1]], ["a"])

@@ -248,3 +248,27 @@ def test_what_ends_a_turn(template: str, end: str) -> None:
     subject = by_letters(template)
     assert subject.end_of_turn() == subject._tokenizer.loaded.convert_tokens_to_ids(end)
     assert by_letters(MARKED).end_of_turn() is None
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+        "{{ cycler.__init__.__globals__['os'].system('true') }}",
+        "{{ messages.append(messages[0]) }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}",
+        "{% for n in range(10**9) %}x{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{{ messages + 1 }}",
+    ],
+)
+@pytest.mark.parametrize(
+    "begin", ["", "{% if false %}{% generation %}{% endgeneration %}{% endif %}"]
+)
+def test_a_template_reaches_nothing_but_the_conversation(begin: str, expression: str) -> None:
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = begin + expression
+    talk = Conversation((Message("user", "Q"), Message("assistant", "A")))
+    with pytest.raises(NotAConversation, match="chat template refuses it"):
+        Template(ChatTokenizer(tokenizer)).encode(talk)

@@ -84,7 +84,7 @@ def test_rows_can_be_chosen(store: Store, suffix: str) -> None:
         ("x.json", b"[]", ["the whole object: empty"]),
         ("x.jsonl", b"\n\n", ["the whole object: empty"]),
         ("x.parquet", as_parquet(ROWS)[:-9], ["the whole object: truncated or corrupt"]),
-        ("x.parquet", as_parquet([{"text": "a"}]), ["row 1: no conversation"]),
+        ("x.parquet", as_parquet([{"text": "a"}]), ["the whole object: no conversation"]),
     ],
 )
 def test_bad_input_is_told_by_its_place(

@@ -19,7 +19,7 @@ from longspan.ingest.objects import Settings, heldout_scores, ingest_object
 from longspan.ingest.shards import read_block
 from longspan.ingest.tokenizer import Tokenizer, tokenizer_hash
 from longspan.storage import Store
-from tests.raw import FORMATS, put, sentences
+from tests.raw import FORMATS, hostile_parquet, hostile_when_opened, put, sentences
 from tests.tiny import make_tiny_tokenizer
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("ray_session")]
@@ -220,14 +220,28 @@ def test_bad_input_is_skipped_counted_and_reported(
 ) -> None:
     corpora(folder)
     put(folder, {"raw/books/bad.jsonl": b'{"body": "x"}\n', "raw/books/none.parquet": b""})
+    # Where Ray Data is imported, reading these would run what is in them.
+    marker = f"{folder.root}/marker"
+    hostile = {
+        "text": hostile_parquet(["x"], marker, "text"),
+        "read": hostile_parquet(["x"], marker),
+        "opened": hostile_when_opened(marker),
+    }
+    put(folder, {f"raw/books/{name}.parquet": data for name, data in hostile.items()})
     manifest = run(folder, BOOKS, bad_input="skip")["books"]
 
-    assert manifest.skipped == {"empty": 1, "no text field": 1}
-    assert "skipped: 1 empty, 1 no text field" in lines[-1]
+    assert manifest.skipped == {"empty": 1, "extension type": 3, "no text field": 1}
+    assert "skipped: 1 empty, 3 extension type, 1 no text field" in lines[-1]
+    assert not os.path.exists(marker)
     assert manifest.train_documents + manifest.heldout_documents == 180
     # What was skipped stops the job once it is told to stop.
     with pytest.raises(UserError, match="bad_input=skip"):
         run(folder, BOOKS)
+    # And so does a conversation's object, for a column that is not asked for.
+    hostile_chat = replace(BOOKS, patterns=("raw/books/read.parquet",), format="chat")
+    with pytest.raises(UserError, match="column 'image' has the extension type"):
+        run(folder, hostile_chat)
+    assert not os.path.exists(marker)
 
 
 def test_an_empty_heldout_split_names_a_fraction_that_is_enough(folder: Store, run: Run) -> None:

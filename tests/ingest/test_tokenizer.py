@@ -1,6 +1,10 @@
 """The fast tokenizer is used where it is right, and the ids are those of transformers."""
 
+import json
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import fastokens
@@ -180,3 +184,42 @@ def test_the_hash_is_that_of_the_files(folder: Path, tmp_path: Path) -> None:
     with open(tmp_path / "tokenizer_config.json", "a") as file:
         file.write(" ")
     assert tokenizer_hash(tmp_path) != tokenizer_hash(folder)
+
+
+LOADERS = [
+    "from longspan.ingest.tokenizer import Tokenizer as Load",
+    "from longspan.chat.tokenizer import ChatTokenizer; Load = ChatTokenizer.load",
+]
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_tokenizer_s_own_code_is_neither_run_nor_asked_about(tmp_path: Path, load: str) -> None:
+    """The person at the terminal would say yes."""
+    folder, marker = tmp_path / "tokenizer", tmp_path / "marker"
+    make_tiny_tokenizer().save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    (folder / "own.py").write_text(
+        "from transformers import PreTrainedTokenizerFast\n"
+        f"open({str(marker)!r}, 'w')\n"
+        "class Own(PreTrainedTokenizerFast): pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{load}; Load({str(folder)!r})"],
+        input="y\n" * 9,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HOME": str(tmp_path / "hf")},
+        capture_output=True,
+        text=True,
+    )
+    assert not marker.exists()
+    assert "[y/N]" not in done.stdout
+    # Where transformers knows the rest of the tokenizer, it is loaded without that code.
+    assert done.returncode == 0 or "UserError" in done.stderr
+
+
+def test_a_file_that_is_no_tokenizer_s_by_its_size_is_refused(tmp_path: Path) -> None:
+    with open(tmp_path / "tokenizer.json", "wb") as file:
+        file.truncate(2**28 + 1)
+    with pytest.raises(UserError, match=r"tokenizer\.json of .* has 268,435,457 bytes"):
+        tokenizer_hash(tmp_path)

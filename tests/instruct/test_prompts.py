@@ -55,3 +55,7 @@ def test_a_folder_without_prompts_is_refused(tmp_path: Path) -> None:
     (tmp_path / "critique.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not UTF-8"):
         load_prompts(tmp_path)
+    with open(tmp_path / "critique.txt", "wb") as file:
+        file.truncate(2**20 + 1)
+    with pytest.raises(UserError, match=r"critique\.txt has more than 1,048,576 bytes"):
+        load_prompts(tmp_path)

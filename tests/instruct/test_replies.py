@@ -113,3 +113,9 @@ def test_what_is_no_verdict_has_a_reason(reply: str, why: str) -> None:
 
 def test_the_schema_asks_for_what_is_read() -> None:
     assert set(verdict_schema()["required"]) == set(Verdict.model_fields)
+
+
+@pytest.mark.parametrize("reply", ["[" * 100_000, '{"question":' * 100_000, "9" * 100_000])
+def test_replies_that_no_parser_takes_are_no_questions_and_no_verdicts(reply: str) -> None:
+    assert isinstance(parse(reply), str)
+    assert parse_verdict(reply) == "the verdict is no JSON"

@@ -141,9 +141,10 @@ def test_a_config_that_cannot_be_trained_is_one_message(config: Any, message: st
 def test_a_missing_or_damaged_config_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="base_model: there is no"):
         read_facts(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "llama"')
-    with pytest.raises(UserError, match="not valid JSON"):
-        read_facts(tmp_path)
+    for text in ('{"model_type": "llama"', "[" * 100_000, '{"hidden_size": ' + "9" * 100_000):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match="not valid JSON"):
+            read_facts(tmp_path)
 
 
 def test_gemma_is_counted_though_its_logits_are_capped() -> None:

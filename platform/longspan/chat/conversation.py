@@ -17,6 +17,10 @@ ROLES: dict[str, Role] = {
     "gpt": "assistant",
 }
 """The roles' names in messages and in ShareGPT."""
+SHAPES = ("messages", "conversations", "instruction")
+"""A row has one of these fields."""
+FIELDS = (*SHAPES, "system", "input", "output", "history")
+"""All fields that a conversation is made of."""
 
 
 class NotAConversation(Exception):
@@ -96,10 +100,14 @@ def conversation(row: Mapping[str, Any]) -> Conversation:
         return Conversation((*_system(row), *turns))
     if row.get("instruction") is not None:
         return Conversation((*_system(row), *_history(row), *_alpaca(row)))
-    raise NotAConversation(
+    raise no_conversation(list(row))
+
+
+def no_conversation(names: Sequence[str]) -> NotAConversation:
+    """For a row, or a table, with fields of none of the shapes."""
+    return NotAConversation(
         "no conversation",
-        "it has neither 'messages' nor 'conversations' nor 'instruction', but "
-        f"{_listed(list(row))}",
+        f"it has neither 'messages' nor 'conversations' nor 'instruction', but {_listed(names)}",
     )
 
 

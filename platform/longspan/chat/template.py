@@ -17,6 +17,8 @@ from longspan.chat.conversation import Conversation, Message, NotAConversation
 from longspan.chat.tokenizer import DATE, ChatTokenizer
 
 Span = tuple[int, int]
+OF_A_TEMPLATE = (TypeError, ValueError, LookupError, ArithmeticError, RecursionError)
+"""What an expression of a template can raise, besides jinja's own errors."""
 REFUSED = "its chat template refuses it"
 OTHERWISE = "its chat template writes an answer otherwise"
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -113,7 +115,7 @@ class Template:
                 **self._tokenizer.loaded.special_tokens_map,
                 **DATE,
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, *OF_A_TEMPLATE) as error:
             raise NotAConversation(REFUSED, str(error)) from None
         asked = sum(message.role == "assistant" for message in conversation.messages)
         if len(spans) != asked:
@@ -126,5 +128,5 @@ class Template:
 
         try:
             return self._tokenizer.render(turns, ask)
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, *OF_A_TEMPLATE) as error:
             raise NotAConversation(REFUSED, str(error)) from None

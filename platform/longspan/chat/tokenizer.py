@@ -109,7 +109,9 @@ class ChatTokenizer:
         from transformers import AutoTokenizer
 
         try:
-            loaded = AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True)
+            loaded = AutoTokenizer.from_pretrained(
+                os.fspath(folder), local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{key}: {os.fspath(folder)!r} holds no tokenizer: {first}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from longspan.storage import is_transport
+from longspan.storage.bounds import TooLarge
+from longspan.storage.parquet import RefusedColumn
 
 
 class BadInput(Exception):
@@ -52,7 +54,7 @@ def not_text(object: str, where: str, field: str, value: object) -> BadInput:
 
 
 def unreadable(object: str, where: str, error: Exception) -> BadInput:
-    """For an archive or a Parquet file that ends early or is damaged.
+    """For an archive or a Parquet file that ends early, is damaged, or is refused for what it could do.
 
     Raises:
         OSError: the error itself, when it says that the object was not reached at all: skipping
@@ -60,4 +62,8 @@ def unreadable(object: str, where: str, error: Exception) -> BadInput:
     """
     if is_transport(error):
         raise error
+    if isinstance(error, RefusedColumn):
+        return BadInput(object, where, "extension type", str(error))
+    if isinstance(error, TooLarge):
+        return BadInput(object, where, "too large", str(error))
     return BadInput(object, where, "truncated or corrupt", " ".join(str(error).split())[:200])

@@ -11,14 +11,21 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from longspan.chat.conversation import NotAConversation, conversation
+from longspan.chat.conversation import (
+    FIELDS,
+    SHAPES,
+    NotAConversation,
+    conversation,
+    no_conversation,
+)
 from longspan.corpus import jsonl
 from longspan.corpus.bad_input import BadInput, undecodable, unreadable
-from longspan.corpus.filters import FILTERED_OUT, Filter, LeftOut
-from longspan.corpus.parquet import DAMAGE
-from longspan.corpus.wanted import unknown_condition
+from longspan.corpus.filters import FILTERED_OUT, Filter, LeftOut, nearest
+from longspan.corpus.parquet import DAMAGE, field_names
+from longspan.corpus.wanted import missing, no_such_field, unknown_condition
+from longspan.storage.bounds import MAX_DOCUMENT_BYTES, Readable, TooLarge
+from longspan.storage.parquet import batch_rows, open_parquet
 
 ROWS = 256
 """Rows of Parquet read at a time: each may hold a book."""
@@ -27,14 +34,33 @@ Item = str | LeftOut | BadInput
 WHOLE = "the whole object"
 
 
-def read_json(stream: pa.NativeFile, object_path: str, filter: Filter) -> Iterator[Item]:
+def read_json(stream: Readable, object_path: str, filter: Filter) -> Iterator[Item]:
     """The conversations of JSON lines, or of an object that is one JSON list."""
     return _conversations(_json_rows(stream, object_path), object_path, filter)
 
 
 def read_parquet(file: pa.NativeFile, object_path: str, filter: Filter) -> Iterator[Item]:
     """The conversations of a Parquet object's rows."""
-    return _conversations(_parquet_rows(file, object_path), object_path, filter)
+    columns = [*FIELDS, *filter.fields]
+    try:
+        table = open_parquet(file, columns)
+        rows = batch_rows(table, file, columns, ROWS)
+    except DAMAGE as error:
+        return iter([unreadable(object_path, WHOLE, error)])
+    if bad := _unfit(table.schema_arrow, object_path, filter):
+        return iter([bad])
+    batches = table.iter_batches(rows, columns=columns, use_threads=False)
+    return _conversations(_parquet_rows(batches, object_path), object_path, filter)
+
+
+def _unfit(schema: pa.Schema, object_path: str, filter: Filter) -> BadInput | None:
+    """What the schema lacks."""
+    if not any(name in SHAPES for name in schema.names):
+        error = no_conversation(schema.names)
+        return BadInput(object_path, WHOLE, error.reason, error.detail)
+    names = field_names(schema)
+    field = missing(filter.fields, names)
+    return no_such_field(object_path, field, nearest(field, names)) if field else None
 
 
 def _conversations(
@@ -68,7 +94,7 @@ def _one(row: dict[str, Any], object_path: str, where: str) -> str | BadInput:
         return BadInput(object_path, where, error.reason, error.detail)
 
 
-def _json_rows(stream: pa.NativeFile, object_path: str) -> Iterator[tuple[str, Any] | BadInput]:
+def _json_rows(stream: Readable, object_path: str) -> Iterator[tuple[str, Any] | BadInput]:
     parts = jsonl.lines(stream, object_path)
     first = next(parts, b"")
     if isinstance(first, bytes) and first.lstrip()[:1] == b"[":
@@ -89,18 +115,29 @@ def _list(
     first: bytes, parts: Iterator[bytes | BadInput], object_path: str
 ) -> Iterator[tuple[str, Any] | BadInput]:
     """One JSON list, read as a whole."""
-    text = [first]
+    text, size = [first], len(first)
     for part in parts:
         if isinstance(part, BadInput):
             yield part
             return
         text.append(part)
+        size += len(part)
+        if size > MAX_DOCUMENT_BYTES:
+            yield unreadable(object_path, WHOLE, _long_list())
+            return
     found = _parsed(b"\n".join(text), object_path, WHOLE)
     if isinstance(found, BadInput):
         yield found
         return
     for number, row in enumerate(found[1], 1):
         yield f"item {number}", row
+
+
+def _long_list() -> TooLarge:
+    return TooLarge(
+        f"one JSON list of more than {MAX_DOCUMENT_BYTES:,} bytes, which is read as a whole; write "
+        "its items as JSON lines"
+    )
 
 
 def _parsed(text: bytes, object_path: str, where: str) -> tuple[str, Any] | BadInput:
@@ -112,12 +149,12 @@ def _parsed(text: bytes, object_path: str, where: str) -> tuple[str, Any] | BadI
         return BadInput(object_path, where, "not JSON", str(error))
 
 
-def _parquet_rows(file: pa.NativeFile, object_path: str) -> Iterator[tuple[str, Any] | BadInput]:
+def _parquet_rows(
+    batches: Iterator[pa.RecordBatch], object_path: str
+) -> Iterator[tuple[str, Any] | BadInput]:
     number = 0
     try:
-        for batch in pq.ParquetFile(file, page_checksum_verification=True).iter_batches(
-            ROWS, use_threads=False
-        ):
+        for batch in batches:
             for row in batch.to_pylist():
                 number += 1
                 yield f"row {number}", row

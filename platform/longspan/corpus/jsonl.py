@@ -10,6 +10,7 @@ import pyarrow as pa
 from longspan.corpus.bad_input import BadInput, undecodable, unreadable
 from longspan.corpus.filters import FILTERED_OUT, LeftOut
 from longspan.corpus.wanted import File, Wanted, unknown_condition
+from longspan.storage.bounds import MAX_DOCUMENT_BYTES, Readable, TooLarge
 
 CHUNK = 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -17,7 +18,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Item = str | File | LeftOut | BadInput
 
 
-def read(stream: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
+def read(stream: Readable, object_path: str, wanted: Wanted) -> Iterator[Item]:
     """What is wanted of every line; blank lines are passed over."""
     number = found = 0
     for part in lines(stream, object_path):
@@ -90,14 +91,15 @@ def _item(line: bytes, object_path: str, where: str, wanted: Wanted) -> Item:
     return text if isinstance(text, BadInput) else wanted.of(row, text, object_path, where)
 
 
-def lines(stream: pa.NativeFile, object_path: str) -> Iterator[bytes | BadInput]:
+def lines(stream: Readable, object_path: str) -> Iterator[bytes | BadInput]:
     """Whole lines, as many as a chunk holds, without the last line's end."""
     pending: list[bytes] = []
+    size = 0
     first = True
     while True:
         try:
             chunk = stream.read(CHUNK)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, TooLarge, pa.ArrowException) as error:
             # What is pending is the beginning of a line that does not go on.
             yield unreadable(object_path, "after its last whole line", error)
             return
@@ -108,7 +110,17 @@ def lines(stream: pa.NativeFile, object_path: str) -> Iterator[bytes | BadInput]
         head, newline, rest = chunk.rpartition(b"\n")
         if newline:
             yield b"".join([*pending, head])
-            pending = []
+            pending, size = [], 0
         pending.append(rest)
+        size += len(rest)
+        if size > MAX_DOCUMENT_BYTES:
+            yield unreadable(object_path, "after its last whole line", _long_line())
+            return
     if last := b"".join(pending):
         yield last
+
+
+def _long_line() -> TooLarge:
+    return TooLarge(
+        f"one line of more than {MAX_DOCUMENT_BYTES:,} bytes; split its document into several lines"
+    )

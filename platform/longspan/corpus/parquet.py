@@ -17,6 +17,7 @@ from longspan.corpus.bad_input import (
 )
 from longspan.corpus.filters import FILTERED_OUT, LeftOut, Row, nearest
 from longspan.corpus.wanted import File, Wanted, missing, no_such_field
+from longspan.storage.parquet import batch_rows, open_parquet
 
 BATCH_BYTES = 2**23
 DAMAGE = (OSError, ValueError, pa.ArrowException)
@@ -27,8 +28,10 @@ Item = str | File | LeftOut | BadInput
 def read(file: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
     """What is wanted of every row, read in batches of some megabytes."""
     whole = "the whole object"
+    columns = _columns(wanted)
     try:
-        table = pq.ParquetFile(file, page_checksum_verification=True)
+        table = open_parquet(file, columns)
+        rows = batch_rows(table, file, columns, _rows_of_batch(table))
     except DAMAGE as error:
         yield unreadable(object_path, whole, error)
         return
@@ -37,12 +40,14 @@ def read(file: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item
     elif not table.metadata.num_rows:
         yield BadInput(object_path, whole, "empty", "it has 0 rows")
     else:
-        yield from _rows(table, object_path, wanted)
+        yield from _rows(
+            table.iter_batches(rows, columns=columns, use_threads=False), object_path, wanted
+        )
 
 
 def _unfit(schema: pa.Schema, object_path: str, wanted: Wanted) -> BadInput | None:
     """What the schema lacks."""
-    whole, names = "the whole object", _names(schema)
+    whole, names = "the whole object", field_names(schema)
     if wanted.text not in schema.names:
         return without_field(object_path, whole, wanted.text, schema.names)
     if field := missing(wanted.filter.fields, names):
@@ -52,11 +57,18 @@ def _unfit(schema: pa.Schema, object_path: str, wanted: Wanted) -> BadInput | No
     return None
 
 
-def _rows(table: pq.ParquetFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
+def _columns(wanted: Wanted) -> list[str]:
+    return list(dict.fromkeys([wanted.text, *_others(wanted)]))
+
+
+def _others(wanted: Wanted) -> list[str]:
+    """The columns besides the text."""
+    return [*wanted.filter.fields, *(wanted.file or ())]
+
+
+def _rows(batches: Iterator[pa.RecordBatch], object_path: str, wanted: Wanted) -> Iterator[Item]:
     number = 0
-    others = [*wanted.filter.fields, *(wanted.file or ())]
-    columns = list(dict.fromkeys([wanted.text, *others]))
-    batches = table.iter_batches(_batch_rows(table), columns=columns, use_threads=False)
+    others = _others(wanted)
     while True:
         try:
             batch = next(batches, None)
@@ -115,7 +127,7 @@ def _plain_value(value: pa.Scalar) -> object:
         return None
 
 
-def _names(schema: pa.Schema) -> list[str]:
+def field_names(schema: pa.Schema) -> list[str]:
     """All fields, those within others with dots."""
 
     def below(field: pa.Field, name: str) -> Iterator[str]:
@@ -129,6 +141,8 @@ def _names(schema: pa.Schema) -> list[str]:
 
 def _values(column: pa.Array) -> list:
     """A column as Python values; text that is not UTF-8 becomes its UnicodeDecodeError."""
+    if isinstance(column, pa.ExtensionArray):  # arrow.json, say.
+        column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
@@ -151,7 +165,7 @@ def _decoded(value: bytes | None) -> str | UnicodeDecodeError | None:
         return error
 
 
-def _batch_rows(table: pq.ParquetFile) -> int:
+def _rows_of_batch(table: pq.ParquetFile) -> int:
     """Rows that take about `BATCH_BYTES`, so that a book per row does not fill the memory."""
     groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
     size = sum(group.total_byte_size for group in groups)

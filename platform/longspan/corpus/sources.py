@@ -15,11 +15,13 @@ import pyarrow as pa
 
 from longspan.corpus import chat, jsonl, parquet, text
 from longspan.corpus.bad_input import BadInput
+from longspan.corpus.bounds import Document, within_bounds
 from longspan.corpus.filters import Condition, Filter, LeftOut
 from longspan.corpus.repository import RepositoryRule, grouped
 from longspan.corpus.wanted import File, Wanted
 from longspan.errors import UserError
 from longspan.storage import LocalCopy, Store
+from longspan.storage.bounds import Bounded, Readable
 
 Format = Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"]
 
@@ -104,7 +106,7 @@ def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, str | None]:
 
 def read(
     store: Store, object_path: str, spec: SourceSpec, copy: LocalCopy | None = None
-) -> Iterator[str | LeftOut | BadInput]:
+) -> Iterator[Document]:
     """An object's documents, and in their places what was left out or could not be read, in order.
 
     They are read from a copy that is known to be what the store holds (`Store.local`), so that what
@@ -124,29 +126,40 @@ def read(
         FileNotFoundError: the object is not there.
     """
     format, compression = format_of(object_path, spec)
-    packed = object_path.lower().endswith(".parquet")
     opened = nullcontext(copy) if copy else store.local(object_path)
     with store.reading(object_path), opened as local, pa.OSFile(local.path) as file:
-        if file.size() == 0:
+        size = file.size()
+        if size == 0:
             yield BadInput(object_path, "the whole object", "empty", "it has 0 bytes")
-            return
-        if format == "parquet":
-            yield from _documents(parquet.read(file, object_path, _wanted(spec)), spec)
-            return
-        if format == "chat" and packed:
-            yield from chat.read_parquet(file, object_path, Filter(spec.where))
-            return
-        # Arrow finds out where a compressed stream ends too early, and reads several streams that
-        # follow each other in one file as one.
-        stream = pa.CompressedInputStream(file, compression) if compression else file
-        if format == "jsonl":
-            yield from _documents(jsonl.read(stream, object_path, _wanted(spec)), spec)
-        elif format == "chat":
-            yield from chat.read_json(stream, object_path, Filter(spec.where))
-        elif format == "text_blocks":
-            yield from text.read_blocks(stream, object_path)
+        elif format == "parquet" or (format == "chat" and object_path.lower().endswith(".parquet")):
+            yield from within_bounds(_packed(file, object_path, spec), object_path, size)
         else:
-            yield from text.read(stream, object_path)
+            # Arrow finds out where a compressed stream ends too early, and reads several streams
+            # that follow each other in one file as one.
+            stream = (
+                Bounded(pa.CompressedInputStream(file, compression), size) if compression else file
+            )
+            yield from _streamed(stream, object_path, format, spec)
+
+
+def _packed(file: pa.NativeFile, object_path: str, spec: SourceSpec) -> Iterator[Document]:
+    """What is in a Parquet object."""
+    if spec.format == "chat":
+        return chat.read_parquet(file, object_path, Filter(spec.where))
+    return _documents(parquet.read(file, object_path, _wanted(spec)), spec)
+
+
+def _streamed(
+    stream: Readable, object_path: str, format: Format, spec: SourceSpec
+) -> Iterator[Document]:
+    """What is in an object of another format, which is read from its beginning to its end."""
+    if format == "jsonl":
+        return _documents(jsonl.read(stream, object_path, _wanted(spec)), spec)
+    if format == "chat":
+        return chat.read_json(stream, object_path, Filter(spec.where))
+    if format == "text_blocks":
+        return text.read_blocks(stream, object_path)
+    return text.read(stream, object_path)
 
 
 def _wanted(spec: SourceSpec) -> Wanted:
@@ -156,11 +169,11 @@ def _wanted(spec: SourceSpec) -> Wanted:
 
 def _documents(
     items: Iterator[str | File | LeftOut | BadInput], spec: SourceSpec
-) -> Iterator[str | LeftOut | BadInput]:
+) -> Iterator[Document]:
     """Rows that are files become one document for each repository."""
     if spec.repository:
         return grouped(items, spec.repository.header)
-    return cast("Iterator[str | LeftOut | BadInput]", items)
+    return cast("Iterator[Document]", items)
 
 
 def documents(store: Store, object_path: str, spec: SourceSpec) -> Iterator[str]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from longspan.errors import UserError
 from longspan.storage import Store
+from longspan.storage.parquet import open_parquet
 from longspan.stream.row import PADDING, Row
 
 FORMAT = 1
@@ -141,7 +142,7 @@ def read(store: Store, path: str) -> tuple[Facts, Rows]:
     """
     data = store.read_bytes(path)
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        file = open_parquet(pa.py_buffer(data))
         facts = json.loads((file.schema_arrow.metadata or {})[FACTS])
         if facts.pop("format") != FORMAT:
             raise UserError(f"{store.uri(path)} was written by another version of the code")

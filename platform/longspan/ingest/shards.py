@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from longspan.errors import UserError
 from longspan.storage import Store, retried
+from longspan.storage.parquet import open_parquet
 
 TOKENS, LENGTH, DIGEST = "tokens", "length", "digest"
 READS = 3
@@ -297,7 +298,7 @@ def _reading(store: Store, block: Block) -> Iterator[None]:
 def _columns(store: Store, block: Block, names: list[str]) -> list[pa.ChunkedArray]:
     def read() -> pa.Table:
         with store.open(block.shard) as raw:
-            file = pq.ParquetFile(raw, page_checksum_verification=True)
+            file = open_parquet(raw, names)
             return file.read_row_group(block.group, columns=names, use_threads=False)
 
     with store.reading(block.shard):

@@ -39,6 +39,8 @@ FILES = (
     "merges.txt",
     "tekken.json",
 )
+MAX_FILE_BYTES = 2**28
+"""Of a tokenizer's file: those of 250,000 tokens have 35 million bytes."""
 AWKWARD = (
     "",
     " ",
@@ -57,13 +59,19 @@ def tokenizer_hash(folder: str | os.PathLike[str]) -> str:
     """Hash of a tokenizer's files (names and content), without loading it.
 
     Raises:
-        UserError: the folder has none of the files that define a tokenizer.
+        UserError: the folder has none of the files that define a tokenizer, or too large ones.
     """
     digest = hashlib.sha256()
     found = [name for name in FILES if (Path(folder) / name).is_file()]
     if not found:
         raise UserError(f"tokenizer: {os.fspath(folder)!r} holds none of {', '.join(FILES)}")
     for name in found:
+        size = (Path(folder) / name).stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise UserError(
+                f"tokenizer: {name} of {os.fspath(folder)!r} has {size:,} bytes (at most "
+                f"{MAX_FILE_BYTES:,} are loaded); name the folder of a tokenizer"
+            )
         content = (Path(folder) / name).read_bytes()
         digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:16]
@@ -219,7 +227,9 @@ def _load(folder: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True)
+        return AutoTokenizer.from_pretrained(
+            os.fspath(folder), local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:
         raise UserError(
             f"tokenizer: {os.fspath(folder)!r} holds no tokenizer that transformers can load: "

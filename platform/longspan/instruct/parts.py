@@ -24,7 +24,9 @@ PART_SECONDS = 10.0
 def read_parts(store: Store, folder: str, schema: pa.Schema) -> pa.Table:
     """All records that are committed, each once."""
     paths = [item.path for item in store.list(f"{folder}/*.parquet")]
-    table = pa.concat_tables([schema.empty_table(), *(read_table(store, path) for path in paths)])
+    table = pa.concat_tables(
+        [schema.empty_table(), *(read_table(store, path, schema.names) for path in paths)]
+    )
     ids = table.column("id").to_pylist()
     first = {id: number for number, id in reversed(list(enumerate(ids)))}
     return table if len(first) == len(ids) else table.take(sorted(first.values()))

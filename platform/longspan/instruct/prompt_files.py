@@ -24,6 +24,8 @@ PLACES = {
 }
 """Places that each file must have once, in this order: what is long comes first, so that an engine
 computes it once for all prompts that begin with it."""
+MAX_BYTES = 2**20
+"""Of one file: it is part of every prompt."""
 _PLACE = re.compile(r"\{(chunk|document|question|answer)\}")
 
 
@@ -69,7 +71,7 @@ def load_prompts(folder: Path | None = None) -> Prompts:
     """The prompts of a folder, ours where it is None; files that a folder lacks are ours.
 
     Raises:
-        UserError: there is no such folder, or a file lacks a place, repeats or misorders them.
+        UserError: there is no such folder, or a file is too large, lacks a place, repeats or misorders them.
     """
     if folder is not None and not folder.is_dir():
         raise UserError(f"prompts: {str(folder)!r} is no folder")
@@ -84,6 +86,8 @@ def _text(folder: Path | None, name: str) -> str:
     path = (folder or OURS) / f"{name}.txt"
     if not path.is_file():
         path = OURS / f"{name}.txt"
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"prompts: {path} has more than {MAX_BYTES:,} bytes; shorten it")
     try:
         text = path.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:

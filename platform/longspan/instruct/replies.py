@@ -67,7 +67,7 @@ def _parse_json(reply: str, cut_off: bool) -> Pair | str:
     try:
         found = json.loads(reply)
         pair = Pair(_tidy(found["question"]), _tidy(found["answer"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return CUT_OFF if cut_off else "no question and answer in the JSON"
     return _why_unusable(pair) or pair
 

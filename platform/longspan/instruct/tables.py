@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from longspan.errors import UserError
 from longspan.storage import Store
+from longspan.storage.bounds import TooLarge
+from longspan.storage.parquet import RefusedColumn, open_parquet
 
 SPAN = pa.struct(
     [
@@ -112,21 +116,35 @@ def write_rows(
 
 
 def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """An object as a table."""
-    with store.local(path) as copy:
-        return pq.read_table(
-            copy.path,
-            columns=list(columns) if columns else None,
-            page_checksum_verification=True,
-            partitioning=None,
-        )
+    """An object as a table.
+
+    Raises:
+        UserError: it is not what `write_rows` wrote.
+    """
+    with _opened(store, path, columns) as file:
+        return file.read(columns=list(columns) if columns else None)
 
 
 def each_row(store: Store, path: str) -> Iterable[dict[str, Any]]:
-    """An object's rows, a row group in memory at a time."""
-    with (
-        store.local(path) as copy,
-        pq.ParquetFile(copy.path, page_checksum_verification=True) as file,
-    ):
+    """An object's rows, a row group in memory at a time.
+
+    Raises:
+        UserError: it is not what `write_rows` wrote.
+    """
+    with _opened(store, path) as file:
         for group in range(file.num_row_groups):
             yield from file.read_row_group(group).to_pylist()
+
+
+@contextmanager
+def _opened(
+    store: Store, path: str, columns: Sequence[str] | None = None
+) -> Iterator[pq.ParquetFile]:
+    with store.local(path) as copy, pa.OSFile(copy.path) as source:
+        try:
+            file = open_parquet(source, columns)
+        except (RefusedColumn, TooLarge) as error:
+            raise UserError(
+                f"{store.uri(path)}: not written by this job: {error}; delete it and run the job again"
+            ) from None
+        yield file

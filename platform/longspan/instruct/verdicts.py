@@ -43,10 +43,10 @@ def parse_verdict(reply: str) -> Verdict | str:
     """The verdict in a reply, or why there is none (an endpoint may not constrain its decoding)."""
     try:
         return Verdict.model_validate(json.loads(reply))
-    except json.JSONDecodeError:
-        return "the verdict is no JSON"
     except ValidationError:
         return "the verdict lacks keys or has other values"
+    except (ValueError, RecursionError):
+        return "the verdict is no JSON"
 
 
 def why_rejected(verdict: Verdict, require: Sequence[str], min_score: int) -> str | None:

@@ -83,7 +83,7 @@ def read_facts(model_dir: str | Path) -> ModelFacts:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"base_model: there is no {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"base_model: {path} is not valid JSON: {error}") from None
     return facts_from_config(config)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from longspan.config.yaml_text import load_yaml
 from longspan.errors import UserError
 from longspan.recipe.schema import Recipe
 
@@ -35,7 +36,7 @@ def load(
     if not path.is_file():
         raise UserError(f"{what}: there is no file {str(path)!r}{_nearest_file(path)}")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        data = load_yaml(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{what}: {path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
@@ -67,7 +68,7 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
                 f"override {override!r}: write key.path=value, for example training.seed=1"
             )
         try:
-            value = yaml.load(text, _Loader)
+            value = load_yaml(text, _Loader)
         except yaml.YAMLError as error:
             raise UserError(
                 f"override {override!r}: the value is not valid YAML: {error}"

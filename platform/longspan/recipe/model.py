@@ -71,7 +71,7 @@ def _read_json(
         return None
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{key}: {name} of {model!r} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise UserError(f"{key}: {name} of {model!r} is not a JSON object")

@@ -65,6 +65,7 @@ def _save_model(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,
+        trust_remote_code=False,
         # Without it the weights are of the quantised kind that cannot be saved.
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.float32,
@@ -78,7 +79,9 @@ def _save_tokenizer(gguf: Path, folder: Path) -> None:
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+    )
     # A GGUF file names its pre-tokenizer ("smollm") without describing it, and the conversion takes
     # GPT-2's, which differs where a digit follows blanks: the model was trained with single digits.
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

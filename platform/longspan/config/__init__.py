@@ -1,0 +1,1 @@
+"""Reading configuration files, whatever they are about."""

@@ -1,0 +1,220 @@
+"""Parquet files of any origin, opened so that no code in them can run and no small file grows large.
+
+An Arrow extension type is a name in a file's schema. A library that is imported in the process may
+have registered a Python class under that name, which pyarrow then calls: while the file is opened
+(`__arrow_ext_deserialize__`), and when a value becomes a Python object (`as_py`). Ray Data registers
+types whose classes unpickle, so that a file can run code in any process that has imported it. Hence
+the file's schema is looked at before pyarrow builds any type from it, and the answer is the same
+whether or not a type is registered.
+
+Every reader of Parquet in this package goes through :func:`open_parquet`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from longspan.storage.bounds import MAX_DOCUMENT_BYTES, allowed_bytes, expands
+
+PLAIN_TYPES = ("arrow.bool8", "arrow.json", "arrow.uuid")
+"""Extension types that are accepted: Arrow's own, in C++ and without parameters to parse."""
+
+TAIL_BYTES = 2**16
+VALUE_BYTES = 16
+"""What a value counts for besides its stored bytes: run lengths store any number of them in a few."""
+
+_NAME = b"ARROW:extension:name"
+_ENCODED_NAMES = tuple(base64.b64encode(_NAME[skip : skip + 18]) for skip in (0, 1, 2))
+"""Some of the name in base64, for each of the three places in which it can stand to the groups of 3 bytes."""
+_MESSAGE = re.compile(
+    rb"/////(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{3}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+)
+"""A message of Arrow's IPC format, which begins with four bytes 0xff."""
+_HIDDEN = b"arrow:extension:NAME"
+"""As long as `_NAME`, so that it can take its place: pyarrow then builds the storage type alone."""
+_DICTIONARY_PAGE = 2
+
+
+class RefusedColumn(ValueError):
+    """A column whose type could run code when it is read.
+
+    Attributes:
+        column: the column's name, with dots within nested types.
+        type: the name of the extension type.
+    """
+
+    def __init__(self, column: str, type: str) -> None:
+        super().__init__(
+            f"column {column!r} has the extension type {type!r}, whose reading can run code; write "
+            "the column with its plain storage type, or leave it out of the file"
+        )
+        self.column = column
+        self.type = type
+
+
+def open_parquet(
+    source: pa.NativeFile | pa.Buffer, columns: Sequence[str] | None = None
+) -> pq.ParquetFile:
+    """Open a Parquet file for reading, with its page checksums verified.
+
+    Args:
+        source: the file's content; it stays open.
+        columns: those that will be read, with dots within nested types; None is all of them.
+
+    Raises:
+        RefusedColumn: any column, to be read or not, has an extension type other than `PLAIN_TYPES`.
+        TooLarge: the columns to be read hold far more than the file's size (`bounds.allowed_bytes`).
+        OSError, pa.ArrowException: it is no Parquet file, or a damaged one.
+    """
+    raw = pa.BufferReader(source) if isinstance(source, pa.Buffer) else source
+    end = _end(raw)
+    _refuse_stored(end)
+    # The end alone is a file of its own, so that the footer that was looked at is the one in use.
+    metadata = pq.ParquetFile(pa.BufferReader(end), arrow_extensions_enabled=False).metadata
+    file = pq.ParquetFile(
+        raw,
+        metadata=metadata,
+        page_checksum_verification=True,
+        # Parquet's own logical types (JSON, UUID, geometry) stay what they are stored as.
+        arrow_extensions_enabled=False,
+    )
+    for found in map(_extensions, file.schema_arrow):
+        _refuse(found)
+    _check_size(metadata, raw.size(), columns)
+    return file
+
+
+def batch_rows(
+    file: pq.ParquetFile, source: pa.NativeFile, columns: Sequence[str], most: int
+) -> int:
+    """Rows to read at a time, so that no column's values take more than `MAX_DOCUMENT_BYTES`.
+
+    A column that is stored as a dictionary repeats long values at no cost in the file, so its
+    longest value is taken to be as long as the dictionary.
+
+    Args:
+        file: an opened file.
+        source: what it was opened from.
+        columns: those that will be read, as in `open_parquet`.
+        most: rows at most.
+    """
+    chunks = _chunks(file.metadata, columns)
+    longest = max((_dictionary_bytes(source, chunk) for chunk in chunks), default=0)
+    return max(1, min(most, MAX_DOCUMENT_BYTES // max(1, longest)))
+
+
+def _end(source: pa.NativeFile) -> bytes:
+    """The file's last bytes, with all of its footer."""
+    size = source.size()
+    end = source.read_at(min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
+    length = int.from_bytes(end[-8:-4], "little") + 8
+    if len(end) < length <= size:
+        end = source.read_at(length, size - length)
+    return end
+
+
+def _refuse_stored(end: bytes) -> None:
+    """Refuse extension types in what pyarrow would build the Arrow schema from, as it stands in the footer.
+
+    That is a message of Arrow's IPC format in base64. A decoder never skips a character, so that a
+    name in it can be found without knowing where it begins.
+    """
+    if not any(name in end for name in _ENCODED_NAMES):
+        return
+    for stored in _MESSAGE.findall(end):
+        message = base64.b64decode(stored)
+        # The storage types alone, each with the name of its extension type beside it.
+        schema = pa.ipc.read_schema(pa.py_buffer(message.replace(_NAME, _HIDDEN)))
+        found = [item for field in schema for item in _extensions(field)]
+        _refuse(found)
+        if message.count(_NAME) <= len(found):
+            end = end.replace(stored, b"")
+    if any(name in end for name in _ENCODED_NAMES):
+        raise pa.ArrowInvalid("its Arrow schema names extension types in an unknown way")
+
+
+def _refuse(extensions: Iterable[tuple[str, str]]) -> None:
+    for column, name in extensions:
+        if name not in PLAIN_TYPES:
+            raise RefusedColumn(column, name)
+
+
+def _extensions(field: pa.Field, within: str = "") -> Iterator[tuple[str, str]]:
+    """Columns and names of all extension types in a field."""
+    column = f"{within}{field.name}"
+    metadata = field.metadata or {}
+    for key in (_NAME, _HIDDEN):
+        if key in metadata:
+            yield column, metadata[key].decode("utf-8", "replace")
+    type = field.type
+    if isinstance(type, pa.BaseExtensionType):
+        yield column, type.extension_name
+        type = type.storage_type
+    if pa.types.is_dictionary(type):
+        type = type.value_type
+    if isinstance(type, pa.BaseExtensionType):
+        yield column, type.extension_name
+        type = type.storage_type
+    for number in range(type.num_fields):
+        yield from _extensions(type.field(number), f"{column}.")
+
+
+def _check_size(metadata: pq.FileMetaData, stored: int, columns: Sequence[str] | None) -> None:
+    """Compare what the metadata says of the columns' size with the size of the file."""
+    chunks = _chunks(metadata, columns)
+    size = sum(chunk.total_uncompressed_size + VALUE_BYTES * chunk.num_values for chunk in chunks)
+    if size > allowed_bytes(stored):
+        raise expands(f"{metadata.num_rows:,} rows of {size:,} bytes", stored)
+
+
+def _chunks(
+    metadata: pq.FileMetaData, columns: Sequence[str] | None
+) -> Iterator[pq.ColumnChunkMetaData]:
+    """The column chunks of all row groups that some columns are made of."""
+    paths = (metadata.schema.column(number).path for number in range(metadata.num_columns))
+    chosen = [
+        number for number, path in enumerate(paths) if columns is None or _is_in(path, columns)
+    ]
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        yield from map(row_group.column, chosen)
+
+
+def _is_in(path: str, columns: Sequence[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in columns)
+
+
+def _dictionary_bytes(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> int:
+    """Size of a column chunk's dictionary in bytes; 0 where it has none.
+
+    It is in the header of the chunk's first page (Thrift's compact protocol), whose first two fields
+    are the page's type and its uncompressed size; the metadata does not have it. One that can't be
+    parsed, which is damage or intent, counts as the largest: its rows are read one at a time.
+    """
+    start, dictionary = chunk.data_page_offset, chunk.dictionary_page_offset
+    if dictionary is not None and 0 < dictionary < start:
+        start = dictionary
+    header = source.read_at(16, start)
+    try:
+        type, place = _i32(header, 0)
+        return _i32(header, place)[0] if type == _DICTIONARY_PAGE else 0
+    except ValueError:
+        return MAX_DOCUMENT_BYTES
+
+
+def _i32(header: bytes, place: int) -> tuple[int, int]:
+    """The value of the next field, a 32-bit number, and the place after it."""
+    if header[place : place + 1] != b"\x15":
+        raise ValueError("not a 32-bit field")
+    value = shift = 0
+    for end in range(place + 1, len(header)):
+        value |= (header[end] & 0x7F) << shift
+        shift += 7
+        if header[end] < 0x80:
+            return (value >> 1) ^ -(value & 1), end + 1
+    raise ValueError("a field without an end")
