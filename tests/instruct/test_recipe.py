@@ -78,13 +78,48 @@ def test_a_mistake_is_named(changes: dict[str, Any], said: str) -> None:
 
 
 def test_a_key_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint = Endpoint.model_validate(ENDPOINT | {"key_variable": "TEST_KEY"})
-    with pytest.raises(UserError, match="environment variable TEST_KEY is not set"):
+    endpoint = Endpoint.model_validate(ENDPOINT | {"key_variable": "TEST_API_KEY"})
+    with pytest.raises(UserError, match="environment variable TEST_API_KEY is not set"):
         read_key(endpoint)
-    monkeypatch.setenv("TEST_KEY", "hidden-value")
+    monkeypatch.setenv("TEST_API_KEY", "hidden-value")
     key = read_key(endpoint)
     assert key.get_secret_value() == "hidden-value"
     assert "hidden" not in f"{key} {key!r}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "HF_TOKEN",
+        "RAY_AUTH_TOKEN",
+        "HOME",
+        "X_API_KEYS",
+    ],
+)
+def test_a_recipe_has_no_other_variable_sent(name: str) -> None:
+    with pytest.raises(ValueError, match=r"must be API_KEY or a name that ends in _API_KEY"):
+        Endpoint.model_validate(ENDPOINT | {"key_variable": name})
+
+
+def test_a_key_is_sent_in_clear_to_this_machine_and_trusted_hosts_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEST_API_KEY", "hidden-value")
+
+    def key(url: str) -> str:
+        facts = {"url": url, "model": "m", "key_variable": "TEST_API_KEY"}
+        return read_key(Endpoint.model_validate(facts)).get_secret_value()
+
+    for url in ("http://10.0.0.5:8000/v1", "http://127.0.0.1.example.org/v1", "http://host/v1"):
+        with pytest.raises(UserError, match=r"generator\.endpoint\.url: .* in clear .* use https"):
+            key(url)
+    assert key("https://host/v1") == key("http://localhost:1/v1") == key("http://[::1]:1/v1")
+    monkeypatch.setenv("LONGSPAN_HTTP_HOSTS", "other, 10.0.0.5")
+    assert key("http://10.0.0.5:8000/v1") == "hidden-value"
+    # Without a key there is nothing to keep.
+    read_key(Endpoint.model_validate({"url": "http://host/v1", "model": "m"}))
 
 
 def sizes(tokenizer: ChatTokenizer, window: int | None, **changes: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from longspan.corpus.resolve import resolve as resolve_objects
@@ -108,12 +108,12 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     return job
 
 
-def prepare_without_ray(recipe: Recipe) -> Job:
-    """The same over shards that exist already."""
+def prepare_without_ray(recipe: Recipe, device: Device, say: Callable[[str], None] = print) -> Job:
+    """The same over shards that exist already; ``say`` takes lines for a person to read."""
     store = open_store(recipe)
-    device = this_machines_device(recipe.workers.gpus_per_worker)
     _planned(recipe, store, device)
-    return _job(recipe, store, device, run_data(recipe, store, Ingest.done, distributed=False))
+    data = run_data(recipe, store, Ingest.done, say, distributed=False)
+    return _job(recipe, store, device, data)
 
 
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
