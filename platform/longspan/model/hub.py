@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -113,7 +114,7 @@ def fetch_snapshot(model: HubModel, wanted: Sequence[str], places: str) -> Path:
 
     offline = is_offline_mode()
     # Subfolders hold other formats of the same weights.
-    patterns = {"allow_patterns": list(wanted), "ignore_patterns": ["*/*"]}
+    patterns: dict[str, Any] = {"allow_patterns": list(wanted), "ignore_patterns": ["*/*"]}
     try:
         if not offline:
             _require_room(model, patterns)
@@ -152,7 +153,7 @@ def _is_reachable() -> bool:
     return True
 
 
-def _require_room(model: HubModel, patterns: dict[str, list[str]]) -> None:
+def _require_room(model: HubModel, patterns: dict[str, Any]) -> None:
     """Refuse a download that the disk of the hub's cache has no room for.
 
     Raises:

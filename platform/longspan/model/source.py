@@ -138,7 +138,7 @@ def revision(model: str, store: Store) -> str:
     """
     if not model.startswith(("s3://", "/")):
         hub = HubModel.parse(model)
-        return (hub and hub.revision) or ""
+        return hub.revision or "" if hub else ""
     return _fingerprint(model, store.list(model.rstrip("/") + "/"))
 
 
