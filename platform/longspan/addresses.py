@@ -54,7 +54,8 @@ def http_refusal(url: str) -> str:
     host = urlsplit(url).hostname
     return (
         f"credentials would be sent to {host} in clear ({redacted(url)}); use https, or, if you trust the "
-        f"network between, set {HTTP_HOSTS}={host} in the environment of the job's driver"
+        f"network between, set {HTTP_HOSTS}={host} in the environment of the job's driver (for the chat "
+        "service in its runtime_env.env_vars as well)"
     )
 
 

@@ -1,5 +1,6 @@
 """A recipe's mistakes are one clear message each; sizes are derived and explained."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from longspan.instruct.endpoint import read_key
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.schema import Endpoint, InstructRecipe
 from longspan.instruct.sizes import derive_sizes
-from longspan.recipe.load import load, parse
+from longspan.recipe.load import all_keys, load, parse
+from longspan.recipe.schema import Recipe
+from longspan.recipe.sft import SftRecipe
+from longspan.serve.schema import ServeSettings
 
 ROOT = Path(__file__).parents[2]
 RECIPE: dict[str, Any] = {
@@ -101,6 +105,19 @@ def test_a_key_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.M
 def test_a_recipe_has_no_other_variable_sent(name: str) -> None:
     with pytest.raises(ValueError, match=r"must be API_KEY or a name that ends in _API_KEY"):
         Endpoint.model_validate(ENDPOINT | {"key_variable": name})
+
+
+def test_no_other_key_of_a_recipe_names_a_variable_or_an_address_that_is_asked() -> None:
+    """Whoever adds one decides what somebody else's recipe may have sent where; see docs/self_instruct.md."""
+    schemas = (Recipe, SftRecipe, InstructRecipe, ServeSettings)
+    keys = {key for schema in schemas for key in all_keys(schema)}
+    naming = re.compile(r"(variable|env|env_vars|secret|password|token|url|uri|host|endpoint)$")
+    assert {key for key in keys if naming.search(key)} == {
+        "generator.endpoint",
+        "generator.endpoint.key_variable",
+        "generator.endpoint.url",
+        "storage.endpoint",
+    }
 
 
 def test_a_key_is_sent_in_clear_to_this_machine_and_trusted_hosts_only(
