@@ -60,6 +60,10 @@ export DO_NOT_TRACK=1
 export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH="$LONGSPAN_ROOT/.longspan/ray/token"
 
+# Without them the log files of Ray's workers grow without bound.
+export RAY_ROTATION_MAX_BYTES="${RAY_ROTATION_MAX_BYTES:-134217728}"
+export RAY_ROTATION_BACKUP_COUNT="${RAY_ROTATION_BACKUP_COUNT:-3}"
+
 # RAY_ADDRESS and the dashboard's addresses of the running head.
 if [ -f "$LONGSPAN_ROOT/.longspan/ray/head.env" ]; then
     . "$LONGSPAN_ROOT/.longspan/ray/head.env"

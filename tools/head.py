@@ -1,7 +1,9 @@
 """The local Ray head of this checkout: python -m tools.head start|stop|status|idle.
 
-Everything it opens listens on 127.0.0.1 and asks for the token; everything it writes is in
-.longspan/ray. The ports it got are in .longspan/ray/head.env, which env.sh reads.
+All its ports are on 127.0.0.1, those of training jobs' workers as well. Ray's own ports that can start
+something ask for the token; those that only show metrics do not, nor do torch's, by which workers meet:
+docs/cluster.md lists them. Everything it writes is in .longspan/ray. The ports it got are in
+.longspan/ray/head.env, which env.sh reads.
 """
 
 import json

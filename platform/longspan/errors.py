@@ -1,12 +1,18 @@
 """The one exception that means "the user can mend this", and its kind that may pass by itself."""
 
+from longspan.addresses import redacted
+
 
 class UserError(Exception):
     """A mistake the user can mend: a wrong key, a missing object, an impossible combination.
 
     The message names the key, the value found and what would be right. Drivers print it without a
-    traceback and exit with status 2.
+    traceback and exit with status 2. It is redacted here, once for all: texts of other libraries are
+    part of many messages, and these may hold addresses with credentials in them.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 class Unreachable(UserError):

@@ -6,6 +6,21 @@ import pytest
 
 from tools import processes
 
+JOB = """
+import os
+import psutil
+import ray
+
+def listening():
+    connections = psutil.Process().net_connections(kind="inet")
+    return {each.laddr.ip.removeprefix("::ffff:") for each in connections if each.status == "LISTEN"}
+
+print(os.getcwd())
+ray.init(log_to_driver=False)
+found = listening() | ray.get(ray.remote(listening).remote())
+print("driver and worker listen on", sorted(found))
+"""
+
 
 def make(checkout, *arguments) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -32,14 +47,18 @@ def test_a_head_serves_jobs_on_loopback_to_those_who_have_the_token_and_is_ended
         }
         assert listening == {"127.0.0.1"}
 
-        job = "ray job submit -- python -c 'import os; print(os.getcwd())'"
-        done = make(checkout, "bash", "-c", f". ./env.sh && {job}")
+        (checkout / "job.py").write_text(JOB)
+        done = make(checkout, "bash", "-c", ". ./env.sh && ray job submit -- python job.py")
         assert done.returncode == 0, done.stdout
         assert f"\n{checkout}\n" in done.stdout
+        assert "\ndriver and worker listen on ['127.0.0.1']\n" in done.stdout
 
         (checkout / "wrong").write_text("f" * 64)
         refused = make(
-            checkout, "bash", "-c", f". ./env.sh && RAY_AUTH_TOKEN_PATH=$PWD/wrong {job}"
+            checkout,
+            "bash",
+            "-c",
+            ". ./env.sh && RAY_AUTH_TOKEN_PATH=$PWD/wrong ray job submit -- true",
         )
         assert refused.returncode != 0
     finally:

@@ -29,6 +29,9 @@ class Server(ThreadingHTTPServer):
         """So many requests are turned away first."""
         self.rubbish = False
         """Whether no reply is of any use."""
+        self.redirect: str | None = None
+        """The address, like `url`, of another server that requests are sent on to."""
+        self.requests = 0
         self.asked: list[str] = []
         """Hashes of the requests that were replied to."""
         self.lock = threading.Lock()
@@ -84,6 +87,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _completion(reply))
 
     def _let_in(self) -> bool:
+        with self.server.lock:
+            self.server.requests += 1
+        if self.server.redirect:
+            self.send_response(307)
+            self.send_header("Location", self.server.redirect + self.path.removeprefix("/v1"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return False
         key = self.server.key
         if key is None or self.headers.get("Authorization") == f"Bearer {key}":
             return True

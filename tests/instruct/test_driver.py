@@ -50,7 +50,10 @@ def test_validate_and_plan_start_nothing(
         (("chunk_tokens=5000",), "chunk_tokens: 5,000 is more than"),
         (("tokenizer=nowhere",), "tokenizer: there is no model 'nowhere'"),
         (("prompts=nowhere",), "prompts: "),
-        (("generator.endpoint.key_variable=NO_SUCH_KEY",), "variable NO_SUCH_KEY is not set"),
+        (
+            ("generator.endpoint.key_variable=NO_SUCH_API_KEY",),
+            "variable NO_SUCH_API_KEY is not set",
+        ),
         (("generator.endpoint.model=other",), "has no model 'other'; it has storyteller"),
     ],
 )

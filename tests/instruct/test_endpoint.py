@@ -19,7 +19,7 @@ FREE = Sampling(64, 0.7, 0.9, stop="</answer>")
 
 
 def endpoint(server: Server, **values: object) -> Endpoint:
-    facts = {"url": server.url, "model": MODEL, "key_variable": "KEY", "retries": 2}
+    facts = {"url": server.url, "model": MODEL, "key_variable": "TEST_API_KEY", "retries": 2}
     return Endpoint.model_validate(facts | values)
 
 
@@ -74,7 +74,7 @@ def test_a_server_that_is_gone_may_come_back() -> None:
 def test_a_wrong_key_or_model_is_told_without_the_key() -> None:
     with serving(key="another") as server:
         with pytest.raises(
-            UserError, match=r"does not let this job in .*look at what KEY holds"
+            UserError, match=r"does not let this job in .*look at what TEST_API_KEY holds"
         ) as error:
             probe(endpoint(server), KEY)
         (row,) = call(endpoint(server), story(1, 5))
@@ -82,3 +82,13 @@ def test_a_wrong_key_or_model_is_told_without_the_key() -> None:
     assert "let-me-in" not in str(error.value) + row["problem"]
     with serving(key="let-me-in") as server, pytest.raises(UserError, match="it has storyteller"):
         probe(endpoint(server, model="other"), KEY)
+
+
+def test_a_redirect_is_followed_neither_with_the_key_nor_with_the_prompt() -> None:
+    with serving() as elsewhere, serving(key="let-me-in") as server:
+        server.redirect = elsewhere.url
+        with pytest.raises(UserError, match=r"redirects to 'http.*give the address where"):
+            probe(endpoint(server), KEY)
+        (row,) = call(endpoint(server), story(1, 5))
+        assert row["problem"].startswith(DENIED)
+        assert elsewhere.requests == 0

@@ -26,13 +26,13 @@ KEY = "a-key-that-nobody-may-see"
 
 
 def endpoint(server: Server, **values: object) -> str:
-    facts = {"url": server.url, "model": MODEL, "key_variable": "STORY_KEY", "retries": 1}
+    facts = {"url": server.url, "model": MODEL, "key_variable": "STORY_API_KEY", "retries": 1}
     return f"generator.endpoint={json.dumps(facts | values)}"
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STORY_KEY", KEY)
+    monkeypatch.setenv("STORY_API_KEY", KEY)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_session: str) -> Proje
 def done(project: Project) -> Iterator[tuple[Project, Server, str]]:
     """A whole run: the project, the server with what it was asked, the output."""
     with serving(KEY) as server:
-        status, output = project.run(endpoint(server), STORY_KEY=KEY)
+        status, output = project.run(endpoint(server), STORY_API_KEY=KEY)
         assert status == 0, output
         yield project, server, output
 
@@ -120,7 +120,7 @@ def test_examples_made_on_a_bad_s3_are_those_of_a_folder(
     store.upload(Path(project.store.root) / "raw", "raw")
     with serving(KEY) as server, FaultProxy(s3_server.endpoint, FAULTS, 1).running() as proxy:
         where = (f"storage.root={root}", f"storage.endpoint={proxy.endpoint}")
-        status, output = project.run(endpoint(server), *where, STORY_KEY=KEY)
+        status, output = project.run(endpoint(server), *where, STORY_API_KEY=KEY)
     assert status == 0, output
     assert proxy.injected.keys() >= {"slow_down", "reset"}, proxy.injected
     made = [read_ids(store, "instruct/x"), read_ids(project.store, "instruct/x")]
@@ -153,7 +153,7 @@ def test_the_same_again_asks_nothing(done: tuple[Project, Server, str]) -> None:
 def test_a_killed_job_goes_on_without_repeating(project: Project, done: Any) -> None:
     with serving(KEY, seconds=0.4) as server:
         overrides = (endpoint(server, requests=1), "name=killed", "seed=5")
-        job = project.start(*overrides, STORY_KEY=KEY)
+        job = project.start(*overrides, STORY_API_KEY=KEY)
         folder = project.prepared(*overrides).replies_folder
         until(lambda: project.store.list(folder), 120)
         job.kill()
@@ -163,7 +163,7 @@ def test_a_killed_job_goes_on_without_repeating(project: Project, done: Any) -> 
         assert committed
         server.seconds = 0.0
         server.asked.clear()
-        status, output = project.run(*overrides, STORY_KEY=KEY)
+        status, output = project.run(*overrides, STORY_API_KEY=KEY)
     assert status == 0, output
     assert not committed & set(server.asked)
     assert max(Counter(server.asked).values()) == 1
@@ -203,7 +203,7 @@ def test_bad_input_stops_where_it_is_told_to(project: Project) -> None:
 def test_a_generator_of_rubbish_has_a_verdict(project: Project) -> None:
     with serving(KEY) as server:
         server.rubbish = True
-        status, output = project.run(endpoint(server), "name=rubbish", STORY_KEY=KEY)
+        status, output = project.run(endpoint(server), "name=rubbish", STORY_API_KEY=KEY)
     assert status == 1, output
     asked = len(server.asked)
     assert f"error: 0 of {asked + 2} questions became examples (0.0%)" in output

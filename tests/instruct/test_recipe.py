@@ -1,5 +1,6 @@
 """A recipe's mistakes are one clear message each; sizes are derived and explained."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from longspan.instruct.endpoint import read_key
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.schema import Endpoint, InstructRecipe
 from longspan.instruct.sizes import derive_sizes
-from longspan.recipe.load import load, parse
+from longspan.recipe.load import all_keys, load, parse
+from longspan.recipe.schema import Recipe
+from longspan.recipe.sft import SftRecipe
+from longspan.serve.schema import ServeSettings
 
 ROOT = Path(__file__).parents[2]
 RECIPE: dict[str, Any] = {
@@ -78,13 +82,61 @@ def test_a_mistake_is_named(changes: dict[str, Any], said: str) -> None:
 
 
 def test_a_key_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint = Endpoint.model_validate(ENDPOINT | {"key_variable": "TEST_KEY"})
-    with pytest.raises(UserError, match="environment variable TEST_KEY is not set"):
+    endpoint = Endpoint.model_validate(ENDPOINT | {"key_variable": "TEST_API_KEY"})
+    with pytest.raises(UserError, match="environment variable TEST_API_KEY is not set"):
         read_key(endpoint)
-    monkeypatch.setenv("TEST_KEY", "hidden-value")
+    monkeypatch.setenv("TEST_API_KEY", "hidden-value")
     key = read_key(endpoint)
     assert key.get_secret_value() == "hidden-value"
     assert "hidden" not in f"{key} {key!r}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "HF_TOKEN",
+        "RAY_AUTH_TOKEN",
+        "HOME",
+        "X_API_KEYS",
+    ],
+)
+def test_a_recipe_has_no_other_variable_sent(name: str) -> None:
+    with pytest.raises(ValueError, match=r"must be API_KEY or a name that ends in _API_KEY"):
+        Endpoint.model_validate(ENDPOINT | {"key_variable": name})
+
+
+def test_no_other_key_of_a_recipe_names_a_variable_or_an_address_that_is_asked() -> None:
+    """Whoever adds one decides what somebody else's recipe may have sent where; see docs/self_instruct.md."""
+    schemas = (Recipe, SftRecipe, InstructRecipe, ServeSettings)
+    keys = {key for schema in schemas for key in all_keys(schema)}
+    naming = re.compile(r"(variable|env|env_vars|secret|password|token|url|uri|host|endpoint)$")
+    assert {key for key in keys if naming.search(key)} == {
+        "generator.endpoint",
+        "generator.endpoint.key_variable",
+        "generator.endpoint.url",
+        "storage.endpoint",
+    }
+
+
+def test_a_key_is_sent_in_clear_to_this_machine_and_trusted_hosts_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEST_API_KEY", "hidden-value")
+
+    def key(url: str) -> str:
+        facts = {"url": url, "model": "m", "key_variable": "TEST_API_KEY"}
+        return read_key(Endpoint.model_validate(facts)).get_secret_value()
+
+    for url in ("http://10.0.0.5:8000/v1", "http://127.0.0.1.example.org/v1", "http://host/v1"):
+        with pytest.raises(UserError, match=r"generator\.endpoint\.url: .* in clear .* use https"):
+            key(url)
+    assert key("https://host/v1") == key("http://localhost:1/v1") == key("http://[::1]:1/v1")
+    monkeypatch.setenv("LONGSPAN_HTTP_HOSTS", "other, 10.0.0.5")
+    assert key("http://10.0.0.5:8000/v1") == "hidden-value"
+    # Without a key there is nothing to keep.
+    read_key(Endpoint.model_validate({"url": "http://host/v1", "model": "m"}))
 
 
 def sizes(tokenizer: ChatTokenizer, window: int | None, **changes: Any) -> Any:

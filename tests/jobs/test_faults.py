@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
 from tests.jobs.project import ROOT, Project, said
+from tests.listeners import Listeners, documented, listeners
 from tests.s3 import OWNER, S3Server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -62,13 +64,26 @@ def test_an_interrupted_run_over_bad_objects_goes_on_from_its_last_checkpoint(
     )
     assert process.stdout is not None
     lines: list[str] = []
+    listening: list[Listeners] = []
     for line in process.stdout:
         lines.append(line)
         if line.startswith("checkpoint at update 5"):
+            listening += listeners(psutil.Process().children(recursive=True))
             process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130, "".join(lines)[-4000:]
     assert "Interrupted. What was finished is kept" in lines[-1]
     assert "Traceback" not in "".join(lines)
+    # Nothing listens that docs/cluster.md does not name, and torch listens on loopback only.
+    granted = documented()
+    assert {each.name for each in listening} >= {
+        "gcs_server",
+        "raylet",
+        "driver",
+        "training worker",
+    }
+    assert [each for each in listening if each.num_open > granted.get(each.name, 0)] == []
+    (worker,) = [each for each in listening if each.name == "training worker"]
+    assert worker.addresses.count("127.0.0.1") >= 2
     (skipped,) = re.findall(r"^ingest: long: .*skipped: (.*)$", "".join(lines), re.MULTILINE)
     assert skipped == "1 empty, 1 not UTF-8"
 

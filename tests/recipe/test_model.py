@@ -2,21 +2,23 @@
 
 import json
 import shutil
-import socket
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
-import huggingface_hub
 import pytest
-from huggingface_hub import constants, errors
+from huggingface_hub import set_client_factory
+from huggingface_hub.utils._http import default_client_factory
 
 from longspan.errors import UserError
 from longspan.recipe.load import parse_recipe
 from longspan.recipe.model import BaseModel, look_at_model
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
+from tests.model.hub import Hub, hub_on_loopback, use
 
 NAME = "someone/model"
+UNKNOWN = "http://hub.invalid"
+"""A host that has no address, by RFC 6761."""
 RECIPE = {
     "name": "run",
     "base_model": NAME,
@@ -35,64 +37,62 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hub cache, on a machine that is online, but finds no host and has no proxy."""
-    place = tmp_path / "hub"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for name in ("https_proxy", "all_proxy"):
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub, an empty cache, and no proxy."""
+    for name in ("http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-    def no_address(*_: object) -> None:
-        raise socket.gaierror("Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_address)
-    return place
+    with hub_on_loopback() as hub:
+        use(monkeypatch, tmp_path / "hub", hub.url)
+        yield hub
 
 
-def gated(*_: object) -> str:
-    response = httpx2.Response(403, request=httpx2.Request("HEAD", f"https://hub/{NAME}"))
-    raise errors.GatedRepoError("403 Client Error", response=response)
-
-
-def test_a_cached_model_needs_no_network(cache: Path, store: Store, tiny_model: Path) -> None:
-    folder = cache / "models--someone--model"
+def test_a_cached_model_needs_no_network(
+    hub: Hub, store: Store, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "hub" / "models--someone--model"
     shutil.copytree(tiny_model, folder / "snapshots" / "abc")
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
+    use(monkeypatch, tmp_path / "hub", UNKNOWN)
     config = json.loads((tiny_model / "config.json").read_text())
     found: BaseModel = look_at_model(recipe_of(), store)
     assert found.facts.window == config["max_position_embeddings"]
+    assert hub.requests == []
 
 
 def test_a_host_without_an_address_is_not_tried(
-    cache: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried: list[object] = []
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *wanted: tried.append(wanted))
+    use(monkeypatch, tmp_path / "hub", UNKNOWN)
     with pytest.raises(UserError, match=r"base_model: there is no model .*can't be reached"):
         look_at_model(recipe_of(), store)
-    assert not tried
 
 
-@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
 def test_a_proxy_finds_the_address(
-    cache: Path, store: Store, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    hub: Hub,
+    store: Store,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
 ) -> None:
-    monkeypatch.setenv(variable, "http://proxy:3128")
-    monkeypatch.setattr(
-        huggingface_hub, "hf_hub_download", lambda model, name: str(tiny_model / name)
-    )
-    assert look_at_model(recipe_of(), store).facts.model_type == "llama"
+    hub.push(NAME, tiny_model)
+    use(monkeypatch, tmp_path / "hub", UNKNOWN)
+    monkeypatch.setenv(variable, hub.url)
+    set_client_factory(default_client_factory)  # The client reads the variables when it is made.
+    try:
+        assert look_at_model(recipe_of(), store).facts.model_type == "llama"
+    finally:
+        monkeypatch.delenv(variable)
+        set_client_factory(default_client_factory)
 
 
 @pytest.mark.parametrize("key", ["base_model", "tokenizer"])
-def test_an_agreement_is_told_apart(
-    cache: Path, store: Store, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
-    monkeypatch.setenv("https_proxy", "http://proxy:3128")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", gated)
+def test_an_agreement_is_told_apart(hub: Hub, store: Store, tiny_model: Path, key: str) -> None:
+    hub.push(NAME, tiny_model)
+    hub.gated.add(NAME)
     recipe = recipe_of(**{"base_model": str(tiny_model), key: NAME})
     said = rf"^{key}: the hub keeps '{NAME}' behind an agreement: accept it there.*hf auth login"
     with pytest.raises(UserError, match=said):

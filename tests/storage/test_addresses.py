@@ -28,6 +28,22 @@ def test_endpoints(endpoint: str) -> None:
     assert "hidden" not in str(raised.value)
 
 
+def test_a_recipe_has_no_credentials_sent_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "http://minio.internal:9000"
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with pytest.raises(
+        UserError, match=r"storage\.endpoint: .*LONGSPAN_HTTP_HOSTS=minio\.internal"
+    ):
+        Store("s3://bucket", endpoint=address)
+
+    Store("s3://bucket", endpoint="https://minio.internal:9000")
+    # Two words of whoever runs the job.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    assert Store("s3://bucket").endpoint == address
+    monkeypatch.setenv("LONGSPAN_HTTP_HOSTS", "minio.internal")
+    assert Store("s3://bucket", endpoint=address).endpoint == address
+
+
 def test_addresses() -> None:
     store = Store("s3://bucket/some/prefix/", endpoint="http://127.0.0.1:1")
 

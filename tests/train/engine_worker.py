@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import TypeAdapter
+from torch.distributed import distributed_c10d
 
 from longspan.ingest.marks import marked
 from longspan.model.load import load_model
@@ -196,8 +197,19 @@ def train(model_dir: Path, folder: Path, case: Case) -> dict[str, Any]:
     }
 
 
+def refuse_pickles() -> None:
+    """From now on the ranks fail where they, or DeepSpeed, would read another rank's pickle."""
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a rank would read a pickle")
+
+    vars(distributed_c10d)["_tensor_to_object"] = refuse
+
+
 def main(model_dir: Path, folder: Path) -> None:
     torch.set_num_threads(1)
+    assert callable(distributed_c10d._tensor_to_object)
+    refuse_pickles()
     dist.init_process_group("gloo")
     results = []
     for case in CASES.validate_json((folder / "cases.json").read_bytes()):

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import SecretStr
 
+from longspan.addresses import http_refusal, may_send_credentials, redacted
 from longspan.errors import UserError
 from longspan.instruct.requests import Row, Sampling
 from longspan.instruct.schema import Endpoint
@@ -32,10 +33,12 @@ def read_key(endpoint: Endpoint) -> SecretStr:
     """The API key; a placeholder where the endpoint asks for none.
 
     Raises:
-        UserError: the variable that should hold it is not set.
+        UserError: the variable that should hold it is not set, or it would be sent in clear.
     """
     if endpoint.key_variable is None:
         return SecretStr("none")
+    if not may_send_credentials(endpoint.url):
+        raise UserError(f"generator.endpoint.url: {http_refusal(endpoint.url)}")
     key = os.environ.get(endpoint.key_variable, "").strip()
     if not key:
         raise UserError(
@@ -58,7 +61,9 @@ def probe(endpoint: Endpoint, key: SecretStr) -> None:
         models = [model.id for model in client.models.list().data]
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise UserError(_denied(endpoint, error.status_code)) from None
-    except openai.APIStatusError:
+    except openai.APIStatusError as error:
+        if error.response.is_redirect:
+            raise UserError(_redirected(endpoint, error.response)) from None
         return  # Not every server lists its models.
     except openai.APIError as error:
         raise UserError(
@@ -102,7 +107,12 @@ class Caller:
             if choice.finish_reason == "length":
                 reply_tokens = max(reply_tokens, self._sampling.max_tokens)
         except openai.APIStatusError as error:
-            problem = self._problem(error.status_code, error.message)
+            redirected = error.response.is_redirect
+            problem = (
+                f"{DENIED}: {_redirected(self._endpoint, error.response)}"
+                if redirected
+                else self._problem(error.status_code, error.message)
+            )
         except openai.APIError as error:
             problem = f"{AGAIN} ({type(error).__name__})"
         except (IndexError, AttributeError, TypeError, ValueError) as error:
@@ -138,7 +148,7 @@ class Caller:
             return f"{DENIED}: {_denied(self._endpoint, status)}"
         if status in (408, 409, 429) or status >= 500:
             return f"{AGAIN} (status {status})"
-        return f"refused by the endpoint (status {status}): {' '.join(message.split())[:200]}"
+        return f"refused by the endpoint (status {status}): {redacted(' '.join(message.split())[:200])}"
 
 
 def _denied(endpoint: Endpoint, status: int) -> str:
@@ -152,9 +162,21 @@ def _denied(endpoint: Endpoint, status: int) -> str:
     return f"generator.endpoint: {endpoint.url} does not let this job in (status {status}); {hint}"
 
 
+def _redirected(endpoint: Endpoint, response: Any) -> str:
+    return (
+        f"generator.endpoint.url: {endpoint.url} redirects to {response.headers.get('location')!r} (status "
+        f"{response.status_code}), which is not followed; give the address where the server answers itself"
+    )
+
+
 def _client(endpoint: Endpoint, key: SecretStr, timeout: float, retries: int) -> Any:
     import openai
 
     return openai.OpenAI(
-        api_key=key.get_secret_value(), base_url=endpoint.url, timeout=timeout, max_retries=retries
+        api_key=key.get_secret_value(),
+        base_url=endpoint.url,
+        timeout=timeout,
+        max_retries=retries,
+        # The recipe names one host, and prompts hold documents: nobody else is sent them, or the key.
+        http_client=openai.DefaultHttpxClient(follow_redirects=False),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.instruct.requests import Row, Sampling
+from longspan.model.hub import HubModel
 from longspan.pools import selector
 
 CPU_CACHE_GIBIBYTES = 1
@@ -28,7 +29,7 @@ class Engine:
     """Engines of one model.
 
     Attributes:
-        model: folder on every node, or hub name.
+        model: folder on every node, or hub name, with its commit.
         window: tokens of a prompt and its reply.
         gpu: whether each takes GPUs, else the CPUs of a node.
         engines: how many at most.
@@ -59,6 +60,13 @@ class Engine:
             # heeds this for all requests or none, whatever a request says.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
+        if hub := self._hub_model():
+            # vLLM fetches it by itself, and would take other revisions, and pickles, as well.
+            kwargs |= {
+                "revision": hub.revision,
+                "tokenizer_revision": hub.revision,
+                "load_format": "safetensors",
+            }
         if not self.gpu:
             kwargs |= {
                 "distributed_executor_backend": "mp",
@@ -88,7 +96,7 @@ class Engine:
             from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
             config = vLLMEngineProcessorConfig(
-                model_source=self.model,
+                model_source=hub.name if (hub := self._hub_model()) else self.model,
                 engine_kwargs=self.engine_kwargs(),
                 batch_size=self.batch,
                 concurrency=(1, self.engines),
@@ -115,6 +123,9 @@ class Engine:
             max_restarts=MAX_RESTARTS, label_selector=selector(self.pool)
         )
         return processor(dataset).map(_outcome, **tasks)
+
+    def _hub_model(self) -> HubModel | None:
+        return None if self.model.startswith("/") else HubModel.parse(self.model)
 
     def _is_divided(self) -> bool:
         parts = ("tensor_parallel_size", "pipeline_parallel_size")

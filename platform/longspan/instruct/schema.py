@@ -5,6 +5,7 @@ Validation here is pure, as that of the pretraining recipe: it reads no file and
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -34,14 +35,27 @@ class Endpoint(Section):
     """Up to and including the version: https://host/v1."""
     model: str = Field(min_length=1)
     """The model's name there."""
-    key_variable: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """Environment variable that holds the API key; the key itself is never in a recipe."""
+    key_variable: str | None = None
+    """Environment variable that holds the API key: API_KEY, or a name that ends in _API_KEY. The key
+    itself is never in a recipe, and is sent over https only, or to this machine."""
     requests: int = Field(16, ge=1)
     """Requests on their way at a time."""
     timeout: float = Field(300.0, gt=0)
     """Seconds to wait for a reply."""
     retries: int = Field(5, ge=0)
     """How often a request is repeated that met a busy or absent server."""
+
+    @field_validator("key_variable")
+    @classmethod
+    def _variable_holds_an_api_key(cls, name: str | None) -> str | None:
+        # A recipe may be somebody else's: it must not have, say, the storage's credentials sent to its url.
+        # The value is not repeated: it may be a key, by mistake.
+        if name is not None and not re.fullmatch(r"([A-Z0-9_]+_)?API_KEY", name, re.ASCII):
+            raise ValueError(
+                "must be API_KEY or a name that ends in _API_KEY: no other variable is sent anywhere; "
+                "put the endpoint's key into a variable with such a name"
+            )
+        return name
 
     @field_validator("url")
     @classmethod

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
-import shutil
-import tempfile
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longspan.errors import UserError
+from longspan.model.cache import ModelCache
+from longspan.model.hub import HubModel, fetch_snapshot
 
 if TYPE_CHECKING:
     from longspan.storage.objects import ObjectInfo
@@ -34,7 +32,7 @@ def local_model_dir(base_model: str, store: Store | None, cache_dir: str | Path)
 
     Args:
         base_model: a local folder, an s3:// address, a folder of the store, or a hub name
-            (owner/name); tried in this order.
+            (owner/name, owner/name@revision); tried in this order.
         store: where relative names are looked up, and whose credentials an s3:// address uses.
         cache_dir: local folder that keeps what was downloaded from a store (one download for each
             content); hub models are kept in the hub's own cache.
@@ -62,7 +60,7 @@ def local_tokenizer_dir(name: str, store: Store | None, cache_dir: str | Path) -
         if not store.uri(name).startswith("s3://"):
             return Path(store.uri(name))
         return _fetch(name, store, Path(cache_dir), SMALL)
-    return _from_hub(name, f"{str(local.absolute())!r} is no folder", SMALL)
+    return _from_hub(name, SMALL, f"{str(local.absolute())!r} is no folder")
 
 
 def _find(base_model: str, store: Store | None, cache_dir: Path) -> Path:
@@ -76,9 +74,14 @@ def _find(base_model: str, store: Store | None, cache_dir: Path) -> Path:
     places = f"{str(local.absolute())!r} is no folder"
     if store is not None:
         places += f", and {store.uri(base_model)} holds no config.json"
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", base_model):
-        raise UserError(f"base_model: there is no model at {base_model!r}: {places}")
-    return _from_hub(base_model, places)
+    return _from_hub(base_model, WANTED, places)
+
+
+def _from_hub(address: str, wanted: Sequence[str], places: str) -> Path:
+    model = HubModel.parse(address)
+    if model is None:
+        raise UserError(f"base_model: there is no model at {address!r}: {places}")
+    return fetch_snapshot(model, wanted, places)
 
 
 def _store_at(address: str) -> Store:
@@ -112,22 +115,13 @@ def _fetch(path: str, store: Store, cache_dir: Path, wanted: Sequence[str]) -> P
         for item in store.list(path.rstrip("/") + "/")
         if any(fnmatch(item.path, pattern) for pattern in wanted)
     ]
-    target = cache_dir / _fingerprint(store.uri(path), objects)
-    if target.is_dir():
-        return target
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    # Workers of one node may fetch at the same time, each to its own folder: the first one wins.
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache_dir))
-    try:
-        store.download(path, partial, wanted)
-        if not target.is_dir():
-            os.replace(partial, target)
-    except OSError:
-        if not target.is_dir():
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+    address = store.uri(path)
+    return ModelCache(cache_dir).get(
+        _fingerprint(address, objects),
+        sum(item.size for item in objects),
+        address,
+        lambda folder: store.download(path, folder, wanted),
+    )
 
 
 def _fingerprint(address: str, objects: Sequence[ObjectInfo]) -> str:
@@ -135,38 +129,16 @@ def _fingerprint(address: str, objects: Sequence[ObjectInfo]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
 
-def _from_hub(name: str, places: str, wanted: Sequence[str] = WANTED) -> Path:
-    from huggingface_hub import errors, is_offline_mode, snapshot_download
-
-    offline = is_offline_mode()
-    try:
-        # Subfolders hold other formats of the same weights.
-        return Path(
-            snapshot_download(
-                name, allow_patterns=list(wanted), ignore_patterns=["*/*"], local_files_only=offline
-            )
-        )
-    except errors.GatedRepoError:
-        why = "the hub keeps this model behind an agreement: accept it there and log in"
-    except errors.RepositoryNotFoundError:
-        why = "the hub has no such model (or keeps it private)"
-    except errors.LocalEntryNotFoundError:
-        why = "the hub's cache on this machine does not hold it, and "
-        why += "HF_HUB_OFFLINE forbids fetching it" if offline else "the hub cannot be reached"
-    except (OSError, errors.HFValidationError) as error:
-        why = f"fetching it from the hub failed: {error}"
-    raise UserError(f"base_model: there is no model {name!r}: {places}; {why}")
-
-
 def revision(model: str, store: Store) -> str:
-    """Hash of a model's files by name, size and version; "" for one of a hub, whose files can't be listed here.
+    """Return what changes when a model does: a hash of its files by name, size and version, or a hub's commit.
 
     Args:
-        model: an absolute folder, an s3:// address, or a hub name.
+        model: an absolute folder, an s3:// address, or a hub name (see `pin`), "" where that has no revision.
         store: what reads it.
     """
     if not model.startswith(("s3://", "/")):
-        return ""
+        hub = HubModel.parse(model)
+        return hub.revision or "" if hub else ""
     return _fingerprint(model, store.list(model.rstrip("/") + "/"))
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, facts_from_config
+from longspan.model.hub import HubModel, pin, read_file
 from longspan.model.vocabulary import token_ids, why_foreign
 from longspan.recipe.sources import local_path
 
@@ -56,11 +53,14 @@ def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
 
 
 def resolve(base_model: str, store: Store) -> str:
-    """``base_model`` so that any process of the cluster finds it: absolute where it is a local folder."""
+    """Return ``base_model`` so that any process of the cluster finds the same one.
+
+    That is an absolute folder, an s3:// address, or a hub name with its commit.
+    """
     folder = Path(local_path(base_model))
     if "://" not in base_model and folder.is_dir():
         return str(folder)
-    return store.uri(base_model) if store.exists(f"{base_model}/config.json") else base_model
+    return store.uri(base_model) if store.exists(f"{base_model}/config.json") else pin(base_model)
 
 
 def _read_json(
@@ -81,51 +81,26 @@ def _read_json(
 def _read(model: str, name: str, store: Store, key: str) -> bytes | None:
     """A small file of a model: local folder, then store, then hub; None where there is none."""
     place = resolve(model, store)
-    if place != model or "://" in model or Path(model).is_absolute():
+    if "://" in place or Path(place).is_absolute():
         path = f"{place}/{name}"
         return store.read_bytes(path) if store.exists(path) else None
-    return _from_hub(model, name, key)
+    return _from_hub(place, name, key)
 
 
-def _from_hub(model: str, name: str, key: str) -> bytes | None:
+def _from_hub(address: str, name: str, key: str) -> bytes | None:
     """A file of the hub's own cache, else of the hub."""
-    import huggingface_hub
     from huggingface_hub import errors
 
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model):
+    model = HubModel.parse(address)
+    if model is None or "/" not in model.name:
         return None
     try:
-        cached = huggingface_hub.try_to_load_from_cache(model, name)
-        if isinstance(cached, str):
-            return Path(cached).read_bytes()
-        _require_an_address()
-        return Path(huggingface_hub.hf_hub_download(model, name)).read_bytes()
+        return read_file(model, name)
     except errors.GatedRepoError:
         raise UserError(
-            f"{key}: the hub keeps {model!r} behind an agreement: accept it there, "
+            f"{key}: the hub keeps {model.name!r} behind an agreement: accept it there, "
             "and log in with `hf auth login` or HF_TOKEN"
         ) from None
-    except (
-        errors.HfHubHTTPError,
-        errors.LocalEntryNotFoundError,
-        errors.HFValidationError,
-        OSError,
-    ):
-        return None
-
-
-def _require_an_address() -> None:
-    """Fail at once where the hub's client would try a host that has no address for half a minute.
-
-    Raises:
-        OSError: the hub's host can't be resolved, and no proxy would do it.
-    """
-    from huggingface_hub import constants
-
-    hub = urlsplit(constants.ENDPOINT)
-    if constants.is_offline_mode() or getproxies().keys() & {hub.scheme, "all"}:
-        return
-    socket.getaddrinfo(hub.hostname, None)
 
 
 def _no_model(model: str, store: Store) -> str:

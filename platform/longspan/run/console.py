@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
+from longspan.addresses import redacted
 from longspan.errors import user_error_in
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     except Exception as error:
         mistake = user_error_in(error)
         if mistake is None:
-            raise
+            print(redacted(traceback.format_exc()), file=sys.stderr)
+            return 1
         print(f"error: {mistake}", file=sys.stderr)
         return 2
 

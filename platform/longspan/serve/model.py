@@ -12,6 +12,7 @@ from typing import Any
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, read_facts, rope_of_config
+from longspan.model.hub import HubModel
 from longspan.model.source import local_model_dir, local_tokenizer_dir, require_weights, revision
 from longspan.recipe.model import resolve
 from longspan.recipe.sources import open_store
@@ -46,7 +47,7 @@ def look_at(settings: ServeSettings) -> ServedModel:
     """
     store = open_store(settings)
     with _as_model():
-        address = resolve(settings.model, store)
+        address = resolve(_at_revision(settings), store)
         require_weights(address, store)
         _require_revision(address, settings, store)
         folder = local_tokenizer_dir(address, store, cache_folder())
@@ -105,9 +106,18 @@ def check_loaded(model: ServedModel, config: Mapping[str, Any], window: int) -> 
         )
 
 
+def _at_revision(settings: ServeSettings) -> str:
+    """Return the model's address, at the commit that was deployed where it is one of a hub."""
+    hub = HubModel.parse(settings.model)
+    commit = HubModel(settings.model, settings.revision)
+    is_hub_name = hub is not None and hub.revision is None
+    return str(commit) if is_hub_name and commit.is_pinned else settings.model
+
+
 def _require_revision(address: str, settings: ServeSettings, store: Store) -> None:
     """Refuse a folder that holds something else than when the version was deployed: one version is one model."""
-    if settings.revision not in (None, revision(address, store)):
+    # An older version recorded nothing of a hub's model.
+    if settings.revision and settings.revision != revision(address, store):
         raise UserError(
             f"model: {address} holds another model than when this version was deployed; deploy it anew, or "
             "put that model back"
@@ -116,7 +126,8 @@ def _require_revision(address: str, settings: ServeSettings, store: Store) -> No
 
 def _name_of(address: str) -> str:
     """``runs/long/model`` is called long, any other folder as it is."""
-    parts = address.rstrip("/").split("/")
+    hub = HubModel.parse(address)
+    parts = (hub.name if hub else address).rstrip("/").split("/")
     return parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
 
 

@@ -53,10 +53,10 @@ class ServeSettings(Section):
     """One chat model, served."""
 
     model: str = Field(min_length=1)
-    """Hugging Face folder (local, relative to storage.root, s3://) or hub name."""
+    """Hugging Face folder (local, relative to storage.root, s3://) or hub name (owner/name, owner/name@revision)."""
     revision: str | None = None
-    """What the model's folder held when this was deployed, as a hash; taken down by `deploy`. A replica that
-    finds something else there does not start."""
+    """What the model's folder held when this was deployed, as a hash, or a hub model's commit; taken down by
+    `deploy`. A replica that finds something else there does not start."""
     name: str | None = Field(None, pattern=r"^[\w.-]+$")
     """What clients call it; the run's name, or the folder's, when unset."""
     window: int | None = Field(None, ge=16)

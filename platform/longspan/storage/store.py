@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from longspan.addresses import http_refusal, may_send_credentials
 from longspan.errors import UserError
 from longspan.storage.folder import Folder
 from longspan.storage.local import LocalCopy
@@ -41,7 +42,8 @@ class Store:
         region: the bucket's region; AWS_REGION or AWS_DEFAULT_REGION when this is None.
 
     Raises:
-        UserError: root or endpoint is not of that form, or holds credentials.
+        UserError: root or endpoint is not of that form, or holds credentials; or credentials would be
+            sent to the endpoint in clear.
     """
 
     def __init__(
@@ -56,6 +58,9 @@ class Store:
             root = os.path.abspath(os.path.expanduser(root))
         self.root = root.rstrip("/") or "/"
         self.endpoint = _checked_endpoint(endpoint or os.environ.get("AWS_ENDPOINT_URL"))
+        # The environment is that of whoever runs this, a recipe may be somebody else's.
+        if endpoint and not may_send_credentials(endpoint):
+            raise UserError(f"storage.endpoint: {http_refusal(endpoint)}")
         self.region = region
         self._backends: dict[str, Backend] = {}
 

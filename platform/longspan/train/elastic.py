@@ -37,6 +37,7 @@ from ray.train.v2.api.exceptions import (
 )
 from ray.util.placement_group import PlacementGroup
 
+from longspan.addresses import redacted
 from longspan.errors import Unreachable, UserError, user_error_in
 from longspan.tenants import Share, claims
 from longspan.train.fallback import Fallback
@@ -234,5 +235,5 @@ def _in_words(error: TrainingFailedError) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    lines = redacted(str(error)).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 
 from longspan.errors import UserError
 from longspan.storage import sealed
-from longspan.train.agree import from_first_rank
 from longspan.train.checkpoint import CheckpointFacts
+from longspan.train.collectives import broadcast_object
 from longspan.train.engine import UpdateStats
 from longspan.train.host import Restart
 from longspan.train.job import Job
@@ -121,11 +121,11 @@ class Guard:
                 )
             self._job.store.write_bytes(self._path, sealed.dumps({"updates": [*before, updates]}))
 
-        from_first_rank(pass_over)
+        broadcast_object(pass_over)
         raise Restart(f"{what}: going back to the latest checkpoint, and passing over their rows")
 
     def _agreed(self) -> list[list[int]]:
-        return from_first_rank(self._read)
+        return broadcast_object(self._read)
 
     def _read(self) -> list[list[int]]:
         """The updates that the run has gone back for, each time."""

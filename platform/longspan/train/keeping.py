@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from longspan.errors import UserError
 from longspan.history.log import HistoryLog
 from longspan.stream.batch import Batch
-from longspan.train.agree import from_all_ranks, from_first_rank
 from longspan.train.checkpoint import Checkpoint, Checkpoints
+from longspan.train.collectives import all_gather_objects, broadcast_object
 from longspan.train.engine import Engine
 from longspan.train.guard import Guard
 from longspan.train.host import Host, Notice, Restart
@@ -56,7 +57,14 @@ def latest_checkpoint(job: Job, host: Host) -> Checkpoint | None:
     Raises:
         UserError: it is of another run.
     """
-    found = from_first_rank(Checkpoints(job.store, job.run_path, host.say).latest)
+    checkpoints = Checkpoints(job.store, job.run_path, host.say)
+
+    def read() -> dict[str, Any] | None:
+        latest = checkpoints.latest()
+        return latest.to_json() if latest else None
+
+    value = broadcast_object(read)
+    found = Checkpoint.from_json(value) if value else None
     if found:
         found.facts.require(job.checkpoint_facts())
     return found
@@ -73,8 +81,8 @@ def restore(engine: Engine, job: Job, found: Checkpoint) -> None:
         read_parts(job.store, found.parts, engine.fragments())
     except DamagedPart as error:
         damage = str(error)
-    if reasons := [reason for reason in from_all_ranks(damage) if reason]:
-        from_first_rank(lambda: job.checkpoints.give_up(found, reasons[0]))
+    if reasons := [reason for reason in all_gather_objects(damage) if reason]:
+        broadcast_object(lambda: job.checkpoints.give_up(found, reasons[0]))
         raise Restart(f"{reasons[0]}: going on from the checkpoint before")
     engine.continue_from(found.facts.update, found.facts.steps)
 
@@ -149,7 +157,7 @@ class Keeping:
         """Wait for the checkpoint that is being written; all ranks call it, and get why it failed, if so."""
         saved = self._settled()
         self._note(saved)
-        return from_first_rank(lambda: saved.failure if saved else None)
+        return broadcast_object(lambda: saved.failure if saved else None)
 
     def finish(self) -> None:
         """Wait for the checkpoint that was begun, and try again where it failed.
@@ -163,7 +171,7 @@ class Keeping:
 
     def _settled(self) -> Saved | None:
         """What became of the checkpoint that is being written, waited for; all ranks call it."""
-        failures = from_all_ranks(self._saver.own_failure())
+        failures = all_gather_objects(self._saver.own_failure())
         lacking = [f"worker {rank}: {why}" for rank, why in enumerate(failures) if why]
         # Where a part could not be written, the word of it may not have reached the store either.
         return self._saver.wait(lacking[0] if lacking else None)

@@ -26,7 +26,7 @@ from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
 from longspan.model.source import local_model_dir
 from longspan.stream.batch import Batch
-from longspan.train.agree import from_first_rank
+from longspan.train.collectives import broadcast_object
 from longspan.train.engine import Engine, EngineConfig, loading
 from longspan.train.guard import Guard
 from longspan.train.heldout import HeldOut
@@ -65,7 +65,7 @@ def train(job: Job, host: Host) -> None:
                 measure_before(engine, job, heldout, recorder)
             run_updates(engine, job, host, batches, heldout, recorder, guard, keeping)
             trained = found is None or found.facts.update < job.plan.updates
-            if trained or not from_first_rank(job.is_exported):
+            if trained or not broadcast_object(job.is_exported):
                 export(engine, job, recorder)
         finally:
             recorder.close()
@@ -168,7 +168,7 @@ def run_updates(
 def history_facts(engine: Engine, job: Job, host: Host) -> Facts:
     """What this rank's record of rows says of itself; all ranks call it."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    start = from_first_rank(lambda: f"{now}-update-{engine.update_count:07d}")
+    start = broadcast_object(lambda: f"{now}-update-{engine.update_count:07d}")
     return Facts(
         start,
         engine.update_count,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from longspan.corpus.resolve import resolve as resolve_objects
@@ -11,6 +11,7 @@ from longspan.errors import UserError
 from longspan.ingest.corpora import Ingest
 from longspan.ingest.manifest import SourceManifest
 from longspan.model.attention import choose
+from longspan.model.hub import HubModel
 from longspan.model.source import require_weights
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
@@ -21,6 +22,7 @@ from longspan.recipe.model import look_at_model, resolve
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store, run_needs, source_specs
 from longspan.storage import Store
+from longspan.train.checkpoint import Checkpoints
 from longspan.train.data import check_data, known_data, run_data
 from longspan.train.epochs import settled
 from longspan.train.job import Job
@@ -41,6 +43,7 @@ def check(recipe: Recipe) -> None:
             engine can't run what it asks for.
     """
     store = open_store(recipe)
+    recipe = at_commits(recipe, store)
     _planned(recipe, store, this_machines_device(recipe.workers.gpus_per_worker))
     check_data(recipe, store)
 
@@ -99,6 +102,8 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     """
     store = open_store(recipe)
     store.preflight(run_needs(recipe, resolve(recipe.base_model, store)))
+    recipe = at_commits(recipe, store)
+    _say_commits(recipe, print)
     plan = _planned(recipe, store, device)
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
@@ -108,12 +113,38 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     return job
 
 
-def prepare_without_ray(recipe: Recipe) -> Job:
-    """The same over shards that exist already."""
+def prepare_without_ray(recipe: Recipe, device: Device, say: Callable[[str], None] = print) -> Job:
+    """The same over shards that exist already; ``say`` takes lines for a person to read."""
     store = open_store(recipe)
-    device = this_machines_device(recipe.workers.gpus_per_worker)
+    recipe = at_commits(recipe, store)
+    _say_commits(recipe, say)
     _planned(recipe, store, device)
-    return _job(recipe, store, device, run_data(recipe, store, Ingest.done, distributed=False))
+    data = run_data(recipe, store, Ingest.done, say, distributed=False)
+    return _job(recipe, store, device, data)
+
+
+def at_commits(recipe: Recipe, store: Store) -> Recipe:
+    """Return the recipe with models that any node finds, those of a hub at a commit.
+
+    It is the commit that the run began with, where it has a checkpoint: a hub's model may have changed since.
+    """
+    found = {"base_model": resolve(recipe.base_model, store)}
+    if recipe.tokenizer:
+        found["tokenizer"] = resolve(recipe.tokenizer, store)
+    asked = HubModel.parse(recipe.base_model)
+    if asked and not asked.revision and not found["base_model"].startswith(("/", "s3://")):
+        checkpoint = Checkpoints(store, f"runs/{recipe.name}").latest()
+        began_with = checkpoint.facts.settings.get("base_model", "") if checkpoint else ""
+        if (began := HubModel.parse(began_with)) and began.name == asked.name:
+            found["base_model"] = began_with
+    return recipe.model_copy(update=found)
+
+
+def _say_commits(recipe: Recipe, say: Callable[[str], None]) -> None:
+    for key, address in (("base_model", recipe.base_model), ("tokenizer", recipe.tokenizer or "")):
+        model = HubModel.parse(address)
+        if model and model.is_pinned:
+            say(f"{key}: {model.name} at commit {model.revision}")
 
 
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
@@ -133,10 +164,6 @@ def _job(
 ) -> Job:
     recipe = settled(recipe, store, manifests)
     plan = _planned(recipe, store, device)
-    found = {"base_model": resolve(recipe.base_model, store)}
-    if recipe.tokenizer:
-        found["tokenizer"] = resolve(recipe.tokenizer, store)
-    recipe = recipe.model_copy(update=found)
     in_order = tuple(manifests[corpus.name] for corpus in recipe.corpora)
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
     sources = sources_of_rows(recipe, plan.long_threshold, store, in_order)

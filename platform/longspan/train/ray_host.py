@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import ray.data
@@ -11,7 +12,6 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig
 
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
@@ -20,12 +20,17 @@ from longspan.run.machines import start_machine
 from longspan.stream.batch import Batch
 from longspan.stream.ray_data import OrderedDataConfig, batches
 from longspan.tenants import Share
-from longspan.train.agree import device_of_messages, from_all_ranks, from_first_rank
+from longspan.train.collectives import (
+    all_gather_objects,
+    broadcast_object,
+    device_of_messages,
+)
 from longspan.train.elastic import ElasticTrainer, ProgressPolicy
 from longspan.train.fallback import Fallback
 from longspan.train.host import Notice
 from longspan.train.job import Job
 from longspan.train.loop import train
+from longspan.train.process_group import BoundTorchConfig
 from longspan.train.surroundings import Group, Surroundings
 
 # On a CPU every update allocates and frees gigabytes of activations. glibc gives large blocks back to
@@ -60,7 +65,7 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
     trainer = ElasticTrainer(
         _train_worker,
         train_loop_config={"job": job, "say": say},
-        torch_config=TorchConfig(backend="nccl" if plan.gpus_per_worker else "gloo"),
+        torch_config=BoundTorchConfig(backend="nccl" if plan.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers.min if workers.min == workers.max else (workers.min, workers.max),
             use_gpu=plan.gpus_per_worker > 0,
@@ -114,7 +119,9 @@ class RayHost:
         # One small number, at every update: what it stands for is sent only when there is something.
         told = torch.tensor(int(found is not None), device=device_of_messages())
         dist.broadcast(told, src=0)
-        return from_first_rank(lambda: found) if told.item() else None
+        if not told.item():
+            return None
+        return Notice(**broadcast_object(lambda: asdict(found) if found else None))
 
     def say(self, line: str) -> None:
         """To the job's output, by way of the driver."""
@@ -126,7 +133,7 @@ class RayHost:
 
     def _look_around(self) -> Surroundings | None:
         """On the first worker, for all of them."""
-        nodes = from_all_ranks(ray.get_runtime_context().get_node_id())
+        nodes = all_gather_objects(ray.get_runtime_context().get_node_id())
         if self.rank:
             return None
         workers = self._job.recipe.workers

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from longspan.addresses import redacted
 from longspan.errors import UserError
 from longspan.storage import sealed
 from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints, Superseded
@@ -113,7 +114,7 @@ class Saver:
         except Superseded:
             raise
         except (UserError, OSError, sealed.Damaged) as error:
-            failure = str(error)
+            failure = redacted(str(error))
             # The first rank knows at once, or when the ranks meet next, should this fail as well.
             with suppress(UserError, OSError):
                 self._tell(facts.update, {"failure": failure})
@@ -145,7 +146,7 @@ class Saver:
             self._checkpoints.tidy(facts.update, self._attempt)
             self._checkpoints.prune(self._keep, self._keep_every)
         except (UserError, OSError) as error:
-            return str(error)
+            return redacted(str(error))
         return None
 
     def _part_of(self, update: int, rank: int, deadline: float) -> Part:

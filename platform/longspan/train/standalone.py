@@ -10,21 +10,24 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 import torch
 import torch.distributed as dist
 
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
+from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
-from longspan.train.agree import from_first_rank
+from longspan.train.collectives import all_gather_objects, broadcast_object
 from longspan.train.host import Restart
 from longspan.train.job import Job
 from longspan.train.loop import train
+from longspan.train.rendezvous import LOOPBACK, use_interface_of
 
 
 class LocalHost:
@@ -66,25 +69,56 @@ def run(job: Job) -> None:
             torch.cuda.empty_cache()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Train one recipe in the processes that torchrun started (or in this one alone)."""
+def _init_process_group() -> None:
+    """Join torchrun's process group, or make one of this process alone, which listens on loopback only."""
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if "RANK" in os.environ:
+        dist.init_process_group(backend)
+        return
+    use_interface_of(LOOPBACK)
+    # What DeepSpeed expects to find.
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR=LOOPBACK)
+    os.environ.setdefault("MASTER_PORT", "29500")
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+
+
+def _prepare(recipe: Recipe) -> Job:
+    """Return the same job on all ranks: rank 0 prepares it first, and the others find what it has stored.
+
+    Raises:
+        UserError: rank 0's, on all ranks; or the ranks came to different jobs.
+    """
     from longspan.train.prepare import prepare_without_ray
 
+    device = Device(
+        **broadcast_object(lambda: asdict(this_machines_device(recipe.workers.gpus_per_worker)))
+    )
+    prepared: list[Job] = []
+    broadcast_object(lambda: prepared.append(prepare_without_ray(recipe, device)))
+    job = prepared[0] if prepared else prepare_without_ray(recipe, device, say=lambda line: None)
+    identities = all_gather_objects({"data and its order": job.fingerprint, **job.settings})
+    for key, value in identities[0].items():
+        others = [identity.get(key) for identity in identities]
+        if differing := [other for other in others if other != value]:
+            raise UserError(
+                f"{key}: rank 0 has {value}, another rank {differing[0]}; give all ranks the same recipe "
+                "and store, and start again when nothing changes the corpora"
+            )
+    return job
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train one recipe in the processes that torchrun started (or in this one alone)."""
     schema = SftRecipe if "--sft" in arguments else Recipe
     words = [word for word in arguments if word != "--sft"]
     if not words:
         print(__doc__)
         return 2
-    os.environ.setdefault("RANK", "0")
-    os.environ.setdefault("LOCAL_RANK", "0")
-    os.environ.setdefault("WORLD_SIZE", "1")
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29500")
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        job = from_first_rank(lambda: prepare_without_ray(load(schema, words[0], words[1:])))
+        _init_process_group()
+        job = _prepare(load(schema, words[0], words[1:]))
         least, most = job.plan.workers
         if not least <= dist.get_world_size() <= most:
             asked = f"{least}" if least == most else f"{least} to {most}"
