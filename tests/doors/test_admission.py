@@ -24,8 +24,8 @@ def asked(admission: Admission, key: Key, tokens: int = 0) -> str | None:
     """What a request is told to wait; None for one that is let in."""
 
     async def ask() -> None:
-        async with admission.admit(key) as ticket:
-            ticket.tokens = tokens
+        async with admission.admit(key) as usage:
+            usage.charged = tokens
 
     try:
         asyncio.run(ask())

@@ -32,9 +32,9 @@ class TokenCounter:
         """
         return await asyncio.to_thread(self._count_conversation, messages)
 
-    async def count_text(self, text: str) -> int:
-        """Tokens of a text alone, without any that mark its beginning or end."""
-        return await asyncio.to_thread(self._count, text, special=False)
+    async def count_texts(self, texts: list[str]) -> list[int]:
+        """Tokens of each text alone, without any that mark its beginning or end."""
+        return await asyncio.to_thread(lambda: [self._count(text, special=False) for text in texts])
 
     async def count_body(self, body: dict[str, Any]) -> int:
         """Tokens of the prompt in a request to /v1/chat/completions or /v1/completions."""

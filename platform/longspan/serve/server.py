@@ -49,7 +49,7 @@ class ChatServer(LLMServer):
             UserError: they differ, or the model can't be had.
         """
         self._model, self._settings = model, settings
-        self._room = Room(settings.limits.max_requests)
+        self._room = Room(settings.limits.max_requests, settings.limits.max_key_share)
         _log_to_stdout()
         self._folder = await asyncio.to_thread(fetch, model.address, settings)
         here = {"model_loading_config": {"model_id": model.name, "model_source": str(self._folder)}}
@@ -63,15 +63,22 @@ class ChatServer(LLMServer):
         """The doors around vLLM's own FastAPI application, our routes before its own."""
         app = await super().__serve_build_asgi_app__()
         self._engine_app = app
+        # `/v1/models` shows where a model was loaded from: a path of this node.
+        for served in app.state.openai_serving_models.base_model_paths:
+            served.model_path = self._model.name
         counter = TokenCounter(self._folder, self._model.name, self._model.window)
         app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
+        limits, meter = self._settings.limits, RayMeter()
+        keys = KeyRing(
+            open_store(self._settings), max_age_s=limits.keys_max_age_s, on_look=meter.keys_age
+        )
         return Doors(
             self._relay(app),
-            keys=KeyRing(open_store(self._settings)),
+            keys=keys,
             window=self._model.window,
-            limits=self._settings.limits,
+            limits=limits,
             room=self._room,
-            observers=(AccessLog(), RayMeter()),
+            observers=(AccessLog(), meter),
             count=counter.count_body,
         )
 
