@@ -66,7 +66,7 @@ class DoorLimits(BaseModel):
     max_logprob_values: int = Field(default=300_000, ge=0)
     max_grammar_bytes: int = Field(default=16384, ge=1)
     max_grammar_depth: int = Field(default=32, ge=1)
-    max_grammar_properties: int = Field(default=256, ge=1)
+    max_grammar_properties: int = Field(default=128, ge=1)
     max_grammar_repeats: int = Field(default=520, ge=0)
     allow_grammars: bool = False
     share_prefix_cache: bool = False

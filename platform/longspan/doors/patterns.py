@@ -69,5 +69,7 @@ def num_places(pattern: str) -> int:
 
 
 def _repetitions(quantifier: str) -> int:
-    counts = [int(digits[:10]) for digits in re.findall(r"\d+", quantifier)]
-    return min(max(counts, default=1), MAX_UNROLLED)
+    """Factor of `{3}`, `{2,}` or `{2,5}`, of which only the last leaves characters out."""
+    low, comma, high = quantifier[1:-1].partition(",")
+    count = min(max(int(low[:10] or 0), int(high[:10] or 0)), MAX_UNROLLED)
+    return max(count, OPTIONAL) if comma and high else max(count, 1)
