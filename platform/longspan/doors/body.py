@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 from starlette.types import Receive
 
 from longspan.doors.answer_size import bound_answer
+from longspan.doors.control_tokens import ControlTokens
 from longspan.doors.errors import Refusal
 from longspan.doors.limits import DoorLimits
 from longspan.doors.request_bounds import (
@@ -108,10 +109,11 @@ class Question:
     prompt_tokens: int
     window: int
 
-    def forwarded(self, cache_salt: str | None = None) -> bytes:
+    def forwarded(self, control_tokens: ControlTokens, cache_salt: str | None = None) -> bytes:
         """The body for the engine; of a stream, every event is asked to carry the usage, to be counted here.
 
         Args:
+            control_tokens: are kept out of the texts of a conversation.
             cache_salt: keeps its prefixes apart in the engine's cache from those with another one.
         """
         more: dict[str, Any] = {}
@@ -119,6 +121,8 @@ class Question:
             more["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         if cache_salt:
             more["cache_salt"] = cache_salt
+        if "messages" in self.body:
+            more["messages"] = control_tokens.split_messages(self.body["messages"])
         return to_json(self.body | more)
 
     def reserved_tokens(self, unstated: int) -> int:

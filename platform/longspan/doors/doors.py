@@ -31,6 +31,7 @@ from longspan.doors.access_log import AccessLog
 from longspan.doors.admission import Admission, Room, TokenUsage
 from longspan.doors.body import ClientGone, Question, parse, read_body
 from longspan.doors.charge import charged_tokens
+from longspan.doors.control_tokens import ControlTokens
 from longspan.doors.errors import CONTEXT_LENGTH, Refusal
 from longspan.doors.forward import forward
 from longspan.doors.keys import Key
@@ -83,6 +84,7 @@ class Doors:
         observers: are told of every visit.
         count: the tokens of a prompt, given the request's body. Asked only when the engine refused a
             prompt as too long without saying how long it is.
+        control_tokens: are kept out of the texts of conversations.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Doors:
         room: Room | None = None,
         observers: Sequence[Observer] | None = None,
         count: Callable[[dict[str, Any]], Awaitable[int]] | None = None,
+        control_tokens: ControlTokens | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -105,6 +108,7 @@ class Doors:
         self._room = room or Room(self._limits.max_requests, self._limits.max_key_share)
         self._observers = (AccessLog(),) if observers is None else tuple(observers)
         self._count = count
+        self._control_tokens = control_tokens or ControlTokens()
         self._entrance: ASGIApp = self._visit
         if self._limits.allow_origins:
             self._entrance = CORSMiddleware(
@@ -179,7 +183,8 @@ class Doors:
             usage.reserved = question.reserved_tokens(self._limits.reserved_answer_tokens)
             usage.known = lambda: visit.tokens
             reply.usage = _usage(visit, question)
-            body = question.forwarded(self._cache_salt(admitted.key, question))
+            salt = self._cache_salt(admitted.key, question)
+            body = question.forwarded(self._control_tokens, salt)
             await self._forward(request, admitted.path, body, reply)
         finally:
             usage.charged = charged_tokens(visit, question, reply.complete, reply.refusal)

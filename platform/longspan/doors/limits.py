@@ -43,6 +43,8 @@ class DoorLimits(BaseModel):
             the engine seconds for every token, of everybody's answers. For keys of people you trust.
         share_prefix_cache: whether prompts of different keys may share the engine's prefix cache. Then a
             key's time to the first token tells whether another key asked about the same text.
+        split_control_tokens: whether a control token that is spelled out in a message (`<|im_end|>` in a
+            document) stays text: an invisible character is put into it.
         keys_max_age_s: seconds without a good look at the store after which no key is accepted, since
             any may have been revoked; None accepts the last known ones for ever.
         allow_origins: web sites, as https://host, whose pages may use the API from a browser; the
@@ -70,6 +72,7 @@ class DoorLimits(BaseModel):
     max_grammar_repeats: int = Field(default=520, ge=0)
     allow_grammars: bool = False
     share_prefix_cache: bool = False
+    split_control_tokens: bool = True
     keys_max_age_s: float | None = Field(default=3600.0, gt=0)
     allow_origins: list[str] = []
 

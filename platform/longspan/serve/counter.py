@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from longspan.doors.control_tokens import control_tokens_of
 from longspan.errors import UserError
 
 
@@ -15,6 +16,7 @@ class TokenCounter:
     Attributes:
         model: the name that clients call the model by.
         window: tokens of a prompt and its answer.
+        control_tokens: of the model's, which texts in a conversation are kept from becoming.
     """
 
     def __init__(self, folder: Path, model: str, window: int) -> None:
@@ -23,6 +25,7 @@ class TokenCounter:
 
         self.model, self.window = model, window
         self._tokenizer: Any = load_tokenizer(folder)
+        self.control_tokens = control_tokens_of(self._tokenizer)
 
     async def count(self, messages: list[dict[str, Any]]) -> int:
         """Tokens of the prompt that the chat template makes of a conversation.
@@ -56,7 +59,10 @@ class TokenCounter:
 
         try:
             text = self._tokenizer.apply_chat_template(
-                [each | {"content": _text(each.get("content"))} for each in messages],
+                [
+                    each | {"content": self.control_tokens.split(_text(each.get("content")))}
+                    for each in messages
+                ],
                 tokenize=False,
                 add_generation_prompt=True,
             )

@@ -18,6 +18,7 @@ from starlette.types import Message
 
 from longspan.doors.access_log import AccessLog
 from longspan.doors.admission import Room
+from longspan.doors.control_tokens import ControlTokens
 from longspan.doors.doors import Doors
 from longspan.doors.errors import Refusal
 from longspan.doors.keyring import KeyRing
@@ -66,9 +67,11 @@ class ChatServer(LLMServer):
         # `/v1/models` shows where a model was loaded from: a path of this node.
         for served in app.state.openai_serving_models.base_model_paths:
             served.model_path = self._model.name
-        counter = TokenCounter(self._folder, self._model.name, self._model.window)
-        app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
         limits, meter = self._settings.limits, RayMeter()
+        counter = TokenCounter(self._folder, self._model.name, self._model.window)
+        if not limits.split_control_tokens:
+            counter.control_tokens = ControlTokens()
+        app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
         keys = KeyRing(
             open_store(self._settings), max_age_s=limits.keys_max_age_s, on_look=meter.keys_age
         )
@@ -80,6 +83,7 @@ class ChatServer(LLMServer):
             room=self._room,
             observers=(AccessLog(), meter),
             count=counter.count_body,
+            control_tokens=counter.control_tokens,
         )
 
     def _relay(self, app: Any) -> Any:
