@@ -75,13 +75,24 @@ def test_usage_is_found_wherever_it_is_in_an_answer(pieces):
 
 def test_the_tokens_of_all_answers_of_a_stream_are_added_up():
     seen = visit()
-    stream = UsageInEvents(seen, hides_last=True, hides_others=True, answers_per_prompt=2)
+    stream = UsageInEvents(
+        seen, hides_last=True, hides_others=True, num_answers=4, answers_per_prompt=2
+    )
     for index, tokens in ((0, 1), (1, 5), (2, 2), (0, 2)):
         choice = {"index": index, "text": "x"}
         passed = stream.passed(event(chunk(choices=[choice], usage=usage(tokens))).encode(), True)
         assert passed == event(chunk(choices=[choice])).encode()
     # Two prompts of 7 tokens; answers of 2, 5 and 2.
     assert (seen.prompt_tokens, seen.completion_tokens) == (14, 9)
+    several = [
+        event(chunk(choices=[{"index": 3}], usage=usage(4))),
+        event(chunk(choices=[], usage=usage(13))),
+    ]
+    assert (
+        stream.passed("".join([*several, "data: [DONE]\n\n"]).encode(), False)
+        == (event(chunk(choices=[{"index": 3}])) + "data: [DONE]\n\n").encode()
+    )
+    assert seen.completion_tokens == 13
 
 
 def test_a_client_that_hangs_up_is_charged_for_what_it_has_not_read(build, visits):

@@ -256,6 +256,7 @@ def _usage(visit: Visit, question: Question) -> Usage:
         visit,
         hides_last=not question.wants_usage,
         hides_others=not question.wants_continuous_usage,
+        num_answers=question.num_answers,
         answers_per_prompt=question.answers_per_prompt,
     )
 

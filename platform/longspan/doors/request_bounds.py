@@ -156,8 +156,12 @@ def _grammars(fields: GenerationFields) -> Iterator[tuple[str, GrammarSize]]:
         for name, schema in (("json", given.json_), ("structural_tag", given.structural_tag)):
             if schema:
                 yield f"structured_outputs.{name}", schema_size(schema)
-        if given.regex:
-            yield "structured_outputs.regex", pattern_size(given.regex)
+        for name, regex in (
+            ("regex", given.regex),
+            ("whitespace_pattern", given.whitespace_pattern),
+        ):
+            if regex:
+                yield f"structured_outputs.{name}", pattern_size(regex)
         if given.grammar:
             yield "structured_outputs.grammar", text_size(given.grammar)
         if given.choice:

@@ -9,11 +9,12 @@ from longspan.doors.visit import Visit
 
 _NO_CHOICES = b'"choices":[]'
 """Only in the event with the usage. In a text that holds these characters, their quotes are escaped."""
+_END = b"\n\n"
 _ERROR = b'data: {"error"'
 _KEY = b'"usage":{'
 """Only as a key: quotes are escaped in a text, and no other object of an answer has one of this name."""
 _USAGE = re.compile(
-    rb',?"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)'
+    rb'"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)'
     rb'(?:,"\w+":(?:null|\{[^{}]*\}))*\}'
 )
 _INDEX = re.compile(rb'"choices":\[\{"index":(\d+)')
@@ -61,45 +62,59 @@ class UsageInEvents:
         visit: takes it.
         hides_last: whether the client is not to see the event with the usage at the end.
         hides_others: whether it is not to see the usage of the other events.
+        num_answers: of all its prompts.
         answers_per_prompt: `n`. Each event counts the tokens of one answer, and of its prompt.
     """
 
     def __init__(
-        self, visit: Visit, *, hides_last: bool, hides_others: bool, answers_per_prompt: int = 1
+        self,
+        visit: Visit,
+        *,
+        hides_last: bool,
+        hides_others: bool,
+        num_answers: int = 1,
+        answers_per_prompt: int = 1,
     ) -> None:
         self._visit = visit
         self._hides_last, self._hides_others = hides_last, hides_others
-        self._answers_per_prompt = answers_per_prompt
+        self._num_answers, self._answers_per_prompt = num_answers, answers_per_prompt
         self._prompts: dict[int, int] = {}
         self._answers: dict[int, int] = {}
         self._failed = False
 
     def passed(self, chunk: bytes, more: bool) -> bytes:
-        """See `Usage.passed`; a chunk holds whole events."""
+        """See `Usage.passed`; a chunk holds whole events, and nearly always one."""
         if self._failed:
             return b""
-        if _KEY in chunk:
-            events = chunk.split(b"\n\n")
-            return b"\n\n".join(
-                [event for each in events if (event := self._event(each)) is not None]
-            )
+        if (at := chunk.find(_KEY)) >= 0:
+            if chunk.find(_END) == len(chunk) - len(_END):
+                return self._event(chunk, at)
+            events = chunk.split(_END)
+            return b"".join(self._event(each + _END, each.find(_KEY)) for each in events if each)
         if chunk.startswith(_ERROR):
             self._failed = True
             self._visit.ended = "error"
         return chunk
 
-    def _event(self, event: bytes) -> bytes | None:
-        """What the client gets of an event; None for nothing."""
-        found = _USAGE.search(event)
+    def _event(self, event: bytes, at: int) -> bytes:
+        """What the client gets of an event, whose usage is at a place."""
+        found = _USAGE.match(event, at) if at >= 0 else None
         if found is None:
             return event
-        prompt, answer = int(found[1]), int(found[2])
+        tokens = int(found[1]), int(found[2])
         if _NO_CHOICES in event:
-            self._visit.used(prompt, answer)
-            return None if self._hides_last else event
+            self._visit.used(*tokens)
+            return b"" if self._hides_last else event
+        if self._num_answers > 1:
+            tokens = self._summed(event, *tokens)
+        self._visit.used(*tokens)
+        # With the comma before it: it is never an event's first field.
+        return event[: at - 1] + event[found.end() :] if self._hides_others else event
+
+    def _summed(self, event: bytes, prompt: int, answer: int) -> tuple[int, int]:
+        """Tokens of all prompts and answers, with those of the answer that an event is of."""
         index = _INDEX.search(event)
         at = int(index[1]) if index else 0
         self._prompts[at // self._answers_per_prompt] = prompt
         self._answers[at] = answer
-        self._visit.used(sum(self._prompts.values()), sum(self._answers.values()))
-        return event[: found.start()] + event[found.end() :] if self._hides_others else event
+        return sum(self._prompts.values()), sum(self._answers.values())

@@ -162,6 +162,10 @@ def _settled(
         ),
         "tool_call_parser": ("hermes", "the form of most models with a ChatML template"),
         "allowed_origins": ([], "the doors say which sites may call: limits.allow_origins"),
+        "structured_outputs_config": (
+            {"backend": "xgrammar"},
+            "left to choose, vLLM takes for all requests what the first one needs",
+        ),
         "max_logprobs": (
             max(settings.limits.max_logprobs, settings.limits.max_prompt_logprobs),
             "limits.max_logprobs, or max_prompt_logprobs where that is more",
