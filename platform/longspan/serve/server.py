@@ -55,7 +55,6 @@ class ChatServer(LLMServer):
         self._folder = await asyncio.to_thread(fetch, model.address, settings)
         here = {"model_loading_config": {"model_id": model.name, "model_source": str(self._folder)}}
         stated = llm_config.model_dump(exclude_unset=True)
-        stated["engine_kwargs"] = _engine_arguments(stated["engine_kwargs"])
         await super().__init__(LLMConfig.model_validate(stated | here))
         loaded = self._client.vllm_config.model_config
         check_loaded(model, loaded.hf_config.to_dict(), loaded.max_model_len)
@@ -139,14 +138,6 @@ class ChatServer(LLMServer):
         prompt = {"prompt_token_ids": [0, 1]}
         async for _ in self._client.generate(prompt, SamplingParams(max_tokens=2), "warm-up"):
             pass
-
-
-def _engine_arguments(stated: dict[str, Any]) -> dict[str, Any]:
-    """Engine arguments as vLLM takes them: it leaves this one a dict, and then fails to read it."""
-    from vllm.config import StructuredOutputsConfig
-
-    given = stated["structured_outputs_config"]
-    return stated | {"structured_outputs_config": StructuredOutputsConfig(**given)}
 
 
 def _log_to_stdout() -> None:
