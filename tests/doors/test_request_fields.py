@@ -18,11 +18,11 @@ ASKED = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 TEXT = {"model": "m", "prompt": "hello"}
 
 
-def chat(limits: DoorLimits | None = None, **more: Any) -> Question:
+def chat(limits: Any = None, **more: Any) -> Question:
     return parse(json.dumps(ASKED | more).encode(), limits or DoorLimits(), WINDOW)
 
 
-def completion(limits: DoorLimits | None = None, **more: Any) -> Question:
+def completion(limits: Any = None, **more: Any) -> Question:
     body = json.dumps(TEXT | more).encode()
     return parse(body, limits or DoorLimits(), WINDOW, CompletionFields)
 
@@ -305,6 +305,8 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "optional characters in a group": pattern("(.?){50}"),
     "one or two characters": pattern(".{1,2}" * 50),
     "a choice of characters": pattern("(.|..)" * 30),
+    "stars": pattern(".*" * 100),
+    "stars of other characters": pattern("".join(f"[^{letter}]*" for letter in "abcdefgh") * 50),
     "nested repetitions": pattern("((([ab]{99}){99}){99}){99}"),
     "many patterns": {"anyOf": [pattern(f"[^a]{{{n}}}") for n in range(100, 110)]},
     "patterns of names": {"patternProperties": {".?" * 50: {}}},

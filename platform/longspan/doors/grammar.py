@@ -47,16 +47,18 @@ def schema_size(schema: Any) -> GrammarSize:
         num_bytes, schema = len(schema.encode()), _json_in(schema)
     else:
         num_bytes = len(to_json(schema))
-    depth, squares, places = 0, 0, 0
+    depth, squares = 0, 0
     lengths: set[tuple[float, float]] = set()
+    patterns: set[str] = set()
     for node, at in _nodes(schema):
         depth = max(depth, at)
         if isinstance(node, dict):
             squares += _num_optional(node) ** 2
             lengths.add(_length(node))
-            places += sum(num_places(text) for text in _patterns(node))
-    # The same length is compiled once, wherever it is.
-    places += sum(int(min(max(pair), MAX_UNROLLED)) for pair in lengths)
+            patterns.update(_patterns(node))
+    # The same length or pattern is compiled once, wherever it is.
+    places = sum(int(min(max(pair), MAX_UNROLLED)) for pair in lengths)
+    places += sum(map(num_places, patterns))
     return GrammarSize(num_bytes, depth, squares**0.5, places)
 
 

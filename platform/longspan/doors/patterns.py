@@ -7,7 +7,12 @@ import re
 MAX_UNROLLED = 130
 """Repetitions above which more of them cost no more."""
 OPTIONAL = 32
-"""Cost of a character that may be left out: sixteen in a row take as long as 500 that may not."""
+"""Factor of what may be left out: sixteen such characters in a row take as long as 500 that may not."""
+STAR = 16
+PLUS = 8
+CHOICE = 10
+"""Factors of `*`, `+` and `a|b`: where several in a row match the same text, the engine follows all ways."""
+FACTORS = {"?": OPTIONAL, "*": STAR, "+": PLUS}
 MAX_COST = 10**6
 
 _TOKEN = re.compile(
@@ -16,10 +21,9 @@ _TOKEN = re.compile(
     | (?P<close>\))
     | (?P<either>\|)
     | (?P<repeat>\{\d*,?\d*\})
-    | (?P<optional>\?)
-    | [*+]
-    | (?P<any>\.|\[(?:\\.|[^\]\\])*\]?|\\.)
-    | .
+    | (?P<quantifier>[?*+])
+    | (?P<any>\.|\[(?:\\.|[^\]\\])*\]?|\\[dDwWsSpP])
+    | \\?.
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -38,14 +42,14 @@ class _Group:
 
     def total(self) -> int:
         """Cost of the group: a choice is like a part that may be left out."""
-        return (self.cost + self.last) * (OPTIONAL if self.has_choice else 1)
+        return min((self.cost + self.last) * (CHOICE if self.has_choice else 1), MAX_COST)
 
 
 def num_places(pattern: str) -> int:
     """Characters of a regular expression that may be any of a class, with their repetitions.
 
     The engine's automaton has a state for each, and looks at the whole vocabulary in it: some 30 ms.
-    Literal characters cost nothing, and no more does what may repeat without end.
+    Literal characters cost nothing.
     """
     groups = [_Group()]
     for token in _TOKEN.finditer(pattern):
@@ -59,17 +63,19 @@ def num_places(pattern: str) -> int:
             group.has_choice = True
         elif kind == "repeat":
             group.last = min(group.last * _repetitions(token[0]), MAX_COST)
-        elif kind == "optional":
-            group.last = min(group.last * OPTIONAL, MAX_COST)
+        elif kind == "quantifier":
+            group.last = min(group.last * FACTORS[token[0]], MAX_COST)
         elif kind == "any":
             group.add(1)
-        elif token[0] not in "*+":
+        else:
             group.add(0)
     return sum(group.total() for group in groups)
 
 
 def _repetitions(quantifier: str) -> int:
-    """Factor of `{3}`, `{2,}` or `{2,5}`, of which only the last leaves characters out."""
+    """Factor of `{3}`, `{2,}` or `{2,5}`."""
     low, comma, high = quantifier[1:-1].partition(",")
     count = min(max(int(low[:10] or 0), int(high[:10] or 0)), MAX_UNROLLED)
-    return max(count, OPTIONAL) if comma and high else max(count, 1)
+    if not comma:
+        return max(count, 1)
+    return max(count, OPTIONAL) if high else count + PLUS
