@@ -179,3 +179,18 @@ def test_one_key_takes_no_more_than_its_share_of_the_room():
         pass
     with Room(1).taken("alice"):
         pass
+
+
+def test_requests_that_have_used_the_same_are_told_apart():
+    admission, alice = Admission(Clock()), key(tokens_per_minute=100)
+
+    async def run() -> None:
+        async with admission.admit(alice) as first:
+            async with admission.admit(alice):
+                pass
+            first.reserved = 100
+            with pytest.raises(Refusal, match="those that run"):
+                await admission.admit(alice).__aenter__()
+            first.known = lambda: 7
+
+    asyncio.run(run())

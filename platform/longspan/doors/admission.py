@@ -25,7 +25,7 @@ MAX_WAITING = 4
 """Requests of one key that wait so at once; others are refused without a wait."""
 
 
-@dataclass
+@dataclass(eq=False)  # Two requests are never the same, whatever they have used.
 class TokenUsage:
     """Tokens of one request that was let in, as its key is charged for them.
 

@@ -40,7 +40,7 @@ from longspan.doors.line import Line
 from longspan.doors.reply import Reply
 from longspan.doors.request_fields import ChatFields, CompletionFields, GenerationFields
 from longspan.doors.routes import TEXT, Route, route_of
-from longspan.doors.usage import Usage, UsageInBody, UsageInEvents
+from longspan.doors.usage import usage_reader
 from longspan.doors.visit import Observer, Visit
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class Doors:
             visit.stream = question.stream
             usage.reserved = question.reserved_tokens(self._limits.reserved_answer_tokens)
             usage.known = lambda: visit.tokens
-            reply.usage = _usage(visit, question)
+            reply.usage = usage_reader(visit, question)
             salt = self._cache_salt(admitted.key, question)
             body = question.forwarded(self._control_tokens, salt)
             await self._forward(request, admitted.path, body, reply)
@@ -247,18 +247,6 @@ class Doors:
             code=refusal.code,
             param=refusal.param,
         )
-
-
-def _usage(visit: Visit, question: Question) -> Usage:
-    if not question.stream:
-        return UsageInBody(visit)
-    return UsageInEvents(
-        visit,
-        hides_last=not question.wants_usage,
-        hides_others=not question.wants_continuous_usage,
-        num_answers=question.num_answers,
-        answers_per_prompt=question.answers_per_prompt,
-    )
 
 
 def _refusal(error: Exception, visit: Visit) -> Refusal:

@@ -8,7 +8,7 @@ MAX_UNROLLED = 130
 """Repetitions above which more of them cost no more."""
 OPTIONAL = 32
 """Factor of what may be left out: sixteen such characters in a row take as long as 500 that may not."""
-STAR = 16
+STAR = 32
 PLUS = 8
 CHOICE = 10
 """Factors of `*`, `+` and `a|b`: where several in a row match the same text, the engine follows all ways."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
+from longspan.doors.body import Question
 from longspan.doors.visit import Visit
 
 _NO_CHOICES = b'"choices":[]'
@@ -118,3 +119,16 @@ class UsageInEvents:
         self._prompts[at // self._answers_per_prompt] = prompt
         self._answers[at] = answer
         return sum(self._prompts.values()), sum(self._answers.values())
+
+
+def usage_reader(visit: Visit, question: Question) -> Usage:
+    """What notes the usage in the answer to a question."""
+    if not question.stream:
+        return UsageInBody(visit)
+    return UsageInEvents(
+        visit,
+        hides_last=not question.wants_usage,
+        hides_others=not question.wants_continuous_usage,
+        num_answers=question.num_answers,
+        answers_per_prompt=question.answers_per_prompt,
+    )
