@@ -151,11 +151,13 @@ def test_an_object_that_is_no_key_is_passed_over_and_told_once(store, caplog):
     caplog.set_level(logging.WARNING, logger="longspan.doors.keyring")
     token = keys.add(store, "alice").encode()
     store.write_bytes("keys/bob.json", b"{}")
+    store.write_bytes("keys/big.json", b" " * 10_000_000 + store.read_bytes("keys/alice.json"))
     ring = KeyRing(store, every_seconds=0.01)
     assert ring.find(token) is not None
     keys.revoke(store, "alice")
     until(lambda: ring.find(token) is None)
-    (said,) = caplog.messages
+    large, said = caplog.messages
+    assert "keys/big.json is larger than any API key" in large
     assert "keys/bob.json describes no API key (name: Field required)" in said
     ring.close()
 

@@ -25,6 +25,8 @@ FOLDER = "keys"
 PREFIX = "ls-"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 FIRST = "default"
+MAX_BYTES = 4096
+"""Of an object that describes a key."""
 
 
 class NotAKey(UserError):
@@ -142,8 +144,11 @@ def load(store: Store, path: str) -> Key:
         NotAKey: it describes none, or one of another name, which `revoke` would not find.
         FileNotFoundError: it is not there (any more).
     """
+    data = store.read_bytes(path, 0, MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise NotAKey(f"{store.uri(path)} is larger than any API key; delete it")
     try:
-        key = Key.model_validate_json(store.read_bytes(path))
+        key = Key.model_validate_json(data)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "content"
