@@ -275,7 +275,7 @@ def run_service(given: dict[str, Any], port: int) -> None:
         from ray import serve
 
         settings = parse_settings(ServeSettings, given)
-        key = keys.add(open_store(settings), NAME)
+        key = keys.add(open_store(settings), NAME, keys.KeyLimits())
         model = look_at(settings)
         plan = plan_engine(settings, model, look_around(settings.pool))
         serve.start(http_options={"host": "127.0.0.1", "port": port})

@@ -43,7 +43,8 @@ class Inner:
         if mood == "raise":
             raise RuntimeError("a secret of the machine")
         if body.get("stream"):
-            events = self.events(mood, bool(body["stream_options"]["include_usage"]))
+            assert body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+            events = self.events(mood, body.get("n", 1))
             return StreamingResponse(events, media_type="text/event-stream")
         if mood == "endless":
             return await self.cancelled_by_disconnect(request)
@@ -52,22 +53,26 @@ class Inner:
         with self.working():
             return JSONResponse(chunk(usage=USAGE, choices=[{"message": {"content": "a b c"}}]))
 
-    async def events(self, mood: str, usage: bool) -> AsyncIterator[str]:
+    async def events(self, mood: str, n: int) -> AsyncIterator[str]:
         with self.working():
-            for word in ("a", "b", 'c "choices":[] "usage"'):
-                yield event(chunk(choices=[{"index": 0, "delta": {"content": word}}]))
+            for number, word in enumerate(("a", "b", 'c "choices":[] "usage":{')):
+                for index in range(n):
+                    choice = {"index": index, "delta": {"content": word}}
+                    yield event(chunk(choices=[choice], usage=usage(number + 1), prompt_text=None))
             if mood == "engine error":
                 yield event({"error": {"message": "out of memory", "code": 500}})
-                usage = False
+                return
             while mood == "flood":
                 yield ": " + "x" * 2**20 + "\n\n"
             if mood == "raise in the middle":
                 raise RuntimeError("a secret of the machine")
+            tokens = 3
             while mood == "endless":
                 await asyncio.sleep(0.01)
-                yield event(chunk(choices=[{"index": 0, "delta": {"content": "x"}}]))
-            if usage:
-                yield event(chunk(choices=[], usage=USAGE))
+                tokens += 1000
+                choice = {"index": 0, "delta": {"content": "x"}}
+                yield event(chunk(choices=[choice], usage=usage(tokens)))
+            yield event(chunk(choices=[], usage=usage(3 * n)))
             yield "data: [DONE]\n\n"
 
     async def cancelled_by_disconnect(self, request: Request) -> Response:
@@ -94,6 +99,16 @@ class Inner:
 async def until_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def usage(completion_tokens: int) -> dict[str, Any]:
+    """The usage in an event, as vLLM's chat writes it."""
+    return {
+        "prompt_tokens": 7,
+        "total_tokens": 7 + completion_tokens,
+        "completion_tokens": completion_tokens,
+        "completion_tokens_details": None,
+    }
 
 
 def chunk(**more: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from longspan.doors.admission import MOST_BESIDE, Admission
+from longspan.doors.admission import MAX_WAITING, MOST_BESIDE, Admission, Room
 from longspan.doors.errors import Refusal
 from longspan.doors.keys import Key, KeyLimits
 
@@ -24,8 +24,8 @@ def asked(admission: Admission, key: Key, tokens: int = 0) -> str | None:
     """What a request is told to wait; None for one that is let in."""
 
     async def ask() -> None:
-        async with admission.admit(key) as ticket:
-            ticket.tokens = tokens
+        async with admission.admit(key) as usage:
+            usage.charged = tokens
 
     try:
         asyncio.run(ask())
@@ -109,3 +109,88 @@ def test_one_key_does_not_take_all_of_the_room_with_requests_that_cost_no_tokens
         assert asked(admission, alice) is None
     with admission.beside(alice):
         pass
+
+
+def test_what_runs_counts_with_what_it_has_reserved_or_used_and_the_rest_comes_back():
+    clock = Clock()
+    admission, alice = Admission(clock), key(tokens_per_minute=100)
+
+    async def run() -> None:
+        async with admission.admit(alice) as usage:
+            usage.reserved = 90
+            async with admission.admit(alice) as other:
+                other.reserved = 10
+                with pytest.raises(Refusal, match="those that run may need the rest") as refused:
+                    await admission.admit(alice).__aenter__()
+                assert refused.value.headers["retry-after"] == "1"
+                other.charged = 1
+            usage.known = lambda: 99  # It has used more than it had reserved.
+            with pytest.raises(Refusal):
+                await admission.admit(alice).__aenter__()
+            usage.charged = 5
+
+    asyncio.run(run())
+    assert asked(admission, alice, tokens=94) is None
+    assert asked(admission, alice) == "60"
+
+
+def test_a_request_larger_than_the_limit_is_let_in_alone():
+    admission, alice = Admission(Clock()), key(tokens_per_minute=100)
+
+    async def run() -> None:
+        async with admission.admit(alice) as usage:
+            usage.reserved = 131_072
+            with pytest.raises(Refusal):
+                await admission.admit(alice).__aenter__()
+
+    asyncio.run(run())
+    assert asked(admission, alice) is None
+
+
+def test_a_few_requests_of_a_key_wait_and_no_more():
+    admission, alice = Admission(Clock()), key(concurrent=1)
+
+    async def run() -> None:
+        async with admission.admit(alice):
+            waiting = [
+                asyncio.create_task(admission.admit(alice).__aenter__()) for _ in range(MAX_WAITING)
+            ]
+            await asyncio.sleep(0)
+            with pytest.raises(Refusal, match="1 requests at once"):
+                # At once: there is no time to wait in.
+                await asyncio.wait_for(admission.admit(alice).__aenter__(), 0.01)
+            for each in waiting:
+                each.cancel()
+
+    asyncio.run(run())
+
+
+def test_one_key_takes_no_more_than_its_share_of_the_room():
+    room = Room(4, share=0.5)
+    with room.taken("alice"), room.taken("alice"):
+        with pytest.raises(Refusal, match="as many as one key may have here") as refused:
+            room.taken("alice").__enter__()
+        assert refused.value.status == 429
+        with room.taken("bob"), room.taken():
+            with pytest.raises(Refusal, match="The service is busy: 4") as refused:
+                room.taken("carol").__enter__()
+            assert refused.value.status == 503
+    with room.taken("alice"):
+        pass
+    with Room(1).taken("alice"):
+        pass
+
+
+def test_requests_that_have_used_the_same_are_told_apart():
+    admission, alice = Admission(Clock()), key(tokens_per_minute=100)
+
+    async def run() -> None:
+        async with admission.admit(alice) as first:
+            async with admission.admit(alice):
+                pass
+            first.reserved = 100
+            with pytest.raises(Refusal, match="those that run"):
+                await admission.admit(alice).__aenter__()
+            first.known = lambda: 7
+
+    asyncio.run(run())

@@ -33,7 +33,7 @@ def test_prometheus_reads_what_a_key_used(ray_session):
 
     replica = ray.remote(num_cpus=0)(Replica).remote()
     answered, refused = visit(200), visit(429)
-    answered.used({"prompt_tokens": 7, "completion_tokens": 3})
+    answered.used(7, 3)
     refused.ended = "refused"
     ray.get(replica.record.remote([answered, answered, refused]))
     staying = replica.stay.remote()

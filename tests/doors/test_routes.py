@@ -37,7 +37,12 @@ def visited() -> Iterator[Visited]:
 
 
 async def _visited(
-    method: str, raw: str, body: bytes = b"{}", root: str = "", key: bool = True
+    method: str,
+    raw: str,
+    body: bytes = b"{}",
+    root: str = "",
+    key: bool = True,
+    headers: list[tuple[bytes, bytes]] | None = None,
 ) -> tuple[int, list[str]]:
     reached: list[str] = []
     sent: list[Any] = []
@@ -57,7 +62,8 @@ async def _visited(
         sent.append(message)
 
     doors = Doors(inner, keys=Anyone(), window=WINDOW, observers=())
-    await doors(scope_of(method, raw, root, key), receive, send)
+    scope = scope_of(method, raw, root, key)
+    await doors(scope | ({"headers": headers} if headers else {}), receive, send)
     return sent[0]["status"], reached
 
 
@@ -115,6 +121,25 @@ def test_without_a_key_only_what_is_public_is_reached(visited: Visited, method: 
     public = path in ("/", "/health", "/ready", "/page/app.js")
     expected = (200, [path]) if public else (401, [])
     assert visited(method, path, key=False) == expected
+
+
+HEADERS = [
+    [(b"x-api-key", b"ls-x")],
+    [(b"authorization", b"Basic bHMteDo=")],
+    [(b"authorization", b"ls-x")],
+    [(b"authorization", b"Bearer ls-x"), (b"authorization", b"Basic bHMteDo=")],
+    [(b"proxy-authorization", b"Bearer ls-x")],
+    [(b"cookie", b"authorization=Bearer ls-x")],
+    [(b"x-http-method-override", b"GET")],
+    [(b"x-original-url", b"/health")],
+    [(b"x-rewrite-url", b"/health")],
+    [(b"x-forwarded-prefix", b"/page")],
+]
+
+
+@pytest.mark.parametrize("headers", HEADERS, ids=lambda headers: headers[-1][0].decode())
+def test_only_one_header_opens_and_none_changes_the_path(visited: Visited, headers: Any):
+    assert visited("POST", "/v1/chat/completions", headers=headers) == (401, [])
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))

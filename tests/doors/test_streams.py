@@ -12,7 +12,7 @@ from longspan.doors.doors import Doors
 from longspan.doors.limits import DoorLimits
 from longspan.doors.visit import Visit
 from tests.doors.conftest import until
-from tests.doors.inner import USAGE, WINDOW, Inner
+from tests.doors.inner import WINDOW, Inner, usage
 from tests.doors.scopes import Anyone, scope_of
 
 USER = [{"role": "user", "content": "hello"}]
@@ -31,25 +31,29 @@ def test_who_does_not_ask_for_the_usage_does_not_see_it(house):
     response = house.ask(stream=True)
     assert response.headers["content-type"].startswith("text/event-stream")
     *said, done = events(response)
-    assert words(said) == ["a", "b", 'c "choices":[] "usage"']
+    assert words(said) == ["a", "b", 'c "choices":[] "usage":{']
+    assert all("usage" not in json.loads(each) for each in said)
+    assert json.loads(said[0])["prompt_text"] is None
     assert done == "[DONE]"
-    assert house.inner.bodies[0]["stream_options"]["include_usage"] is True
 
 
 @pytest.mark.parametrize("value", [True, "true", 1])
 def test_who_asks_for_the_usage_sees_it(house, value):
     response = house.ask(stream=True, stream_options={"include_usage": value, "other": 1})
-    *said, usage, done = events(response)
+    *said, last, done = events(response)
     assert len(said) == 3 and done == "[DONE]"
-    assert json.loads(usage)["usage"] == USAGE
-    assert house.inner.bodies[0]["stream_options"] == {"include_usage": value, "other": 1}
+    assert all("usage" not in json.loads(each) for each in said)
+    assert json.loads(last)["usage"] == usage(3)
 
 
-def test_other_options_of_a_stream_stay_but_usage_is_asked_for_once(house):
-    response = house.ask(stream=True, stream_options={"continuous_usage_stats": True, "other": 1})
-    assert len(events(response)) == 4
-    asked = {"include_usage": True, "continuous_usage_stats": False, "other": 1}
-    assert house.inner.bodies[0]["stream_options"] == asked
+def test_who_asks_for_the_usage_of_every_event_sees_it(house):
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *said, last, _ = events(house.ask(stream=True, stream_options=options))
+    counts = [json.loads(each)["usage"]["completion_tokens"] for each in (*said, last)]
+    assert counts == [1, 2, 3, 3]
+    # As the engine has it, the one without the other asks for nothing.
+    response = house.ask(stream=True, stream_options={"continuous_usage_stats": True})
+    assert len(events(response)) == 4 and '"usage":{"p' not in response.text
 
 
 def test_chunks_come_as_they_are_made(house):

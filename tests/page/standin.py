@@ -38,10 +38,11 @@ class Words:
     async def count(self, messages: list[dict[str, Any]]) -> int:
         if messages and messages[-1]["role"] != "user":
             raise UserError("conversations end with the user's turn")
-        return sum([3 + await self.count_text(message["content"]) for message in messages])
+        counts = await self.count_texts([message["content"] for message in messages])
+        return sum(3 + count for count in counts)
 
-    async def count_text(self, text: str) -> int:
-        return len(re.findall(r"\w+|[^\w\s]", text))
+    async def count_texts(self, texts: list[str]) -> list[int]:
+        return [len(re.findall(r"\w+|[^\w\s]", text)) for text in texts]
 
 
 @dataclass

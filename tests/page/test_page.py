@@ -66,6 +66,9 @@ def test_tokens_of_a_conversation_and_of_texts(client: TestClient):
     answer = client.post("/page/tokens", json={"texts": ["two words", "one", ""]})
     assert answer.json() == {"tokens": [2, 1, 0], **facts}
     assert client.post("/page/tokens", json={"texts": []}).json() == {"tokens": [], **facts}
+    many = client.post("/page/tokens", json={"texts": [""] * 257})
+    assert (many.status_code, many.json()["error"]["param"]) == (400, "texts")
+    assert client.post("/page/tokens", json={"texts": [""] * 256}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class Service:
         self.folder, self.cluster, self.url = folder, cluster, f"http://127.0.0.1:{port}"
         self.store = Store(f"s3://{s3.bucket}/{uuid.uuid4().hex}", endpoint=s3.endpoint)
         self.store.upload(self.models[0], "models/1")
-        self.key = keys.add(self.store, "tests")
+        self.key = keys.add(self.store, "tests", keys.KeyLimits())
         self.config = folder / "chat.yaml"
         config = yaml.safe_load((ROOT / "serving" / "chat.yaml").read_text())
         config["http_options"]["port"] = port

@@ -98,6 +98,16 @@ def test_ones_own_arguments_stand_and_code_of_models_never_runs() -> None:
             ServeSettings.model_validate({"model": "m", "engine": {key: 1}})
 
 
+def test_the_engine_bounds_what_the_gateway_bounds() -> None:
+    assert plan(LLAMA_8B, H100S).arguments["max_logprobs"] == 20
+    assert "override_generation_config" not in plan(LLAMA_8B, H100S).arguments
+    limits = {"max_logprobs": 2, "max_prompt_logprobs": 5, "max_output_tokens": 4096}
+    found = plan(LLAMA_8B, CPU, window=8192, limits=limits).arguments
+    assert found["max_logprobs"] == 5
+    # For requests without max_tokens, which would run to the end of the window.
+    assert found["override_generation_config"] == {"max_new_tokens": 4096}
+
+
 def test_the_plan_gives_a_reason_for_every_argument() -> None:
     settings, model = served(LLAMA_70B, window=16384, engine={"dtype": "float16"})
     text = plan_text(settings, model, H100S, plan_engine(settings, model, H100S))

@@ -29,6 +29,17 @@ def test_prompts_alike_in_their_beginning_belong_together() -> None:
     assert beginning(chat(TALE), 201) != first
 
 
+def test_prompts_with_another_salt_need_not_meet() -> None:
+    def salted(salt: str) -> bytes:
+        return json.dumps(json.loads(chat(TALE)) | {"cache_salt": salt}).encode()
+
+    assert beginning(salted("a"), 200) == beginning(salted("a"), 200)
+    assert (
+        len({beginning(salted("a"), 200), beginning(salted("b"), 200), beginning(chat(TALE), 200)})
+        == 3
+    )
+
+
 def test_a_prompt_of_tokens_has_a_beginning_too() -> None:
     def prompt(value: object) -> bytes:
         return json.dumps({"prompt": value}).encode()

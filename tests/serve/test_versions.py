@@ -102,7 +102,7 @@ def requests_of_a_session_go_to_the_same_one(deployed: Service, key: str) -> Non
 
 
 def questions_about_a_document_go_to_the_same_one(deployed: Service) -> None:
-    """Whoever asks them: its cache has the document from the first question on."""
+    """Its cache has the document from the first question on."""
     before = metric(HITS)
     text = "the sea and the ships " * 60
     for number in range(6):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -21,15 +21,27 @@ MOST_BESIDE = 8
 """Requests of one key at once that ask the model nothing: one must not take all of a replica's room."""
 
 
-@dataclass
-class Ticket:
-    """What a request that was let in has used.
+MAX_WAITING = 4
+"""Requests of one key that wait so at once; others are refused without a wait."""
+
+
+@dataclass(eq=False)  # Two requests are never the same, whatever they have used.
+class TokenUsage:
+    """Tokens of one request that was let in, as its key is charged for them.
 
     Attributes:
-        tokens: of prompt and answer; filled in before it leaves.
+        reserved: while it runs, at least these.
+        known: tokens that the engine has stated so far.
+        charged: when it has ended, these.
     """
 
-    tokens: int = 0
+    reserved: int = 0
+    known: Callable[[], int] = lambda: 0
+    charged: int = 0
+
+    def current(self) -> int:
+        """Tokens while it runs."""
+        return max(self.reserved, self.known())
 
 
 class Admission:
@@ -44,10 +56,8 @@ class Admission:
         self._uses: dict[str, _Use] = {}
 
     @asynccontextmanager
-    async def admit(self, key: Key) -> AsyncIterator[Ticket]:
+    async def admit(self, key: Key) -> AsyncIterator[TokenUsage]:
         """A context that one request of a key for an answer spends inside.
-
-        Leaving counts what the ticket says.
 
         Raises:
             Refusal: 429, with Retry-After, where the key may not.
@@ -56,14 +66,14 @@ class Admission:
         await use.one_to_leave(key)
         use.check(key, self._clock())
         use.requests.add(1, self._clock())
-        use.running += 1
-        ticket = Ticket()
+        usage = TokenUsage()
+        use.running.append(usage)
         try:
-            yield ticket
+            yield usage
         finally:
-            use.running -= 1
+            use.running.remove(usage)
             use.left.set()
-            use.tokens.add(ticket.tokens, self._clock())
+            use.tokens.add(usage.charged, self._clock())
 
     @contextmanager
     def beside(self, key: Key) -> Iterator[None]:
@@ -86,27 +96,46 @@ class Room:
 
     Args:
         size: the most there may be.
+        share: of these, the part that one key may take; one request at least.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, share: float = 1.0) -> None:
         self._size = size
-        self._taken = 0
+        self._of_each = max(1, math.ceil(size * share))
+        self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """A context that one request spends inside; a `Refusal` (503) where it is full."""
-        if self._taken >= self._size:
+    def taken(self, key: str = "") -> Iterator[None]:
+        """A context that one request spends inside.
+
+        Args:
+            key: the name of its key; "" for a request that another replica has let in.
+
+        Raises:
+            Refusal: 503 where it is full, 429 where the key has its share.
+        """
+        if self._taken.total() >= self._size:
             raise Refusal(
                 503,
                 f"The service is busy: {self._size} requests are waiting or running. Try again.",
                 code="queue_full",
                 headers={"retry-after": "1"},
             )
-        self._taken += 1
+        if key and self._taken[key] >= self._of_each:
+            raise Refusal(
+                429,
+                f"The key {key} has {self._of_each} requests waiting or running, as many as one key "
+                "may have here. Try again in 1 s.",
+                code="rate_limit_exceeded",
+                headers={"retry-after": "1"},
+            )
+        self._taken[key] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
 
 
 class _Recent:
@@ -122,10 +151,18 @@ class _Recent:
             self._entries.append((now, amount))
             self._total += amount
 
-    def wait(self, limit: int | None, now: float) -> float:
-        """Seconds until the total is below a limit; 0 where it is."""
+    def is_below(self, limit: int | None, more: int, now: float) -> bool:
+        """Whether the total and some more are below a limit."""
+        self._forget(now)
+        return limit is None or self._total + more < limit
+
+    def _forget(self, now: float) -> None:
         while self._entries and self._entries[0][0] <= now - WINDOW_SECONDS:
             self._total -= self._entries.popleft()[1]
+
+    def wait(self, limit: int | None, now: float) -> float:
+        """Seconds until the total is below a limit; 0 where it is."""
+        self._forget(now)
         if limit is None or self._total < limit:
             return 0.0
         rest = self._total
@@ -142,29 +179,42 @@ class _Use:
 
     requests: _Recent = field(default_factory=_Recent)
     tokens: _Recent = field(default_factory=_Recent)
-    running: int = 0
+    running: list[TokenUsage] = field(default_factory=list)
+    waiting: int = 0
     beside: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever one stops running."""
 
     async def one_to_leave(self, key: Key) -> None:
-        """Wait until fewer run than may, but not for long."""
+        """Wait until fewer run than may, but not for long, and a few at most."""
         most = key.limits.concurrent
+        if most is None or len(self.running) < most:
+            return
+        refusal = _too_many(key, f"{most} requests at once", 1.0)
+        if self.waiting >= MAX_WAITING:
+            raise refusal
+        self.waiting += 1
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while most is not None and self.running >= most:
+                while len(self.running) >= most:
                     self.left.clear()
                     await self.left.wait()
         except TimeoutError:
-            raise _too_many(key, f"{most} requests at once", 1.0) from None
+            raise refusal from None
+        finally:
+            self.waiting -= 1
 
     def check(self, key: Key, now: float) -> None:
-        """Raise a `Refusal` where the last minute is used up."""
+        """Raise a `Refusal` where the last minute is used up, by what has ended or what runs."""
         limits = key.limits
         if wait := self.requests.wait(limits.requests_per_minute, now):
             raise _too_many(key, f"{limits.requests_per_minute} requests per minute", wait)
         if wait := self.tokens.wait(limits.tokens_per_minute, now):
             raise _too_many(key, f"{limits.tokens_per_minute} tokens per minute", wait)
+        running = sum(each.current() for each in self.running)
+        if not self.tokens.is_below(limits.tokens_per_minute, running, now):
+            limit = f"{limits.tokens_per_minute} tokens per minute, and those that run may need the rest"
+            raise _too_many(key, limit, 1.0)
 
 
 def _too_many(key: Key, limit: str, seconds: float) -> Refusal:

@@ -7,12 +7,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 from starlette.types import Receive
 
+from longspan.doors.answer_size import bound_answer
+from longspan.doors.control_tokens import ControlTokens
 from longspan.doors.errors import Refusal
 from longspan.doors.limits import DoorLimits
+from longspan.doors.request_bounds import (
+    check_best_of,
+    check_content,
+    check_grammars,
+    check_lengths,
+    check_names,
+    check_template_kwargs,
+    invalid,
+    num_prompts,
+    num_token_ids,
+)
+from longspan.doors.request_fields import ChatFields, CompletionFields, GenerationFields
+
+BYTES_PER_TOKEN = 4
+"""Of English text, about."""
+COMPLETION_TOKENS = 16
+"""Of an answer of /v1/completions whose request doesn't say; vLLM's default."""
+MAX_PARAM = 200
 
 
 class ClientGone(Exception):
@@ -63,58 +83,72 @@ def _too_large(limit: int) -> Refusal:
     )
 
 
-class _StreamOptions(BaseModel):
-    include_usage: bool | None = None
-
-
-class _Asked(BaseModel):
-    """The fields that the doors look at, with the conversions that the engine makes of them.
-
-    ("n": "3" is 3 there, so it is here. What the engine alone cares about it checks itself.)
-    """
-
-    model: str = Field(min_length=1)
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    n: int | None = None
-    best_of: int | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    prompt: Any = None
-
-
 @dataclass(frozen=True)
 class Question:
     """A request for an answer.
 
     Attributes:
-        body: the JSON object.
+        body: the JSON object for the engine: what was parsed of the client's, and nothing else.
         stream: whether it asks for an event stream.
         wants_usage: whether it asks for the event with the usage at the end of the stream.
-        output_tokens: the most tokens it asks for; 0 where it doesn't say.
+        wants_continuous_usage: whether it asks for the usage in every event of it.
+        output_tokens: the most tokens that it asks for in one answer; 0 where it doesn't say.
+        num_answers: `n` times the number of its prompts.
+        answers_per_prompt: `n`.
+        prompt_tokens: estimate, of all its prompts.
+        window: tokens of the model's window.
     """
 
     body: dict[str, Any]
     stream: bool
     wants_usage: bool
+    wants_continuous_usage: bool
     output_tokens: int
+    num_answers: int
+    answers_per_prompt: int
+    prompt_tokens: int
+    window: int
 
-    def forwarded(self) -> bytes:
-        """The body for the engine; one of a stream asks for the usage, to be counted here."""
-        if not self.stream or self.wants_usage:
-            return to_json(self.body)
-        options = {"include_usage": True, "continuous_usage_stats": False}
-        given = self.body.get("stream_options") or {}
-        return to_json(self.body | {"stream_options": given | options})
+    def forwarded(self, control_tokens: ControlTokens, cache_salt: str | None = None) -> bytes:
+        """The body for the engine; of a stream, every event is asked to carry the usage, to be counted here.
+
+        Args:
+            control_tokens: are kept out of the texts of a conversation.
+            cache_salt: keeps its prefixes apart in the engine's cache from those with another one.
+        """
+        more: dict[str, Any] = {}
+        if self.stream:
+            more["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        if cache_salt:
+            more["cache_salt"] = cache_salt
+        if "messages" in self.body:
+            more["messages"] = control_tokens.split_messages(self.body["messages"])
+        return to_json(self.body | more)
+
+    def reserved_tokens(self, unstated: int) -> int:
+        """Tokens that its key is charged while it runs, unless more are known of.
+
+        Args:
+            unstated: tokens of an answer whose length the request does not bound.
+        """
+        each = self.output_tokens or min(unstated, self.window)
+        return self.prompt_tokens + self.num_answers * each
+
+    def max_output_tokens(self) -> int:
+        """Tokens that the engine may make for it, of all its answers."""
+        return self.num_answers * (self.output_tokens or self.window)
 
 
-def parse(data: bytes, limits: DoorLimits, window: int) -> Question:
+def parse(
+    data: bytes, limits: DoorLimits, window: int, fields: type[GenerationFields] = ChatFields
+) -> Question:
     """Check a body.
 
     Args:
         data: what arrived.
-        limits: the doors'.
-        window: tokens of the model's.
+        limits: the config's.
+        window: tokens of the model's window.
+        fields: those of the route.
 
     Raises:
         Refusal: 400, with the field, its value and what would be right.
@@ -122,48 +156,46 @@ def parse(data: bytes, limits: DoorLimits, window: int) -> Question:
     try:
         body = from_json(data, allow_inf_nan=False)
     except ValueError as error:
-        raise _invalid(f"The request's body is not JSON in UTF-8: {error}.") from None
+        raise invalid(f"The request's body is not JSON in UTF-8: {error}.") from None
     if not isinstance(body, dict):
-        raise _invalid("The request's body must be a JSON object.")
+        raise invalid("The request's body must be a JSON object.")
+    check_names(body, fields)
     try:
-        asked = _Asked.model_validate(body)
+        asked = fields.model_validate(body)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        param = ".".join(map(str, problem["loc"]))
-        raise _invalid(f"{param}: {problem['msg']}.", param) from None
-    limit = limits.max_output_tokens or window
-    for name in ("max_tokens", "max_completion_tokens"):
-        _check(name, getattr(asked, name), 0, limit, "tokens")
-    for name in ("n", "best_of"):
-        _check(name, getattr(asked, name), 1, limits.max_sequences, "answers")
-    _check_sequences(asked, limits.max_sequences)
-    given = asked.stream_options
-    output = asked.max_completion_tokens
+        raise _problem(error) from None
+    check_lengths(asked, limits, window)
+    check_best_of(body.get("best_of"), asked.n)
+    if isinstance(asked, ChatFields):
+        check_content(asked)
+        check_template_kwargs(asked)
+    check_grammars(asked, limits)
+    bound_answer(asked, limits, window, len(data))
+    return _question(asked, len(data), window)
+
+
+def _question(asked: GenerationFields, num_bytes: int, window: int) -> Question:
+    options = asked.stream_options
+    usage = bool(options and options.include_usage)
+    output = getattr(asked, "max_completion_tokens", None)
+    output = asked.max_tokens if output is None else output
+    if output is None and isinstance(asked, CompletionFields):
+        output = COMPLETION_TOKENS
     return Question(
-        body=body,
+        body=asked.model_dump(by_alias=True, exclude_unset=True),
         stream=bool(asked.stream),
-        wants_usage=bool(given and given.include_usage),
-        output_tokens=(asked.max_tokens if output is None else output) or 0,
+        wants_usage=usage,
+        wants_continuous_usage=usage and bool(options and options.continuous_usage_stats),
+        output_tokens=output or 0,
+        num_answers=(asked.n or 1) * num_prompts(asked),
+        answers_per_prompt=asked.n or 1,
+        prompt_tokens=num_token_ids(asked) or num_bytes // BYTES_PER_TOKEN,
+        window=window,
     )
 
 
-def _check(name: str, value: int | None, least: int, most: int, unit: str) -> None:
-    if value is not None and not least <= value <= most:
-        shown = str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
-        raise _invalid(f"{name}: must be {least} to {most} {unit}, not {shown}.", name)
-
-
-def _check_sequences(asked: _Asked, most: int) -> None:
-    several = isinstance(asked.prompt, list) and not all(type(t) is int for t in asked.prompt)
-    prompts = len(asked.prompt) if several else 1
-    answers = max(asked.n or 1, asked.best_of or 1)
-    if prompts * answers > most:
-        raise _invalid(
-            f"prompt: {prompts} prompts with {answers} answers each are more than the {most} "
-            "answers that one request may ask for.",
-            "prompt",
-        )
-
-
-def _invalid(message: str, param: str | None = None) -> Refusal:
-    return Refusal(400, message, param=param)
+def _problem(error: ValidationError) -> Refusal:
+    """The first mistake in a body, by the field it is in."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    param = ".".join(map(str, problem["loc"]))[:MAX_PARAM]
+    return invalid(f"{param}: {problem['msg']}.", param)

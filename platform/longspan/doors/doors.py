@@ -4,19 +4,20 @@
 
 1. the paths that are served (`routes`): 404, 405; no websockets;
 2. the API key (`keyring`): 401;
-3. the room of the replica and the limits of the key (`admission`): 503, 429;
-4. its body, in time, not too large, JSON with sane numbers (`body`): 408, 413, 400;
+3. the limits of the key and the room of the replica (`admission`): 429, 503;
+4. its body, in time, not too large, JSON of known fields within bounds (`body`): 408, 413, 400;
 5. the inner app, which sees a fixed set of headers and never a key, and is told at once when the
    client hangs up or the time is over (`line`).
 
 The answer passes back (`reply`): errors in OpenAI's shape, a stream's chunks as they come, tokens
-counted. When all is over, the visit is told to the access log and the meter. All of it is plain ASGI:
-a streamed chunk costs two function calls and a search for a few bytes.
+counted (`usage`) and charged (`charge`). When all is over, the visit is told to the access log and the
+meter. All of it is plain ASGI: a streamed chunk costs a few function calls and a search for a few bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -28,17 +29,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from longspan.doors.access_log import AccessLog
-from longspan.doors.admission import Admission, Room
+from longspan.doors.admission import Admission, Room, TokenUsage
 from longspan.doors.body import ClientGone, Question, parse, read_body
+from longspan.doors.charge import charged_tokens
+from longspan.doors.control_tokens import ControlTokens
 from longspan.doors.errors import CONTEXT_LENGTH, Refusal
 from longspan.doors.forward import forward
 from longspan.doors.keys import Key
 from longspan.doors.limits import DoorLimits
 from longspan.doors.line import Line
 from longspan.doors.reply import Reply
+from longspan.doors.request_fields import ChatFields, CompletionFields, GenerationFields
 from longspan.doors.routes import TEXT, Route, route_of
 from longspan.doors.uploads import Uploads
-from longspan.doors.usage import UsageInBody, UsageInEvents
+from longspan.doors.usage import usage_reader
 from longspan.doors.visit import Observer, Visit
 
 log = logging.getLogger(__name__)
@@ -49,12 +53,22 @@ FORWARDED = frozenset(
 )
 """Headers that the inner app sees. Not the key; no Origin, so that it opens nothing to other sites."""
 
+FIELDS: Mapping[str, type[GenerationFields]] = {
+    "/v1/chat/completions": ChatFields,
+    "/v1/completions": CompletionFields,
+}
+"""Fields of a body, by route."""
+
 
 class Keys(Protocol):
     """Finds keys; `KeyRing` does."""
 
     def find(self, token: bytes) -> Key | None:
-        """The key that a client sent, or None."""
+        """The key that a client sent, or None.
+
+        Raises:
+            Refusal: 503 where the keys are not known well enough.
+        """
         ...
 
 
@@ -72,6 +86,7 @@ class Doors:
         observers: are told of every visit.
         count: the tokens of a prompt, given the request's body. Asked only when the engine refused a
             prompt as too long without saying how long it is.
+        control_tokens: are kept out of the texts of conversations.
     """
 
     def __init__(
@@ -85,16 +100,18 @@ class Doors:
         room: Room | None = None,
         observers: Sequence[Observer] | None = None,
         count: Callable[[dict[str, Any]], Awaitable[int]] | None = None,
+        control_tokens: ControlTokens | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
         self._window = window
         self._limits = limits or DoorLimits()
         self._admission = admission or Admission()
-        self._room = room or Room(self._limits.max_requests)
+        self._room = room or Room(self._limits.max_requests, self._limits.max_key_share)
         self._uploads = Uploads()
         self._observers = (AccessLog(),) if observers is None else tuple(observers)
         self._count = count
+        self._control_tokens = control_tokens or ControlTokens()
         self._entrance: ASGIApp = self._visit
         if self._limits.allow_origins:
             self._entrance = CORSMiddleware(
@@ -147,33 +164,43 @@ class Doors:
         key = self._key(request.headers)
         request.visit.key = key.name
         if route.generates:
-            with self._room.taken():
-                async with self._admission.admit(key) as ticket:
-                    try:
-                        await self._generate(request, route, path, reply)
-                    finally:
-                        ticket.tokens = request.visit.charged
+            async with self._admission.admit(key) as usage:
+                with self._room.taken(key.name):
+                    await self._generate(_Admitted(request, route, path, key, usage), reply)
         elif "POST" in route.methods:
             upload = self._uploads.admit(key.name) if route.label == TEXT else nullcontext()
-            with self._room.taken(), self._admission.beside(key), upload:
+            with self._admission.beside(key), self._room.taken(key.name), upload:
                 await self._forward(request, path, await self._body(request, route), reply)
         else:
             await self._forward(request, path, b"", reply)
         if reply.refusal is not None:
             raise reply.refusal
 
-    async def _generate(self, request: _Request, route: Route, path: str, reply: Reply) -> None:
-        """An answer of the model, its tokens counted."""
-        visit = request.visit
-        question = parse(await self._body(request, route), self._limits, self._window)
-        visit.stream = question.stream
-        if question.stream:
-            reply.usage = UsageInEvents(visit, hidden=not question.wants_usage)
-        else:
-            reply.usage = UsageInBody(visit)
-        await self._forward(request, path, question.forwarded(), reply)
+    async def _generate(self, admitted: _Admitted, reply: Reply) -> None:
+        """An answer of the model, its tokens reserved, counted and charged."""
+        request, usage, visit = admitted.request, admitted.usage, admitted.request.visit
+        question = None
+        try:
+            data = await self._body(request, admitted.route)
+            question = parse(data, self._limits, self._window, FIELDS[admitted.route.label])
+            visit.stream = question.stream
+            usage.reserved = question.reserved_tokens(self._limits.reserved_answer_tokens)
+            usage.known = lambda: visit.tokens
+            reply.usage = usage_reader(visit, question)
+            salt = self._cache_salt(admitted.key, question)
+            body = question.forwarded(self._control_tokens, salt)
+            await self._forward(request, admitted.path, body, reply)
+        finally:
+            usage.charged = charged_tokens(visit, question, reply.complete, reply.refusal)
         if reply.refusal is not None:
             raise await self._with_numbers(reply.refusal, question)
+
+    def _cache_salt(self, key: Key, question: Question) -> str | None:
+        """A salt for the prefixes of a key, which others cannot guess; what the client sends makes a finer one."""
+        if self._limits.share_prefix_cache:
+            return None
+        given = question.body.get("cache_salt") or ""
+        return hashlib.sha256(f"prefix cache {key.sha256} {given}".encode()).hexdigest()
 
     def _key(self, headers: Mapping[bytes, bytes]) -> Key:
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -262,3 +289,14 @@ class _Request:
             # For what keys share; the page's routes read it.
             "longspan.key_name": self.visit.key,
         }
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    """A request for an answer that was let in."""
+
+    request: _Request
+    route: Route
+    path: str
+    key: Key
+    usage: TokenUsage

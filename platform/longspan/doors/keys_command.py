@@ -13,6 +13,7 @@ from longspan.doors import keys
 from longspan.errors import UserError
 from longspan.storage import Store
 
+UNLIMITED = "unlimited"
 OpenStore = Callable[[argparse.Namespace], Store]
 
 
@@ -33,7 +34,9 @@ def add_parsers(
     adding.add_argument("name")
     for field in keys.KeyLimits.model_fields:
         option = "--" + field.replace("_", "-")
-        adding.add_argument(option, type=int, metavar="N", help="default: no limit")
+        default = getattr(keys.DEFAULT_LIMITS, field)
+        shown = f"or {UNLIMITED}; default: {default}"
+        adding.add_argument(option, type=_number, default=default, metavar="N", help=shown)
 
     listing = actions.add_parser("list", help="names, when they were made, and limits")
     listing.set_defaults(action=lambda options: _list(opened(options), options))
@@ -47,6 +50,11 @@ def add_parsers(
         each.add_argument(
             "--store", help="a folder, or s3://bucket/prefix, in place of the config's"
         )
+
+
+def _number(text: str) -> int | None:
+    """A limit as it is typed; None for no limit."""
+    return None if text == UNLIMITED else int(text)
 
 
 def _add(store: Store, options: argparse.Namespace) -> None:
@@ -63,7 +71,10 @@ def _add(store: Store, options: argparse.Namespace) -> None:
 
 
 def _list(store: Store, options: argparse.Namespace) -> None:
-    for key in keys.listed(store):
+    for name, key in keys.listed(store):
+        if isinstance(key, UserError):
+            print(f"{name}  not accepted: {key}")
+            continue
         limits = key.limits.model_dump(exclude_none=True)
         shown = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in limits.items())
         print(f"{key.name}  {key.created:%Y-%m-%d %H:%M} UTC  {shown or 'no limits'}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ray.util.metrics import Counter, Histogram
+from ray.util.metrics import Counter, Gauge, Histogram
 
 from longspan.doors.visit import Visit
 
@@ -18,7 +18,8 @@ class RayMeter:
 
     - ``requests``, by key, path, status and ending (``done``, ``refused``, ``error``, ...);
     - ``tokens``, by key and kind (``prompt``, ``completion``);
-    - ``request_seconds`` and ``first_byte_seconds``, histograms by path.
+    - ``request_seconds`` and ``first_byte_seconds``, histograms by path;
+    - ``keys_age_seconds``, since the API keys were last read from the store.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,14 @@ class RayMeter:
             _SECONDS,
             ("path",),
         )
+
+        self._keys_age = Gauge(
+            "longspan_serve_keys_age_seconds", "Seconds since the store of API keys was listed."
+        )
+
+    def keys_age(self, seconds: float) -> None:
+        """Show how old the known API keys are."""
+        self._keys_age.set(seconds)
 
     def record(self, visit: Visit) -> None:
         """Count one visit."""

@@ -11,9 +11,6 @@ from typing import Any, Literal, Protocol
 
 Ending = Literal["done", "refused", "error", "client gone", "time limit"]
 
-BYTES_PER_TOKEN = 4
-"""Of English text, about."""
-
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -35,7 +32,9 @@ class Visit:
         bytes_in: of the body that was read.
         bytes_out: of the bodies sent.
         prompt_tokens: as the engine counted them; None where it didn't say.
-        completion_tokens: the same; of a stream that ended early, the number of its events.
+        completion_tokens: the same.
+        usage_seconds: from the request's arrival to when the engine stated tokens last; None where it
+            has not.
         began: seconds since 1970.
         seconds: from the request's arrival to its end.
         first_byte_seconds: to the first byte of the answer's body; None where there was none.
@@ -55,6 +54,7 @@ class Visit:
     bytes_out: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    usage_seconds: float | None = None
     began: float = field(default_factory=time.time)
     seconds: float = 0.0
     first_byte_seconds: float | None = None
@@ -78,20 +78,14 @@ class Visit:
         """Tokens of prompt and answer that are known of."""
         return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
 
-    @property
-    def charged(self) -> int:
-        """Tokens that count against the key's limit: of an answer that ended early the prompt's are estimated."""
-        began = self.status == 200 and self.prompt_tokens is None
-        return self.tokens + began * (self.bytes_in // BYTES_PER_TOKEN)
-
     def elapsed(self) -> float:
         """Seconds since it began."""
         return time.perf_counter() - self._started
 
-    def used(self, usage: Mapping[str, Any]) -> None:
-        """Take the `usage` of an answer."""
-        self.prompt_tokens = usage.get("prompt_tokens")
-        self.completion_tokens = usage.get("completion_tokens")
+    def used(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Take the tokens so far, as the engine states them."""
+        self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
+        self.usage_seconds = self.elapsed()
 
 
 class Observer(Protocol):

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -52,6 +52,10 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
+MAX_TEXTS = 256
+"""Texts that are counted in one request; the page asks about one at a time."""
+MAX_MESSAGES = 16384
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -75,8 +79,8 @@ class Counter(Protocol):
         """
         ...
 
-    async def count_text(self, text: str) -> int:
-        """Tokens of `text` alone, without any that mark its beginning or end.
+    async def count_texts(self, texts: list[str]) -> list[int]:
+        """Tokens of each text alone, without any that mark its beginning or end.
 
         Raises:
             Busy: too many texts wait to be counted.
@@ -98,8 +102,8 @@ class TokensRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    messages: list[Message] | None = None
-    texts: list[str] | None = None
+    messages: list[Message] | None = Field(None, max_length=MAX_MESSAGES)
+    texts: list[str] | None = Field(None, max_length=MAX_TEXTS)
 
     @model_validator(mode="after")
     def _one_of_them(self) -> TokensRequest:
@@ -126,7 +130,7 @@ def routes(counter: Counter) -> list[BaseRoute]:
         if wanted.messages is not None:
             number = await counter.count([message.model_dump() for message in wanted.messages])
         else:
-            number = [await counter.count_text(text) for text in wanted.texts or ()]
+            number = await counter.count_texts(wanted.texts or [])
         return JSONResponse({"tokens": number, "window": counter.window, "model": counter.model})
 
     reader = PdfReader()

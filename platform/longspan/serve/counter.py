@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from longspan.doors.control_tokens import control_tokens_of
 from longspan.errors import UserError
 from longspan.page.bounded_threads import BoundedThreads
 
@@ -20,6 +21,7 @@ class TokenCounter:
     Attributes:
         model: the name that clients call the model by.
         window: tokens of a prompt and its answer.
+        control_tokens: of the model's, which texts in a conversation are kept from becoming.
     """
 
     def __init__(self, folder: Path, model: str, window: int) -> None:
@@ -28,6 +30,7 @@ class TokenCounter:
 
         self.model, self.window = model, window
         self._tokenizer: Any = load_tokenizer(folder)
+        self.control_tokens = control_tokens_of(self._tokenizer)
         self._threads = BoundedThreads(
             "token count", max_running=MAX_COUNTING, max_waiting=MAX_WAITING
         )
@@ -41,13 +44,13 @@ class TokenCounter:
         """
         return await self._threads.run(lambda: self._count_conversation(messages))
 
-    async def count_text(self, text: str) -> int:
-        """Tokens of a text alone, without any that mark its beginning or end.
+    async def count_texts(self, texts: list[str]) -> list[int]:
+        """Tokens of each text alone, without any that mark its beginning or end.
 
         Raises:
             Busy: too many texts wait to be counted.
         """
-        return await self._threads.run(lambda: self._count(text, special=False))
+        return await self._threads.run(lambda: [self._count(text, special=False) for text in texts])
 
     async def count_body(self, body: dict[str, Any]) -> int:
         """Tokens of the prompt in a request to /v1/chat/completions or /v1/completions.
@@ -73,7 +76,10 @@ class TokenCounter:
 
         try:
             text = self._tokenizer.apply_chat_template(
-                [each | {"content": _text(each.get("content"))} for each in messages],
+                [
+                    each | {"content": self.control_tokens.split(_text(each.get("content")))}
+                    for each in messages
+                ],
                 tokenize=False,
                 add_generation_prompt=True,
             )

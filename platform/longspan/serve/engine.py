@@ -162,7 +162,18 @@ def _settled(
         ),
         "tool_call_parser": ("hermes", "the form of most models with a ChatML template"),
         "allowed_origins": ([], "the doors say which sites may call: limits.allow_origins"),
+        "structured_outputs_config": (
+            {"backend": "xgrammar"},
+            "left to choose, vLLM takes for all requests what the first one needs",
+        ),
+        "max_logprobs": (
+            max(settings.limits.max_logprobs, settings.limits.max_prompt_logprobs),
+            "limits.max_logprobs, or max_prompt_logprobs where that is more",
+        ),
     }
+    if most := settings.limits.max_output_tokens:
+        why = "limits.max_output_tokens, for requests that don't give max_tokens"
+        values["override_generation_config"] = ({"max_new_tokens": most}, why)
     arguments = {key: value for key, (value, _) in values.items()}
     reasons = {key: reason for key, (_, reason) in values.items()}
     return arguments | {"trust_remote_code": False} | settings.engine, reasons

@@ -188,12 +188,18 @@ def beginning(body: bytes, characters: int) -> str | None:
         asked = from_json(body)
     except ValueError:
         return None
+    # Prompts with another salt share nothing in the cache: they need not meet.
+    salt = f"{asked.get('cache_salt')}\0" if isinstance(asked, dict) else ""
     text = ""
     for part in _parts(asked if isinstance(asked, dict) else {}, characters):
         text += part
         if len(text) >= characters:
-            return hashlib.sha256(text[:characters].encode(errors="replace")).hexdigest()
+            return _hash(salt + text[:characters])
     return None
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def _parts(asked: dict[str, Any], characters: int) -> Iterator[str]:

@@ -18,6 +18,7 @@ from starlette.types import Message
 
 from longspan.doors.access_log import AccessLog
 from longspan.doors.admission import Room
+from longspan.doors.control_tokens import ControlTokens
 from longspan.doors.doors import Doors
 from longspan.doors.errors import Refusal
 from longspan.doors.keyring import KeyRing
@@ -49,7 +50,7 @@ class ChatServer(LLMServer):
             UserError: they differ, or the model can't be had.
         """
         self._model, self._settings = model, settings
-        self._room = Room(settings.limits.max_requests)
+        self._room = Room(settings.limits.max_requests, settings.limits.max_key_share)
         _log_to_stdout()
         self._folder = await asyncio.to_thread(fetch, model.address, settings)
         here = {"model_loading_config": {"model_id": model.name, "model_source": str(self._folder)}}
@@ -63,16 +64,26 @@ class ChatServer(LLMServer):
         """The doors around vLLM's own FastAPI application, our routes before its own."""
         app = await super().__serve_build_asgi_app__()
         self._engine_app = app
+        # `/v1/models` shows where a model was loaded from: a path of this node.
+        for served in app.state.openai_serving_models.base_model_paths:
+            served.model_path = self._model.name
+        limits, meter = self._settings.limits, RayMeter()
         counter = TokenCounter(self._folder, self._model.name, self._model.window)
+        if not limits.split_control_tokens:
+            counter.control_tokens = ControlTokens()
         app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
+        keys = KeyRing(
+            open_control(self._settings), max_age_s=limits.keys_max_age_s, on_look=meter.keys_age
+        )
         return Doors(
             self._relay(app),
-            keys=KeyRing(open_control(self._settings)),
+            keys=keys,
             window=self._model.window,
-            limits=self._settings.limits,
+            limits=limits,
             room=self._room,
-            observers=(AccessLog(), RayMeter()),
+            observers=(AccessLog(), meter),
             count=counter.count_body,
+            control_tokens=counter.control_tokens,
         )
 
     def _relay(self, app: Any) -> Any:

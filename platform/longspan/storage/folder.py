@@ -192,12 +192,15 @@ def _walk(
     for entry in entries:
         if not entry.name.startswith(start) or TEMPORARY.fullmatch(entry.name):
             continue
-        if entry.is_dir():
-            if depth is None or depth > 1:
-                below = None if depth is None else depth - 1
-                yield from _walk(entry.path + "/", "", below, (*above, identity))
-            continue
-        # A file may be gone by now (another process cleaning up), or be a dangling link.
-        with suppress(FileNotFoundError):
-            status = entry.stat()
+        # A file may be gone by now (another process cleaning up), or be a link to nothing or to itself.
+        try:
+            is_folder, status = entry.is_dir(), entry.stat()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                continue
+            raise
+        if not is_folder:
             yield ObjectInfo(entry.path, status.st_size, _version(status))
+        elif depth is None or depth > 1:
+            below = None if depth is None else depth - 1
+            yield from _walk(entry.path + "/", "", below, (*above, identity))
