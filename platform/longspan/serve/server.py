@@ -24,7 +24,7 @@ from longspan.doors.keyring import KeyRing
 from longspan.doors.raymeter import RayMeter
 from longspan.page import routes as page
 from longspan.recipe.sources import open_store
-from longspan.serve.app import relays
+from longspan.serve.capacity import relays
 from longspan.serve.counter import TokenCounter
 from longspan.serve.health import health_routes
 from longspan.serve.model import ServedModel, check_loaded, fetch

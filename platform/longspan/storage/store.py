@@ -132,6 +132,11 @@ class Store:
         backend, key = self._locate(path)
         backend.write(key, memoryview(data))
 
+    def write_new(self, path: str, data: bytes) -> bool:
+        """Write an object unless there is one; returns whether it was written."""
+        backend, key = self._locate(path)
+        return backend.write_new(key, data)
+
     def exists(self, path: str) -> bool:
         """Whether there is an object at the path, or any below it."""
         backend, key = self._locate(path)
