@@ -11,7 +11,7 @@ from longspan.serve.__main__ import main
 from longspan.serve.capacity import max_waiting
 from longspan.serve.config import load_config, of_data
 from longspan.serve.deploy import warnings
-from longspan.serve.exposure import exposure
+from longspan.serve.exposure import exposure, without_token
 from longspan.serve.model import look_at
 from longspan.serve.schema import ServeSettings
 from longspan.storage import Store
@@ -119,6 +119,12 @@ def test_loopback_is_no_reason_to_warn(path: Path, host: str) -> None:
     data = yaml.safe_load(path.read_text()) | {"http_options": {"host": host}}
     path.write_text(yaml.safe_dump(data))
     assert not [*exposure(load_config(path, ["replicas.min=0"]), 131072)]
+
+
+def test_a_cluster_without_a_token_is_warned_of() -> None:
+    (line,) = without_token({})
+    assert "run code for whoever reaches them" in line
+    assert not [*without_token({"RAY_AUTH_MODE": "token"})]
 
 
 @pytest.mark.parametrize(

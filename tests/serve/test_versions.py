@@ -39,7 +39,7 @@ def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serve
     model = deployed.folder / "misread"
     shutil.copytree(deployed.models[0], model)
     config = json.loads((model / "config.json").read_text())
-    # transformers takes the 0 as it is.
+    # What stands in two places is read from either.
     config |= {"rope_parameters": {"rope_type": "default", "rope_theta": 0}, "rope_theta": 500000.0}
     (model / "config.json").write_text(json.dumps(config))
     # What is in the store as the newest good version is not what a failed deploy goes back to: Serve knows.
@@ -58,7 +58,7 @@ def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serve
     finally:
         deployed.store.delete(path)
     assert status == 2, output
-    assert "rope_theta is 500000.0 in config.json, 0" in output
+    assert "rope_theta is 500000.0 in config.json, 10000.0 in the engine" in output
     assert deployed.answer() == before
     assert Versions(deployed.store, print).all()[-1].state == "failed"
     details = ServeSubmissionClient(ray_session).get_serve_details()

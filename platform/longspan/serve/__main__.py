@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -134,14 +135,14 @@ def _store(options: argparse.Namespace) -> Store:
 def _plan_text(config: ServeConfig) -> str:
     from longspan.serve.describe import plan_text
     from longspan.serve.engine import plan_engine
-    from longspan.serve.exposure import exposure
+    from longspan.serve.exposure import exposure, without_token
     from longspan.serve.hardware import look_around
     from longspan.serve.model import look_at
 
     settings = config.settings
     model, hardware = look_at(settings), look_around(settings.pool)
     text = plan_text(settings, model, hardware, plan_engine(settings, model, hardware))
-    return "\n\n".join([text, *exposure(config, model.window)])
+    return "\n\n".join([text, *exposure(config, model.window), *without_token(os.environ)])
 
 
 if __name__ == "__main__":

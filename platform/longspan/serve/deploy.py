@@ -55,13 +55,18 @@ class Serving:
 
     Attributes:
         applications: the config of every application.
-        args: of our application; None if it has none.
-        is_good: whether our application has served with them.
+        application: that of ours; None if there is none.
+        is_good: whether ours has served with it.
     """
 
     applications: list[dict[str, Any]]
-    args: dict[str, Any] | None
+    application: dict[str, Any] | None
     is_good: bool
+
+    @property
+    def args(self) -> dict[str, Any] | None:
+        """The arguments of our application."""
+        return self.application.get("args") if self.application else None
 
     @property
     def settings(self) -> ServeSettings | None:
@@ -82,9 +87,10 @@ def serving(dashboard: str, name: str) -> Serving:
     found = ServeSubmissionClient(dashboard).get_serve_details()["applications"]
     configs = {key: each.get("deployed_app_config") for key, each in found.items()}
     ours = configs.get(name)
-    args = ours.get("args") if ours and ours.get("import_path") == BUILDER else None
-    is_good = bool(args) and found[name]["status"] in HAS_SERVED
-    return Serving([each for each in configs.values() if each], args, is_good)
+    if ours and ours.get("import_path") != BUILDER:
+        ours = None
+    is_good = ours is not None and found[name]["status"] in HAS_SERVED
+    return Serving([each for each in configs.values() if each], ours, is_good)
 
 
 def deploy(
@@ -130,10 +136,10 @@ def _take_back(config: ServeConfig, good: Serving, dashboard: str, say: Say) -> 
 
     What that was Serve itself has said; a record in the store leads to nothing unless a person asks for it.
     """
-    now = serving(dashboard, config.name).args
-    if now == good.args:
+    now = serving(dashboard, config.name)
+    if now.application == good.application:
         return
-    if now != application_of(config.data)["args"]:
+    if now.args != application_of(config.data)["args"]:
         say(
             "the version that failed is not taken back: somebody else has deployed another one since"
         )

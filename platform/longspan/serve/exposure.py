@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from longspan.recipe.tables import size
@@ -20,6 +20,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:  # A name: whatever it resolves to may change.
         return False
+
+
+def without_token(environment: Mapping[str, str]) -> Iterator[str]:
+    """A warning for a cluster that takes commands from anybody.
+
+    Args:
+        environment: of a process that is connected to it, which needs the token where there is one.
+    """
+    if environment.get("RAY_AUTH_MODE") != "token":
+        yield (
+            "Warning: RAY_AUTH_MODE is not 'token': Ray's ports on this cluster, and a port of each replica, run code "
+            "for whoever reaches them. Start Ray with a token (`make head` and `. ./env.sh` do), or keep all of its "
+            "ports to machines that you trust"
+        )
 
 
 def exposure(config: ServeConfig, window: int) -> Iterator[str]:
