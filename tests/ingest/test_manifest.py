@@ -53,7 +53,7 @@ def test_a_manifest_comes_back(store: Store) -> None:
 
 
 def test_a_manifest_without_objects_comes_back(store: Store) -> None:
-    manifest = SourceManifest("x", "f", "t", (Block("s", 0, 1, 2, None),))
+    manifest = SourceManifest("x", "f", "t", (Block("shards/x/s", 0, 1, 2, None),))
     manifest.save(store)
 
     assert SourceManifest.load(store, "x") == manifest
@@ -106,3 +106,17 @@ def test_what_is_no_manifest(store: Store, content: bytes, message: str) -> None
 
     with pytest.raises(UserError, match=message):
         SourceManifest.load(store, "books")
+
+
+@pytest.mark.parametrize(
+    "folder", ["/etc", "s3://other/shards", "shards/../keys", "keys", "runs/x/checkpoints"]
+)
+def test_a_manifest_that_names_shards_elsewhere_is_refused(store: Store, folder: str) -> None:
+    """Whoever may write manifests must not choose what those read who may read more, or where they write."""
+    planted = example(folder)
+    planted.save(store)
+    with pytest.raises(UserError, match=r"is damaged: .* is not (below|the path)"):
+        SourceManifest.load(store, "books")
+    for item in planted.objects:
+        with pytest.raises(ValueError, match=r"is not (below|the path)"):
+            ObjectManifest.from_json(item.to_json())

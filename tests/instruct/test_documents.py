@@ -11,12 +11,12 @@ from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
 from longspan.instruct.choose import chosen, shares
-from longspan.instruct.documents import Choice, DocumentFile, take
+from longspan.instruct.documents import Choice, DocumentFile, recorded, take
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.requests import Questions, Sampling
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.tables import each_row
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 from tests.instruct.texts import story
 from tests.raw import jsonl, put
 
@@ -87,6 +87,21 @@ def test_the_lowest_scores_are_taken_over_all_objects(
     found = sorted(document["id"] for file in files for document in file.documents)
     assert found == sorted(id for _, id in by_score[:5])
     assert counts["read"] == 18 and counts["taken"] == 5 and counts["not chosen"] == 13
+
+
+@pytest.mark.parametrize("key", ["path", "corpus", "object"])
+def test_a_record_that_names_another_object_is_not_taken(
+    store: Store, tokenizer: ChatTokenizer, key: str
+) -> None:
+    """Documents are copied into examples: a planted record must not choose which file is read for them."""
+    put(store, {"raw/a.jsonl": jsonl([story(1, 30)])})
+    (info,) = resolve(store, SPEC)
+    (file,) = taken(store, tokenizer)
+    path = file.path.removesuffix(".parquet")
+    assert recorded(store, SPEC, info, path) == file
+    planted = dict(vars(file)) | {key: "/home/someone/private.parquet"}
+    store.write_bytes(f"{path}.json", sealed.dumps(planted))
+    assert recorded(store, SPEC, info, path) is None
 
 
 def test_a_text_in_two_objects_is_taken_once(store: Store, tokenizer: ChatTokenizer) -> None:

@@ -53,7 +53,7 @@ def test_the_sample_recipe_is_valid() -> None:
         ),
         (
             {"generator": {"model": "m", "engine": {"trust_remote_code": True}}},
-            "never runs a model's own code",
+            "trust_remote_code' can't be set here: a model's own code is never run",
         ),
         (
             {

@@ -11,6 +11,7 @@ from longspan.instruct import prompt_files
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.pipeline.stages import Stage, stages_of
 from longspan.recipe.load import load, parse
+from longspan.storage import sealed
 from tests.tiny import make_tiny_tokenizer
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
@@ -117,3 +118,23 @@ def test_prompts_are_inputs(tmp_path: Path) -> None:
     with (tmp_path / "prompts" / "critique.txt").open("a") as file:
         file.write("Be strict.\n")
     assert stage.inputs() != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command": ["sh", "-c", "touch planted"]},
+        {"ended": "yes"},
+        {"objects": ["a"]},
+        {"format": 2},
+        {"run": None},
+    ],
+)
+def test_a_record_of_other_values_is_no_record(stage: Stage, change: dict[str, object]) -> None:
+    """What a stage runs, reads and writes comes from its recipe; a record only tells whether it is done."""
+    finished(stage)
+    stage.store.write_bytes(stage.output, b"{}")
+    assert stage.is_done()
+    path = "pipelines/pipe/pretrain.json"
+    stage.store.write_bytes(path, sealed.dumps(sealed.read(stage.store, path) | change))
+    assert not stage.is_done()

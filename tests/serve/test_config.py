@@ -1,4 +1,4 @@
-"""Config files, overrides, and the versions that were deployed."""
+"""Config files, overrides, and who reaches what they start."""
 
 import shutil
 from pathlib import Path
@@ -8,10 +8,12 @@ import yaml
 
 from longspan.errors import UserError
 from longspan.serve.__main__ import main
-from longspan.serve.config import BUILDER, environment, load_config, of_data, with_environment
+from longspan.serve.capacity import max_waiting
+from longspan.serve.config import load_config, of_data
 from longspan.serve.deploy import warnings
+from longspan.serve.exposure import exposure, without_token
 from longspan.serve.model import look_at
-from longspan.serve.versions import State, Versions
+from longspan.serve.schema import ServeSettings
 from longspan.storage import Store
 
 ROOT = Path(__file__).parents[2]
@@ -71,22 +73,6 @@ def test_a_file_without_our_application_is_refused(path: Path) -> None:
         load_config(path)
 
 
-def test_variables_of_the_environment_go_to_ray_and_not_into_the_record(path: Path) -> None:
-    data = yaml.safe_load(path.read_text())
-    # Ours need not be the first application.
-    data["applications"].insert(0, {"name": "other", "import_path": "other:app"})
-    data["applications"][1]["runtime_env"] = {"env_vars": {"HF_TOKEN": "hf_secret"}}
-    path.write_text(yaml.safe_dump(data))
-    config = load_config(path)
-    assert environment(config.data) == {"HF_TOKEN": "hf_secret"}
-    store = Store(str(path.parent / "store"))
-    version = Versions(store).begin(config.data)
-    assert b"hf_secret" not in store.read_bytes("serving/versions/0001.yaml")
-    (kept,) = Versions(store).all()
-    assert kept.model == version.model == f"{path.parent}/store/runs/a/model"
-    assert with_environment(kept.config, environment(config.data)) == config.data
-
-
 def test_a_folder_is_no_place_for_the_keys_of_several_nodes(tmp_path: Path) -> None:
     folder, bucket = Store(str(tmp_path)), Store("s3://bucket/longspan")
     assert "storage.root" in "".join(warnings(folder, 2))
@@ -104,27 +90,55 @@ def test_keys_and_versions_need_no_model(path: Path, capsys: pytest.CaptureFixtu
     assert "versions that have served: none" in capsys.readouterr().err
 
 
-def test_a_rollback_goes_to_the_good_version_before(tmp_path: Path) -> None:
-    versions = Versions(Store(str(tmp_path)))
-    with pytest.raises(UserError, match=r"no other good version; versions that have served: none"):
-        versions.before()
+@pytest.mark.parametrize("http", [None, {}, {"port": 8001}])
+def test_a_config_without_a_host_listens_on_loopback(path: Path, http: dict | None) -> None:
+    """Serve itself takes 0.0.0.0 for such a file."""
+    data = yaml.safe_load(path.read_text()) | {"http_options": http}
+    path.write_text(yaml.safe_dump(data))
+    config = load_config(path)
+    assert config.data["http_options"]["host"] == "127.0.0.1"
+    assert not [*exposure(config, 1024)]
 
-    def deployed(model: str, state: State, restores: int | None = None) -> None:
-        config = {"applications": [{"import_path": BUILDER, "args": {"model": model}}]}
-        versions.end(versions.begin(config, restores), state)
 
-    deployed("a", "served")
-    deployed("b", "served")
-    assert versions.before().model == "a"
-    deployed("c", "failed")
-    assert versions.before().model == "b"
-    deployed("b", "served", 2)  # what that rollback did
-    assert versions.before().model == "a"
-    deployed("d", "served")
-    assert versions.before().model == "b"
-    deployed("b", "served", 2)  # twice back is not forth again
-    assert versions.before().model == "a"
-    assert versions.before(2).model == "b"
-    assert [version.number for version in versions.all()] == [1, 2, 3, 4, 5, 6]
-    with pytest.raises(UserError, match=r"no version 9; versions that have served: 1, 2, 4, 5, 6"):
-        versions.before(9)
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "10.0.0.5", "203.0.113.7", "head", "2001:db8::1"]
+)
+def test_a_host_that_other_machines_reach_is_warned_of(path: Path, host: str) -> None:
+    data = yaml.safe_load(path.read_text()) | {"http_options": {"host": host}}
+    path.write_text(yaml.safe_dump(data))
+    (line,) = exposure(load_config(path), 131072)
+    for named in (host, "4.0 MiB", "32.0 MiB", "x-request-timeout-seconds", "docs/serving.md"):
+        assert named in line
+    assert "x-request-disconnect-disabled" in line
+    _, strangers = exposure(load_config(path, ["replicas.min=0"]), 131072)
+    assert "with a key or without, starts a replica" in strangers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
+def test_loopback_is_no_reason_to_warn(path: Path, host: str) -> None:
+    data = yaml.safe_load(path.read_text()) | {"http_options": {"host": host}}
+    path.write_text(yaml.safe_dump(data))
+    assert not [*exposure(load_config(path, ["replicas.min=0"]), 131072)]
+
+
+def test_a_cluster_without_a_token_is_warned_of() -> None:
+    (line,) = without_token({})
+    assert "run code for whoever reaches them" in line
+    assert not [*without_token({"RAY_AUTH_MODE": "token"})]
+
+
+@pytest.mark.parametrize(
+    ("window", "limits", "waiting"),
+    [
+        (8192, {}, 320),  # as many as a replica takes: 320 MiB
+        (131072, {}, 256),  # 4 MiB each: 1 GiB
+        (1048576, {}, 64),  # 32 MiB each: no fewer than a burst has
+        (8192, {"max_body_bytes": 2**23}, 128),
+        (8192, {"max_requests": 16}, 80),
+    ],
+)
+def test_what_waits_in_serves_proxy_is_bounded_by_its_memory(
+    window: int, limits: dict[str, int], waiting: int
+) -> None:
+    settings = ServeSettings.model_validate({"model": "m", "limits": limits})
+    assert max_waiting(settings, window) == waiting

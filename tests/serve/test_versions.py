@@ -1,12 +1,17 @@
 """What changes while clients go on asking: replicas that die, versions that come and go."""
 
 import json
+import shutil
 from collections import Counter
 
 import httpx
 import pytest
+import yaml
+from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.doors import keys
+from longspan.serve.config import BUILDER
+from longspan.serve.versions import FOLDER, Versions
 from tests.serve.load import busy, load
 from tests.serve.service import (
     PATIENCE,
@@ -28,15 +33,38 @@ BLOCK = 128
 
 
 def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
-    deployed: Service,
+    deployed: Service, ray_session: str
 ) -> None:
     before = deployed.answer()
-    other = {"rope_type": "default", "rope_theta": 500000.0}
-    override = f"engine={json.dumps({'hf_overrides': {'rope_parameters': other}})}"
-    status, output = deployed.command("deploy", override)
+    model = deployed.folder / "misread"
+    shutil.copytree(deployed.models[0], model)
+    config = json.loads((model / "config.json").read_text())
+    # What stands in two places is read from either.
+    config |= {"rope_parameters": {"rope_type": "default", "rope_theta": 0}, "rope_theta": 500000.0}
+    (model / "config.json").write_text(json.dumps(config))
+    # What is in the store as the newest good version is not what a failed deploy goes back to: Serve knows.
+    served = Versions(deployed.store, print).all()[-1]
+    planted = {"model": str(model), "storage": {"root": "s3://elsewhere"}}
+    record = {
+        "number": 90,
+        "config": {"applications": [{"import_path": BUILDER, "args": planted}]},
+        "state": "served",
+        "at": served.at.isoformat(),
+    }
+    path = f"{FOLDER}/0090.yaml"
+    deployed.store.write_bytes(path, yaml.safe_dump(record).encode())
+    try:
+        status, output = deployed.command("deploy", f"model={model}")
+    finally:
+        deployed.store.delete(path)
     assert status == 2, output
-    assert "rope_theta is 10000.0 in config.json, 500000.0 in the engine" in output
+    assert "rope_theta is 500000.0 in config.json, 10000.0 in the engine" in output
     assert deployed.answer() == before
+    assert Versions(deployed.store, print).all()[-1].state == "failed"
+    details = ServeSubmissionClient(ray_session).get_serve_details()
+    running = details["applications"]["chat"]["deployed_app_config"]
+    assert running["args"]["model"] == deployed.store.uri("models/1")
+    assert running["runtime_env"] == {"env_vars": deployed.cache}
 
 
 def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(

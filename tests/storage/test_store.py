@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,6 +45,13 @@ def test_an_object_may_be_empty_or_large(store: Store) -> None:
     assert store.read_bytes("empty") == b""
     assert store.read_bytes("large") == large
     assert [item.size for item in store.list("*")] == [0, len(large)]
+
+
+def test_of_several_that_write_a_new_object_one_succeeds(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda n: store.write_new("a/b", b"%d" % n), range(8)))
+    assert sorted(written) == [False] * 7 + [True]
+    assert store.read_bytes("a/b") == b"%d" % written.index(True)
 
 
 def test_an_object_that_is_not_there(store: Store) -> None:

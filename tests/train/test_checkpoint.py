@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longspan.errors import Unreachable, UserError
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints, Superseded
 from longspan.train.fragments import KINDS, Fragment
 from longspan.train.parts import SUFFIX, DamagedPart, read_parts, write_part
@@ -195,6 +195,39 @@ def test_half_a_checkpoint_is_passed_over(
     assert checkpoints.latest_update() == 5
     assert "update-0000010" in lines[0]
     assert lines[0].endswith("the one before is used")
+
+
+@pytest.mark.parametrize(
+    "change", ["part elsewhere", "part outside", "another update", "no number"]
+)
+def test_a_record_that_points_elsewhere_is_passed_over(
+    checkpoints: Checkpoints, lines: list[str], tmp_path: Path, change: str
+) -> None:
+    """Of a run's folder its writer decides, and of nothing else: what a record names is in its own run."""
+    save(checkpoints, 5)
+    save(checkpoints, 10)
+    (tmp_path / "other.safetensors").write_bytes(b"secret")
+    checkpoints.store.write_bytes("runs/y/part.safetensors", b"secret")
+    path = "runs/x/checkpoints/update-0000010/checkpoint.json"
+    record = sealed.read(checkpoints.store, path)
+    if change == "part elsewhere":
+        record["parts"][0] |= {"path": "runs/y/part.safetensors", "bytes": 6}
+    elif change == "part outside":
+        record["parts"][0] |= {"path": str(tmp_path / "other.safetensors"), "bytes": 6}
+    else:
+        record["facts"]["update"] = 5 if change == "another update" else "../../../y"
+    checkpoints.store.write_bytes(path, sealed.dumps(record))
+    assert checkpoints.latest_update() == 5
+    assert "update-0000010" in lines[0]
+
+
+def test_folders_with_other_names_are_left_alone(checkpoints: Checkpoints) -> None:
+    for update in (5, 10, 15):
+        save(checkpoints, update)
+    checkpoints.store.write_bytes("runs/x/checkpoints/update-mine/notes.txt", b"x")
+    checkpoints.prune(1, None)
+    assert checkpoints.store.exists("runs/x/checkpoints/update-mine/notes.txt")
+    assert [each.facts.update for each in checkpoints._whole()] == [15]
 
 
 def test_without_a_record_there_is_no_checkpoint(checkpoints: Checkpoints) -> None:

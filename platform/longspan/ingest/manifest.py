@@ -15,8 +15,11 @@ import numpy as np
 from longspan.errors import UserError
 from longspan.ingest.shards import Block
 from longspan.storage import Store, sealed
+from longspan.storage.paths import stored_path
 
 FORMAT = 2
+FOLDER = "shards"
+"""Of the store: shards are nowhere else, whatever a manifest states."""
 PARTS = ("train", "heldout")
 
 Bands = dict[int, tuple[int, int]]
@@ -77,7 +80,11 @@ class ObjectManifest:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ObjectManifest:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            ForeignPath: a shard is elsewhere than shards are.
+        """
         parsed: dict[str, Any] = {part: tuple(_unpack(value[part])) for part in PARTS}
         parsed["lengths"] = {int(n): tuple(band) for n, band in value["lengths"].items()}
         return cls(**(value | parsed))
@@ -185,7 +192,8 @@ class SourceManifest:
         """Read a source's manifest, from `manifest_path` if no other path is given.
 
         Raises:
-            UserError: there is none, or it was not written by this version of the code.
+            UserError: there is none, it was not written by this version of the code, or it names
+                shards that are elsewhere.
         """
         path = path or manifest_path(name)
         try:
@@ -200,6 +208,13 @@ class SourceManifest:
             raise UserError(
                 f"manifest {store.uri(path)} is of another format: run the ingest again"
             )
+        try:
+            return cls._from_json(value)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise UserError(f"manifest {store.uri(path)} is damaged: {error}") from None
+
+    @classmethod
+    def _from_json(cls, value: dict[str, Any]) -> SourceManifest:
         for derived in ("train_tokens", "heldout_tokens"):
             del value[derived]
         train, heldout = tuple(_unpack(value["train"])), tuple(_unpack(value["heldout"]))
@@ -229,7 +244,7 @@ def _content(block: Block) -> list[Any]:
 
 def manifest_path(source: str) -> str:
     """Path of a source's manifest, relative to the store's root."""
-    return f"shards/{source}/manifest.json"
+    return f"{FOLDER}/{source}/manifest.json"
 
 
 def _facts(value: ObjectManifest | SourceManifest) -> dict[str, Any]:
@@ -265,7 +280,9 @@ def _block(
     left_out: Sequence[int] = (),
     left_out_tokens: int = 0,
 ) -> Block:
-    return Block(shard, group, documents, tokens, crc, tuple(left_out), left_out_tokens)
+    return Block(
+        stored_path(shard, FOLDER), group, documents, tokens, crc, tuple(left_out), left_out_tokens
+    )
 
 
 def _sum(counts: Iterable[dict[Any, int]]) -> dict[Any, int]:

@@ -101,7 +101,7 @@ def gather(
     units_of = {spec.name: resolve(store, spec) for spec in specs}
     everything = [(spec, info) for spec in specs for info in units_of[spec.name]]
     with ThreadPoolExecutor(THREADS) as pool:
-        known = pool.map(lambda task: _load(store, choice.path(*task)), everything)
+        known = pool.map(lambda task: recorded(store, *task, choice.path(*task)), everything)
         before = list(zip(everything, known, strict=True))
     found = {(spec.name, info.path): done for (spec, info), done in before if done is not None}
     tasks = [task for task, done in before if done is None]
@@ -241,8 +241,12 @@ def _row(taken: _Taken, spec: SourceSpec, info: ObjectInfo, choice: Choice) -> d
     }
 
 
-def _load(store: Store, path: str) -> DocumentFile | None:
+def recorded(store: Store, spec: SourceSpec, info: ObjectInfo, path: str) -> DocumentFile | None:
+    """What one object became earlier; None if that is unknown, or recorded under another object's name."""
     try:
-        return DocumentFile(**sealed.read(store, f"{path}.json"))
+        found = DocumentFile(**sealed.read(store, f"{path}.json"))
     except (FileNotFoundError, ValueError, TypeError):
         return None
+    # A record must not choose which object is read in place of this one's documents.
+    is_own = (found.path, found.corpus, found.object) == (f"{path}.parquet", spec.name, info.path)
+    return found if is_own else None

@@ -12,6 +12,7 @@ from longspan.chat.tokenizer import ChatTokenizer
 from longspan.instruct.requests import Row, Sampling
 from longspan.model.hub import HubModel
 from longspan.pools import selector
+from longspan.recipe.engine_options import ALWAYS
 
 CPU_CACHE_GIBIBYTES = 1
 """On a CPU vLLM would take nearly all memory for its cache."""
@@ -55,7 +56,7 @@ class Engine:
         kwargs: dict[str, Any] = {
             "max_model_len": self.window,
             "enable_prefix_caching": self.prefix_caching,
-            "trust_remote_code": False,
+            **ALWAYS,
             # Left to itself a weak model fills the room with the blanks that JSON allows. The engine
             # heeds this for all requests or none, whatever a request says.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},

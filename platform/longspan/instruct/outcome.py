@@ -154,4 +154,6 @@ def read_manifest(store: Store, path: str) -> Row | None:
         found = sealed.read(store, path)
     except (FileNotFoundError, ValueError):
         return None
-    return found if found.get("format") == FORMAT else None
+    wanted = {"format": int, "fingerprint": str, "examples": int}
+    is_valid = all(isinstance(found.get(key), kind) for key, kind in wanted.items())
+    return found if is_valid and found["format"] == FORMAT else None

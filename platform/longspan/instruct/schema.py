@@ -11,14 +11,15 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.recipe.engine_options import checked_options
 from longspan.recipe.places import Data, Storage
 from longspan.recipe.schema import Corpus, FolderName, require_own_names
 from longspan.recipe.section import Section
 
 Quality = Literal["answerable", "correct", "supported"]
 
-RESERVED = ("model", "trust_remote_code", "max_model_len", "task_type")
-"""Engine arguments that the job sets itself, or that would run code out of a model's folder."""
+RESERVED = {"model": "generator.model", "max_model_len": "generator.window"}
+"""Engine arguments that the job sets itself, and the key that says it instead."""
 
 
 class LongCorpus(Corpus):
@@ -89,7 +90,8 @@ class Generator(Section):
     batch: int = Field(16, ge=1)
     """Requests that an engine is given, and gives back, together."""
     engine: dict[str, Any] = Field(default_factory=dict)
-    """More arguments of the vLLM engine (tensor_parallel_size, dtype, gpu_memory_utilization, ...)."""
+    """More arguments of the vLLM engine (tensor_parallel_size, dtype, gpu_memory_utilization, ...); see
+    `recipe.engine_options`."""
 
     @model_validator(mode="after")
     def _an_engine_of_a_pool_is_on_one_node(self) -> Generator:
@@ -109,13 +111,7 @@ class Generator(Section):
     @field_validator("engine")
     @classmethod
     def _engine_is_ours(cls, engine: dict[str, Any]) -> dict[str, Any]:
-        for key in engine:
-            if key in RESERVED:
-                raise ValueError(
-                    f"{key!r} can't be set here; the job sets model and max_model_len itself "
-                    "(generator.model, generator.window), and never runs a model's own code"
-                )
-        return engine
+        return checked_options(engine, RESERVED)
 
 
 class Critique(Section):

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from pydantic import AwareDatetime, ValidationError
 
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.errors import UserError
@@ -21,13 +22,13 @@ from longspan.pipeline.schema import PipelineRecipe, StageName
 from longspan.recipe.load import load
 from longspan.recipe.model import resolve
 from longspan.recipe.schema import Recipe
+from longspan.recipe.section import Section
 from longspan.recipe.sft import SftRecipe
 from longspan.recipe.sources import cleaning_rules, local_path, open_store, source_specs
 from longspan.storage import Store, sealed
 
 AnyRecipe = Recipe | InstructRecipe
 
-FORMAT = 1
 SCHEMAS: dict[str, type[AnyRecipe]] = {
     "pretrain": Recipe,
     "self_instruct": InstructRecipe,
@@ -43,6 +44,20 @@ class Inputs:
 
     recipe: str
     objects: str
+
+
+class StageRecord(Section):
+    """What is stored of a stage: values to compare with, and nothing that is read, run or deleted by."""
+
+    format: Literal[1] = 1
+    run: str
+    """Name in the stage's recipe."""
+    ended: AwareDatetime | None
+    """When it succeeded; None if it has not."""
+    recipe: str
+    """Hash, see `Inputs`."""
+    objects: str
+    """Hash, see `Inputs`."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +106,9 @@ class Stage:
     def is_done(self) -> bool:
         """Whether it has ended well with these very inputs, and what came out is there."""
         record = self._load()
-        if not record or not record["ended"] or not self.store.exists(self.output):
+        if not record or not record.ended or not self.store.exists(self.output):
             return False
-        return Inputs(record["recipe"], record["objects"]) == self.inputs()
+        return Inputs(record.recipe, record.objects) == self.inputs()
 
     def begin(self, inputs: Inputs) -> None:
         """Note with what it begins, or goes on.
@@ -104,7 +119,7 @@ class Stage:
         """
         record = self._load()
         training = not isinstance(self.recipe, InstructRecipe)
-        begun = record["objects"] if record and record["run"] == self.recipe.name else None
+        begun = record.objects if record and record.run == self.recipe.name else None
         if training and begun not in (None, inputs.objects):
             raise UserError(
                 f"{self.name}: run {self.recipe.name!r} has begun with other corpora or another "
@@ -114,18 +129,17 @@ class Stage:
 
     def end(self, inputs: Inputs) -> None:
         """Note that it has ended well."""
-        self._note(inputs, ended=datetime.now(UTC).isoformat(timespec="seconds"))
+        self._note(inputs, ended=datetime.now(UTC).replace(microsecond=0))
 
-    def _note(self, inputs: Inputs, ended: str | None) -> None:
-        facts = {"format": FORMAT, "run": self.recipe.name, "ended": ended}
-        self.store.write_bytes(self._record, sealed.dumps(facts | asdict(inputs)))
+    def _note(self, inputs: Inputs, ended: datetime | None) -> None:
+        record = StageRecord(run=self.recipe.name, ended=ended, **asdict(inputs))
+        self.store.write_bytes(self._record, sealed.dumps(record.model_dump(mode="json")))
 
-    def _load(self) -> dict[str, Any] | None:
+    def _load(self) -> StageRecord | None:
         try:
-            found = sealed.read(self.store, self._record)
-        except (FileNotFoundError, sealed.Damaged):
+            return StageRecord.model_validate(sealed.read(self.store, self._record))
+        except (FileNotFoundError, sealed.Damaged, ValidationError):
             return None
-        return found if found.get("format") == FORMAT else None
 
     @property
     def _record(self) -> str:

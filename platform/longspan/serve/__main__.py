@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from longspan.doors import keys_command
 from longspan.recipe.sources import local_path
 from longspan.run import console
-from longspan.serve.config import (
-    ServeConfig,
-    environment,
-    load_config,
-    load_settings,
-    of_data,
-    read_config,
-    with_environment,
-)
+from longspan.serve.config import ServeConfig, load_config, load_settings
 from longspan.serve.control import KEYS, VERSIONS, open_control, open_to_others, require_writable
 from longspan.serve.versions import Versions
 from longspan.storage import Store
@@ -107,13 +100,15 @@ def _deploy(options: argparse.Namespace) -> None:
 
 def _rollback(options: argparse.Namespace) -> None:
     from longspan.run.machines import start_machine
-    from longspan.serve.deploy import connected, deploy
+    from longspan.serve.deploy import connected, deploy, serving
+    from longspan.serve.rollback import config_of_version
 
     version = _versions(options).before(options.to)
-    variables = environment(read_config(options.config))
-    before = of_data(with_environment(version.config, variables))
-    require_writable(before.settings)
+    own = _config(options)
+    require_writable(own.settings)
     with connected() as dashboard:
+        running = serving(dashboard, own.name).settings
+        before = config_of_version(version, own, running, options.overrides, print)
         start_machine(before.settings.pool, print)
         print(_plan_text(before))
         deploy(before, dashboard, options.wait, version.restores or version.number)
@@ -121,7 +116,8 @@ def _rollback(options: argparse.Namespace) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     for version in _versions(options).all():
-        print(f"{version.number:4}  {version.at}  {version.state:<7} {version.model}")
+        at = version.at.isoformat(timespec="seconds")
+        print(f"{version.number:4}  {at}  {version.state:<7} {version.model}")
 
 
 def _config(options: argparse.Namespace) -> ServeConfig:
@@ -129,7 +125,8 @@ def _config(options: argparse.Namespace) -> ServeConfig:
 
 
 def _versions(options: argparse.Namespace) -> Versions:
-    return Versions(open_control(load_settings(options.config, options.overrides)))
+    store = open_control(load_settings(options.config, options.overrides))
+    return Versions(store, lambda line: print(line, file=sys.stderr))
 
 
 def _store(options: argparse.Namespace) -> Store:
@@ -143,12 +140,14 @@ def _store(options: argparse.Namespace) -> Store:
 def _plan_text(config: ServeConfig) -> str:
     from longspan.serve.describe import plan_text
     from longspan.serve.engine import plan_engine
+    from longspan.serve.exposure import exposure, without_token
     from longspan.serve.hardware import look_around
     from longspan.serve.model import look_at
 
     settings = config.settings
     model, hardware = look_at(settings), look_around(settings.pool)
-    return plan_text(settings, model, hardware, plan_engine(settings, model, hardware))
+    text = plan_text(settings, model, hardware, plan_engine(settings, model, hardware))
+    return "\n\n".join([text, *exposure(config, model.window), *without_token(os.environ)])
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from longspan.pools import selector
 from longspan.recipe.load import parse
 from longspan.run.machines import start_machine
+from longspan.serve.capacity import haproxy, max_ongoing, max_waiting
 from longspan.serve.describe import plan_text
 from longspan.serve.engine import EnginePlan, plan_engine
 from longspan.serve.hardware import look_around
@@ -21,9 +21,6 @@ DEPLOYMENT = "ChatServer"
 """The same for all models: a new version takes the place of the one before."""
 POLICY = "longspan.serve.scaling:TokensPolicy"
 ROUTER = "longspan.serve.routing:SessionRouter"
-SPARE_REQUESTS = 64
-"""On their way in a replica beside those that its doors have room for: the page's, probes, and those that
-the doors refuse, which says more than to keep them waiting."""
 STARTS = 2
 """Times that a replica which can't start is tried; Serve counts those of all replicas together."""
 
@@ -73,9 +70,7 @@ def application(settings: ServeSettings, model: ServedModel, plan: EnginePlan) -
 
 def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, Any]:
     """How many replicas there are, and how they come and go."""
-    replicas, requests = settings.replicas, settings.limits.max_requests
-    # One that is passed on is at two replicas until it is answered.
-    requests += SPARE_REQUESTS + (requests if relays(settings) else 0)
+    replicas, requests = settings.replicas, max_ongoing(settings)
     router = {} if haproxy() else {"request_router_config": {"request_router_class": ROUTER}}
     places = [selector(settings.pool)] * plan.workers
     pool = {"placement_group_bundle_label_selector": places} if settings.pool else {}
@@ -83,7 +78,7 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
         "name": DEPLOYMENT,
         "max_ongoing_requests": requests,
         # While no replica has room, or none is up, so many wait; others are told with 503.
-        "max_queued_requests": requests,
+        "max_queued_requests": max_waiting(settings, plan.arguments["max_model_len"]),
         "autoscaling_config": {
             "min_replicas": replicas.min,
             "max_replicas": replicas.max,
@@ -102,13 +97,3 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
         # The doors' own says more.
         "logging_config": {"enable_access_log": False},
     }
-
-
-def relays(settings: ServeSettings) -> bool:
-    """Whether replicas pass prompts on to each other; not where HAProxy chose them, for it has no such router."""
-    return settings.replicas.max > 1 and settings.replicas.prefix_characters > 0 and not haproxy()
-
-
-def haproxy() -> bool:
-    """Whether HAProxy takes the place of Serve's own proxy, as `ray start` was told: it routes by itself."""
-    return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"

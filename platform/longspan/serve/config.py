@@ -18,6 +18,8 @@ from longspan.recipe.sources import local_path, open_store
 from longspan.serve.schema import ServeSettings
 
 BUILDER = "longspan.serve.app:build"
+LOOPBACK = "127.0.0.1"
+"""Host of a config that names none; Serve's own default for config files is 0.0.0.0."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def load_config(
     """
     data = read_config(path)
     if port is not None and isinstance(data, dict):
-        data["http_options"] = data.get("http_options", {}) | {"port": port}
+        data["http_options"] = (data.get("http_options") or {}) | {"port": port}
     return of_data(data, overrides)
 
 
@@ -88,7 +90,13 @@ def application_of(data: Any) -> dict[str, Any]:
         UserError: it has none, or several.
     """
     applications = data.get("applications") or [] if isinstance(data, dict) else []
-    ours = [each for each in applications if each.get("import_path") == BUILDER]
+    if not isinstance(applications, list):
+        applications = []
+    ours = [
+        each
+        for each in applications
+        if isinstance(each, dict) and each.get("import_path") == BUILDER
+    ]
     if len(ours) != 1:
         raise UserError(
             f"applications: one with import_path {BUILDER} is expected, not {len(ours)}"
@@ -96,28 +104,11 @@ def application_of(data: Any) -> dict[str, Any]:
     return ours[0]
 
 
-def environment(data: dict[str, Any]) -> dict[str, str]:
-    """Variables of our application's processes, secrets perhaps: they go to Ray and nowhere else."""
-    return (application_of(data).get("runtime_env") or {}).get("env_vars") or {}
-
-
-def with_environment(data: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
-    """A copy with these variables in place of its own."""
-    data = copy.deepcopy(data)
-    application = application_of(data)
-    rest = dict(application.pop("runtime_env", None) or {})
-    rest.pop("env_vars", None)
-    if variables:
-        rest["env_vars"] = variables
-    if rest:
-        application["runtime_env"] = rest
-    return data
-
-
 def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
     """The same from what such a file holds."""
     data = copy.deepcopy(data)
     ours = application_of(data)
+    data["http_options"] = {"host": LOOPBACK} | (data.get("http_options") or {})
     args = apply_overrides(ours.get("args") or {}, overrides)
     settings = parse(ServeSettings, args)
     # Ray's processes may run in another folder.

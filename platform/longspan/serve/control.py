@@ -52,7 +52,7 @@ def open_to_others(store: Store) -> Iterator[str]:
         return
     root = Path(store.root)
     folders = [root, root / KEYS, root / Path(VERSIONS).parent, root / VERSIONS]
-    files = [*(root / KEYS).glob("*.json"), *(root / VERSIONS).glob("*.yaml")]
+    files = [*(root / KEYS).glob("*.json"), *(root / VERSIONS).glob("*")]
     for path in [*folders, *files]:
         if path.exists() and (who := _other_writers(path)):
             yield (

@@ -9,7 +9,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 import yaml
@@ -17,11 +19,16 @@ from ray import serve
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.errors import UserError
-from longspan.serve.config import ServeConfig, environment, of_data, with_environment
+from longspan.recipe.load import parse
+from longspan.serve.config import BUILDER, ServeConfig, application_of
 from longspan.serve.control import open_control, open_to_others
 from longspan.serve.follow import Say, deployed_at, follow
+from longspan.serve.schema import ServeSettings
 from longspan.serve.versions import Versions
 from longspan.storage import Store
+
+HAS_SERVED = ("RUNNING", "UNHEALTHY")
+"""Status of an application, by Serve, whose config is known to have come up."""
 
 
 @contextmanager
@@ -40,6 +47,50 @@ def connected() -> Iterator[str]:
         yield f"http://{context.dashboard_url}"
     finally:
         ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What Serve of this cluster was given, by its own account, which nobody writes but this cluster's owner.
+
+    Attributes:
+        applications: the config of every application.
+        application: that of ours; None if there is none.
+        is_good: whether ours has served with it.
+    """
+
+    applications: list[dict[str, Any]]
+    application: dict[str, Any] | None
+    is_good: bool
+
+    @property
+    def args(self) -> dict[str, Any] | None:
+        """The arguments of our application."""
+        return self.application.get("args") if self.application else None
+
+    @property
+    def settings(self) -> ServeSettings | None:
+        """The arguments, parsed; None if there are none, or another release wrote them."""
+        try:
+            return parse(ServeSettings, self.args) if self.args else None
+        except UserError:
+            return None
+
+
+def serving(dashboard: str, name: str) -> Serving:
+    """Ask Serve what it was given.
+
+    Args:
+        dashboard: the cluster's address.
+        name: of our application.
+    """
+    found = ServeSubmissionClient(dashboard).get_serve_details()["applications"]
+    configs = {key: each.get("deployed_app_config") for key, each in found.items()}
+    ours = configs.get(name)
+    if ours and ours.get("import_path") != BUILDER:
+        ours = None
+    is_good = ours is not None and found[name]["status"] in HAS_SERVED
+    return Serving([each for each in configs.values() if each], ours, is_good)
 
 
 def deploy(
@@ -65,23 +116,39 @@ def deploy(
     store = open_control(config.settings)
     for line in warnings(store, sum(node["Alive"] for node in ray.nodes())):
         say(line)
-    versions = Versions(store)
-    good = versions.newest_served()
-    version = versions.begin(config.data, restores)
-    before = deployed_at(config.name)
-    _submit(config, dashboard)
-    say(f"version {version.number}: {version.model}")
+    versions = Versions(store, say)
+    version = versions.begin(config.settings, restores)
+    good, before = serving(dashboard, config.name), deployed_at(config.name)
     try:
+        _submit(config.data, dashboard)
+        say(f"version {version.number}: {version.model}")
         follow(config, before, patience, say)
     except UserError:
         versions.end(version, "failed")
-        if good:
-            # Else Serve would go on trying for the one that failed, and replace no replica that dies.
-            variables = environment(config.data)
-            _submit(of_data(with_environment(good.config, variables)), dashboard)
+        _take_back(config, good, dashboard, say)
         raise
     versions.end(version, "served")
     say(f"version {version.number} serves at {config.address}")
+
+
+def _take_back(config: ServeConfig, good: Serving, dashboard: str, say: Say) -> None:
+    """Give Serve what it had before: else it would go on trying for what failed, and replace no replica that dies.
+
+    What that was Serve itself has said; a record in the store leads to nothing unless a person asks for it.
+    """
+    now = serving(dashboard, config.name)
+    if now.application == good.application:
+        return
+    if now.args != application_of(config.data)["args"]:
+        say(
+            "the version that failed is not taken back: somebody else has deployed another one since"
+        )
+    elif good.is_good:
+        _submit(config.data | {"applications": good.applications}, dashboard)
+    elif good.args:
+        say(
+            "no version is known to have served before this one: `rollback` goes back to an earlier one"
+        )
 
 
 def warnings(store: Store, nodes: int) -> Iterator[str]:
@@ -96,8 +163,8 @@ def warnings(store: Store, nodes: int) -> Iterator[str]:
 
 def _require_same_door(config: ServeConfig, dashboard: str) -> None:
     """Serve would keep the address that it has, and try a port that another program has for minutes, without a word."""
-    http = config.data.get("http_options", {})
-    host, port = http.get("host", "127.0.0.1"), http.get("port", 8000)
+    http = config.data["http_options"]
+    host, port = http["host"], http.get("port", 8000)
     if serve.status().proxies:
         running = ServeSubmissionClient(dashboard).get_serve_details()["http_options"]
         if (running["host"], running["port"]) != (host, port):
@@ -118,11 +185,11 @@ def _require_same_door(config: ServeConfig, dashboard: str) -> None:
             ) from None
 
 
-def _submit(config: ServeConfig, dashboard: str) -> None:
+def _submit(data: dict[str, Any], dashboard: str) -> None:
     """`serve deploy`."""
     program = Path(sys.executable).parent / "serve"
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(config.data, file)
+        yaml.safe_dump(data, file)
         file.flush()
         command = [str(program), "deploy", file.name, "--address", dashboard]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from longspan.recipe.tables import table
+from longspan.recipe.tables import size, table
+from longspan.serve.capacity import max_ongoing, max_waiting
 from longspan.serve.engine import EnginePlan
 from longspan.serve.hardware import Hardware
 from longspan.serve.model import ServedModel
@@ -18,6 +19,7 @@ def plan_text(
     target, why = replicas.target_tokens, "replicas.target_tokens"
     if target is None:
         target, why = plan.cache_tokens, "what the cache of one holds"
+    body = settings.limits.body_bytes(model.window)
     rows = [
         (
             "model",
@@ -31,6 +33,16 @@ def plan_text(
         ("pool", settings.pool or "any", "nodes that replicas may be on"),
         ("replicas", f"{replicas.min} to {replicas.max}", "replicas"),
         ("tokens a replica", f"{target:,}", why),
+        (
+            "requests a replica",
+            f"{max_ongoing(settings):,}",
+            "limits.max_requests, and some that the doors answer",
+        ),
+        (
+            "requests waiting",
+            f"{max_waiting(settings, model.window):,}",
+            f"while no replica has room, with bodies of {size(body)} in memory; more are told with 503",
+        ),
     ]
     engine = [
         (f"engine.{key}", str(value), plan.reasons.get(key, "always"))

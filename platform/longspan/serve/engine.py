@@ -7,6 +7,7 @@ from typing import Any
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts
+from longspan.recipe.engine_options import ALWAYS
 from longspan.recipe.tables import size
 from longspan.serve.hardware import Hardware
 from longspan.serve.model import ServedModel
@@ -176,7 +177,7 @@ def _settled(
         values["override_generation_config"] = ({"max_new_tokens": most}, why)
     arguments = {key: value for key, (value, _) in values.items()}
     reasons = {key: reason for key, (_, reason) in values.items()}
-    return arguments | {"trust_remote_code": False} | settings.engine, reasons
+    return arguments | ALWAYS | settings.engine, reasons
 
 
 def _window_reason(settings: ServeSettings) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from longspan.doors.limits import DoorLimits
+from longspan.recipe.engine_options import checked_options
 from longspan.recipe.places import Storage
 from longspan.recipe.section import Section
 
@@ -70,7 +71,7 @@ class ServeSettings(Section):
     """Memory of the key-value cache, GiB; derived when unset."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """More arguments of the vLLM engine, in place of what is derived (tensor_parallel_size, dtype,
-    tool_call_parser, ...)."""
+    tool_call_parser, ...); see `recipe.engine_options`."""
     limits: DoorLimits = DoorLimits()
     storage: Storage = Storage()
     """Where relative names of models start."""
@@ -80,13 +81,4 @@ class ServeSettings(Section):
     @field_validator("engine")
     @classmethod
     def _engine_is_ours(cls, engine: dict[str, Any]) -> dict[str, Any]:
-        for key in engine:
-            if key == "trust_remote_code":
-                raise ValueError("trust_remote_code: a model's own code is never run")
-            if key == "hf_token":
-                raise ValueError(
-                    "hf_token: configs are kept; set HF_TOKEN in the environment of Ray's nodes"
-                )
-            if key in RESERVED:
-                raise ValueError(f"{key!r} can't be set here; set {RESERVED[key]}")
-        return engine
+        return checked_options(engine, RESERVED)

@@ -24,7 +24,7 @@ from longspan.doors.errors import Refusal
 from longspan.doors.keyring import KeyRing
 from longspan.doors.raymeter import RayMeter
 from longspan.page import routes as page
-from longspan.serve.app import relays
+from longspan.serve.capacity import relays
 from longspan.serve.control import open_control
 from longspan.serve.counter import TokenCounter
 from longspan.serve.health import health_routes

@@ -1,75 +1,121 @@
-"""What was deployed, in order: records in the store, and which one a rollback goes back to."""
+"""Records of deployments in the store, and which one a rollback goes back to.
+
+    serving/versions/0003.json    {"format": 2, "number": 3, "state": "served", "at": ..., "args": {...}}
+
+A record holds the arguments of our application and nothing else: no environment, no program, no other
+application. It is data that somebody else may have written, and is read as such.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import yaml
+from pydantic import AwareDatetime, Field, ValidationError
 
-from longspan.errors import UserError
-from longspan.serve.config import application_of, with_environment
-from longspan.storage import Store
+from longspan.errors import Unreachable, UserError
+from longspan.recipe.section import Section
+from longspan.serve.config import application_of
+from longspan.serve.schema import ServeSettings
+from longspan.storage import ObjectInfo, Store
 
 FOLDER = "serving/versions"
+FORMAT = 2
+NAME = re.compile(rf"{FOLDER}/(\d{{4,9}})\.(json|yaml)")
+"""Of a record; .yaml is the format of earlier releases, a whole Serve config."""
+STORES = ("storage", "control")
+"""Arguments that come from the operator's config file alone: a record that set them could choose whose keys hold."""
+MAX_BYTES = 2**18
+MAX_VALUES = 10_000
 
 State = Literal["begun", "served", "failed"]
+Log = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Version:
-    """One deployment.
+class Version(Section):
+    """One deployment."""
 
-    Attributes:
-        number: 1, 2, ...
-        config: what Ray Serve was given, without variables of the environment.
-        state: what came of it.
-        at: when it began, UTC.
-        restores: the version that it went back to.
-    """
-
-    number: int
-    config: dict[str, Any]
+    number: int = Field(ge=1)
+    """1, 2, ..."""
+    args: ServeSettings
+    """Arguments of the application, without `storage` and `control`: a record does not say where the stores are."""
     state: State
-    at: str
-    restores: int | None = None
+    """How the deployment ended; begun: it has not, or nobody saw it."""
+    at: AwareDatetime
+    """When it began."""
+    restores: int | None = Field(None, ge=1)
+    """Number of the version that this rollback went back to."""
 
     @property
     def model(self) -> str:
-        """What it serves."""
-        return application_of(self.config)["args"]["model"]
+        """Address of the model."""
+        return self.args.model
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The arguments that were given, as plain data."""
+        return plain(self.args)
+
+
+def plain(settings: ServeSettings) -> dict[str, Any]:
+    """The arguments that were given, as plain data, without those that say where the stores are."""
+    return settings.model_dump(mode="json", exclude_unset=True, exclude=set(STORES))
+
+
+class NotAVersion(ValueError):
+    """The content of an object is not a record."""
 
 
 class Versions:
     """The records of one store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, log: Log) -> None:
+        """Read nothing yet; `log` takes a line for each object that is no record."""
+        self._store, self._log = store, log
 
     def all(self) -> list[Version]:
-        """Oldest first."""
-        found = sorted(item.path for item in self._store.list(f"{FOLDER}/*.yaml"))
-        return [Version(**yaml.safe_load(self._store.read_bytes(path))) for path in found]
+        """The records, oldest first; objects that are none are reported by name and ignored."""
+        found: dict[int, Version] = {}
+        earlier = 0
+        for item in self._store.list(f"{FOLDER}/*"):
+            try:
+                version = self._read(item)
+            except NotAVersion as error:
+                self._log(
+                    f"{self._store.uri(FOLDER)}: {item.path.removeprefix(FOLDER + '/')!r} is not a record of a "
+                    f"version ({_printable(error)}) and is ignored; delete it unless you know what it is"
+                )
+                continue
+            found.setdefault(version.number, version)
+            earlier += item.path.endswith(".yaml")
+        if earlier:
+            self._log(
+                f"{self._store.uri(FOLDER)}: {earlier} of the records were written by an earlier release and hold "
+                "whole Serve configs; of those only the application's args are taken"
+            )
+        return [found[number] for number in sorted(found)]
 
-    def newest_served(self) -> Version | None:
-        """The latest good one."""
-        return next((each for each in reversed(self.all()) if each.state == "served"), None)
-
-    def begin(self, config: dict[str, Any], restores: int | None = None) -> Version:
-        """Note that a config is about to be deployed; its variables of the environment are not stored."""
-        number = max((version.number for version in self.all()), default=0) + 1
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        version = Version(number, with_environment(config, {}), "begun", now, restores)
-        self._write(version)
-        return version
+    def begin(self, args: ServeSettings, restores: int | None = None) -> Version:
+        """Record that a version is about to be deployed, under a number that no other deployment has."""
+        number = max(self._numbers(), default=0)
+        now = datetime.now(UTC).replace(microsecond=0)
+        while True:
+            number += 1
+            version = Version(number=number, args=args, state="begun", at=now, restores=restores)
+            if self._store.write_new(_path(number), _to_json(version)):
+                return version
 
     def end(self, version: Version, state: State) -> None:
-        """Note what came of it."""
-        self._write(replace(version, state=state))
+        """Record how a deployment ended."""
+        ended = version.model_copy(update={"state": state})
+        self._store.write_bytes(_path(version.number), _to_json(ended))
 
     def before(self, number: int | None = None) -> Version:
-        """The version to go back to: the one asked for, or the latest good one before the newest.
+        """Return the version to go back to: the one asked for, or the latest good one before the newest.
 
         What the newest one went back to counts in its place: twice back is two versions back.
 
@@ -91,8 +137,106 @@ class Versions:
     @staticmethod
     def _is_before(version: Version, newest: Version) -> bool:
         latest = newest.restores or newest.number
-        return (version.restores or version.number) < latest and version.config != newest.config
+        return (version.restores or version.number) < latest and version.values != newest.values
 
-    def _write(self, version: Version) -> None:
-        text = yaml.safe_dump(vars(version), sort_keys=False)
-        self._store.write_bytes(f"{FOLDER}/{version.number:04d}.yaml", text.encode())
+    def _numbers(self) -> Iterator[int]:
+        """Numbers that are taken, by records or by what can't be read."""
+        for item in self._store.list(f"{FOLDER}/*"):
+            if name := NAME.fullmatch(item.path):
+                yield int(name[1])
+
+    def _read(self, item: ObjectInfo) -> Version:
+        name = NAME.fullmatch(item.path)
+        if not name:
+            raise NotAVersion("its name is not a number with .json or .yaml")
+        if item.size > MAX_BYTES:
+            raise NotAVersion(f"it has {item.size:,} bytes; a record has {MAX_BYTES:,} at most")
+        try:
+            data = self._store.read_bytes(item.path)
+        except Unreachable:
+            raise
+        except (UserError, OSError) as error:
+            raise NotAVersion(f"it can't be read: {error}") from None
+        version = parse_record(data, is_earlier=name[2] == "yaml")
+        if version.number != int(name[1]):
+            raise NotAVersion(f"it is of version {version.number}")
+        return version
+
+
+def parse_record(data: bytes, is_earlier: bool = False) -> Version:
+    """Parse a record.
+
+    Args:
+        data: content of the object.
+        is_earlier: whether it has the format of earlier releases.
+
+    Raises:
+        NotAVersion: it is none.
+    """
+    try:
+        value = _earlier(data) if is_earlier else json.loads(data)
+        if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
+            raise NotAVersion(f"it has not format {FORMAT}")
+        _require_few(value)
+        version = Version.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise NotAVersion(f"{where}: {first['msg']}"[:300]) from None
+    except (ValueError, yaml.YAMLError, UserError, RecursionError) as error:
+        raise NotAVersion(" ".join(str(error).split())[:300]) from None
+    shown = (version.model, version.args.name or "", version.args.pool or "")
+    if not all(text.isprintable() for text in shown):
+        raise NotAVersion("a name in it has characters that can't be printed")
+    return version
+
+
+def _to_json(version: Version) -> bytes:
+    value = version.model_dump(mode="json", exclude={"args"}) | {"args": version.values}
+    return json.dumps({"format": FORMAT} | value, indent=1).encode() + b"\n"
+
+
+def _printable(error: Exception) -> str:
+    """A message that may quote the record, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else "?" for each in str(error))
+
+
+def _path(number: int) -> str:
+    return f"{FOLDER}/{number:04d}.json"
+
+
+def _earlier(data: bytes) -> dict[str, Any]:
+    """A record of an earlier release in today's format: of its Serve config our application's args alone."""
+    value = yaml.load(data, _PlainLoader)
+    _require_few(value)
+    if not isinstance(value, dict):
+        raise NotAVersion("it does not hold keys and values")
+    args = application_of(value.get("config")).get("args")
+    if not isinstance(args, dict):
+        raise NotAVersion("config: the application has no args")
+    kept = {key: value[key] for key in ("number", "state", "at", "restores") if key in value}
+    args = {key: args[key] for key in args if key not in STORES}
+    return {"format": FORMAT, "args": args, **kept}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without merges, by which a small text becomes a huge mapping; no record was ever written with any."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse a mapping that is merged with others."""
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise NotAVersion("it has merged mappings")
+
+
+def _require_few(value: Any) -> None:
+    """Refuse what has many values, counted as often as they are referred to: aliases make a small text huge."""
+    queue, seen = [value], 0
+    while queue:
+        current = queue.pop()
+        seen += 1
+        if isinstance(current, dict):
+            queue += current.values()
+        elif isinstance(current, list):
+            queue += current
+        if seen + len(queue) > MAX_VALUES:
+            raise NotAVersion(f"it holds more than {MAX_VALUES:,} values")

@@ -78,6 +78,19 @@ class Folder:
             file.write(data)
             _to_disk(file.fileno())
 
+    def write_new(self, key: str, data: bytes | memoryview) -> bool:
+        """See `Backend.write_new`; the name is taken first, since not all file systems have hard links."""
+        try:
+            os.makedirs(os.path.dirname(key), exist_ok=True)
+            with open(key, "xb"):
+                pass
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise self.explain(error, "write", key) from error
+        self.write(key, data)
+        return True
+
     def write_file(self, key: str, local: str) -> None:
         """See `Backend.write_file`."""
         with self.replacing(key) as temporary:

@@ -88,6 +88,14 @@ class Backend(Protocol):
         """Write an object; readers see all of it or what was there before."""
         ...
 
+    def write_new(self, key: str, data: bytes | memoryview) -> bool:
+        """Write an object unless there is one of that key; of several writers at once one succeeds.
+
+        Returns:
+            Whether it was written.
+        """
+        ...
+
     def write_file(self, key: str, local: str) -> None:
         """Like `write`, from a local file."""
         ...

@@ -37,6 +37,8 @@ REQUEST_SECONDS = 20
 CONNECTIONS = 32
 PROBE = ".longspan-probe"
 FIRST_ATTEMPTS = 3
+EXISTS = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+"""What a server answers to a write on condition that there is no such object."""
 NOT_DENIED = {"NoSuchKey", "404", "NoSuchUpload", "InvalidRange", "416"}
 """What a server answers to a request that is permitted, about something that is not there."""
 
@@ -158,6 +160,16 @@ class Bucket:
             self.client.upload_fileobj(BytesIO(data), self.name, key)
         except s3_errors.ERRORS as error:
             raise self.explain(error, "write", key) from error
+
+    def write_new(self, key: str, data: bytes | memoryview) -> bool:
+        """See `Backend.write_new`; a server that does not know the condition overwrites, as `write` does."""
+        try:
+            self.client.put_object(Bucket=self.name, Key=key, Body=bytes(data), IfNoneMatch="*")
+        except s3_errors.ERRORS as error:
+            if s3_errors.code_of(error) in EXISTS:
+                return False
+            raise self.explain(error, "write", key) from error
+        return True
 
     def write_file(self, key: str, local: str) -> None:
         """See `Backend.write_file`."""

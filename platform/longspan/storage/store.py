@@ -20,6 +20,7 @@ from longspan.errors import UserError
 from longspan.storage.folder import Folder
 from longspan.storage.local import LocalCopy
 from longspan.storage.objects import Access, Backend, ObjectInfo, is_transport, retried
+from longspan.storage.paths import is_relative, require_inside
 from longspan.storage.patterns import Glob, is_glob
 from longspan.storage.preflight import LIST_ROOT, Need, require
 
@@ -33,8 +34,8 @@ class Store:
     A path given to a method is relative to the root ("corpora/x.parquet"), or absolute ("/a/b"), or
     an address ("s3://bucket/key"). A store travels to other processes as its three arguments.
 
-    All methods raise a UserError when credentials, permissions, the disk or the network stop them,
-    and FileNotFoundError for an object that is not there.
+    All methods raise a UserError when credentials, permissions, the disk or the network stop them, or
+    a relative path or address has a component "..", and FileNotFoundError for an object that is not there.
 
     Args:
         root: a folder, or s3://bucket/prefix.
@@ -136,6 +137,11 @@ class Store:
         backend, key = self._locate(path)
         backend.write(key, memoryview(data))
 
+    def write_new(self, path: str, data: bytes) -> bool:
+        """Write an object unless there is one; returns whether it was written."""
+        backend, key = self._locate(path)
+        return backend.write_new(key, data)
+
     def exists(self, path: str) -> bool:
         """Whether there is an object at the path, or any below it."""
         backend, key = self._locate(path)
@@ -149,6 +155,7 @@ class Store:
                 and `?` (within one component of the path) and `**` (any number of components).
             limit: stop after so many, whichever come first.
         """
+        require_inside(pattern)
         backend, root = self._locate(self._base(pattern))
         rest = pattern.removeprefix(self._base(pattern)).strip("/")
         base = root.rstrip("/") + "/" if root else ""
@@ -210,11 +217,11 @@ class Store:
         }
         if not versions:
             raise UserError(f"cannot download {backend.uri(key)}: there is nothing below it")
-        target = Folder()
+        target, folder = Folder(), os.path.abspath(local_dir)
+        places = {key: os.path.join(folder, _below(backend, key, prefix)) for key in versions}
 
         def fetch(key: str) -> None:
-            local = os.path.join(os.path.abspath(local_dir), key.removeprefix(prefix))
-            with target.replacing(local) as temporary, open(temporary, "x+b") as file:
+            with target.replacing(places[key]) as temporary, open(temporary, "x+b") as file:
                 backend.fetch(key, file, versions[key])
 
         _in_parallel(fetch, list(versions))
@@ -252,10 +259,11 @@ class Store:
         """How to write a key in the way the pattern is written."""
         if pattern.startswith((S3, "/")):
             return backend.uri
-        return lambda key: key.removeprefix(base)
+        return lambda key: _below(backend, key, base)
 
     def _locate(self, path: str) -> tuple[Backend, str]:
         """The backend and key of a path."""
+        require_inside(path)
         if not path.startswith((S3, "/")):
             path = f"{self.root}/{path}".rstrip("/") or "/"
         if not path.startswith(S3):
@@ -282,6 +290,21 @@ class Store:
             if not is_transport(error):
                 raise
             raise backend.explain(error, doing, key) from error
+
+
+def _below(backend: Backend, key: str, prefix: str) -> str:
+    """A key without a prefix; an object store takes keys that would be paths to anywhere in a file system.
+
+    Raises:
+        UserError: it is such a key.
+    """
+    name = key.removeprefix(prefix)
+    if not is_relative(name):
+        raise UserError(
+            f"storage: {backend.uri(key)} has an empty component or '..' in its key, which as a path leads "
+            "elsewhere; delete that object"
+        )
+    return name
 
 
 def _bucket_and_key(address: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ mixed with another. Only what the record lists, with its SHA-256, is read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ FOLDER = "checkpoints"
 RECORD = "checkpoint.json"
 OWNER = "owner.json"
 DAMAGED = "damaged.json"
+UPDATE = re.compile(r"[0-9]{7,12}")
+"""Number of a checkpoint in the name of its folder."""
 
 
 class Superseded(UserError):
@@ -180,8 +183,13 @@ class Checkpoints:
     def _updates(self) -> list[int]:
         """Of all that there is something of, the newest first."""
         prefix = f"{self.path}/update-"
-        below = [path.removeprefix(prefix) for path in self._files() if path.startswith(prefix)]
-        return sorted({int(path.split("/")[0]) for path in below}, reverse=True)
+        names = {
+            path.removeprefix(prefix).split("/")[0]
+            for path in self._files()
+            if path.startswith(prefix)
+        }
+        # Other names are not ours to delete.
+        return sorted({int(name) for name in names if UPDATE.fullmatch(name)}, reverse=True)
 
     def _files(self) -> dict[str, int]:
         """Size by path of all there is."""
@@ -203,9 +211,11 @@ class Checkpoints:
                 continue
             try:
                 checkpoint = Checkpoint.from_json(sealed.read(self.store, path))
+                if self.folder(checkpoint.facts.update) != folder:
+                    raise sealed.Damaged(f"it is of update {checkpoint.facts.update}")
             except FileNotFoundError:  # Deleted since.
                 continue
-            except (sealed.Damaged, LookupError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 self._say(
                     f"checkpoint {name}: its record is damaged ({error}): the one before is used"
                 )
