@@ -53,8 +53,6 @@ SAFE_YAML = {
     # The project's own files, and a config file of the user's.
     "platform/longspan/cluster/settings.py",
     "platform/longspan/cluster/kubernetes/clusters.py",
-    "platform/longspan/serve/config.py",
-    "platform/longspan/serve/versions.py",
     # What the package itself has dumped.
     "platform/longspan/recipe/load.py",
 }

@@ -33,7 +33,7 @@ def test_the_keys_command_goes_to_the_store_of_keys(tmp_path, capsys):
         f"storage: {{root: '{tmp_path}/store'}}, control: {{root: '{tmp_path}/apart'}}}}}}]\n"
     )
     assert main(["keys", "add", "alice", "--config", str(config)]) == 0
-    assert [key.name for key in keys.listed(Store(str(tmp_path / "apart")))] == ["alice"]
+    assert [name for name, _ in keys.listed(Store(str(tmp_path / "apart")))] == ["alice"]
     assert not (tmp_path / "store").exists()
 
 

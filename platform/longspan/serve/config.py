@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from longspan.config.yaml_text import load_yaml
 from longspan.errors import UserError
 from longspan.model.source import revision
 from longspan.recipe.load import apply_overrides, parse
@@ -78,7 +79,7 @@ def read_config(path: str | Path) -> Any:
     if not path.is_file():
         raise UserError(f"there is no config file {str(path)!r}")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
 

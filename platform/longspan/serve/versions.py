@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import AwareDatetime, Field, ValidationError
 
+from longspan.config.yaml_text import load_yaml
 from longspan.errors import Unreachable, UserError
 from longspan.recipe.section import Section
 from longspan.serve.config import application_of
@@ -207,7 +208,7 @@ def _path(number: int) -> str:
 
 def _earlier(data: bytes) -> dict[str, Any]:
     """A record of an earlier release in today's format: of its Serve config our application's args alone."""
-    value = yaml.load(data, _PlainLoader)
+    value = load_yaml(data.decode())
     _require_few(value)
     if not isinstance(value, dict):
         raise NotAVersion("it does not hold keys and values")
@@ -217,15 +218,6 @@ def _earlier(data: bytes) -> dict[str, Any]:
     kept = {key: value[key] for key in ("number", "state", "at", "restores") if key in value}
     args = {key: args[key] for key in args if key not in STORES}
     return {"format": FORMAT, "args": args, **kept}
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without merges, by which a small text becomes a huge mapping; no record was ever written with any."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Refuse a mapping that is merged with others."""
-        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise NotAVersion("it has merged mappings")
 
 
 def _require_few(value: Any) -> None:
