@@ -61,7 +61,6 @@ def ray_session() -> Iterator[str]:
     command = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
     command += [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
     command += ["--num-cpus=4", f"--temp-dir={folder}", "--disable-usage-stats"]
-    command += ["--ray-client-server-port=0"]
     head = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _until(lambda: _connected(f"127.0.0.1:{gcs}"), seconds=180, of=ConnectionError)

@@ -88,7 +88,7 @@ class Cluster:
         gcs, dashboard = free_ports(2)
         self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
         options = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
-        options += [f"--temp-dir={self.folder}", "--ray-client-server-port=0"]
+        options += [f"--temp-dir={self.folder}"]
         if not dashboard:
             options.append("--include-dashboard=false")
         self.nodes: list[Node] = []
