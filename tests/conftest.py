@@ -9,9 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.ranks import RankServer
 
 from tests.ports import free_ports
 from tests.s3 import s3_server  # noqa: F401
@@ -99,6 +103,14 @@ def _until(
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def ranks() -> "RankServer":
+    """Groups of training processes, forked from one that has imported everything."""
+    from tests.ranks import RankServer
+
+    return RankServer()
 
 
 @pytest.fixture(scope="session")

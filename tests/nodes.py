@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 import psutil
+from ray._raylet import GcsClient
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
-from ray.util.state import list_nodes
+from ray.core.generated.gcs_pb2 import GcsNodeInfo
 
 from tests.ports import free_ports
 
@@ -74,11 +75,13 @@ class Node:
 class Cluster:
     """A head without CPUs, and nodes of one CPU each."""
 
-    def __init__(self, cloud: dict[str, Any] | None = None) -> None:
+    def __init__(self, cloud: dict[str, Any] | None = None, *, dashboard: bool = False) -> None:
         """Start the head.
 
         Args:
             cloud: the config of Ray's autoscaler, whose machines are to be nodes on this one.
+            dashboard: whether the dashboard runs, which lists actors and placement groups; it takes
+                half of a head's start.
         """
         # Short, for Ray's Unix sockets.
         self.folder = tempfile.mkdtemp(prefix="lc-", dir="/tmp")
@@ -86,6 +89,8 @@ class Cluster:
         self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
         options = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
         options += [f"--temp-dir={self.folder}"]
+        if not dashboard:
+            options.append("--include-dashboard=false")
         self.nodes: list[Node] = []
         if cloud is None:
             self.head = self._start("head", options)
@@ -131,12 +136,13 @@ class Cluster:
 
     def _id_of(self, name: str) -> str | None:
         try:
-            nodes: list[Any] = list_nodes(self.dashboard, detail=True)
-        except Exception:  # The dashboard is not up yet.
+            client = GcsClient(address=self.address)
+            nodes = client.get_all_node_info(timeout=5)
+        except Exception:  # The head is not up yet.
             return None
-        for node in nodes:
-            if node.state == "ALIVE" and name in (node.resources_total or {}):
-                return node.node_id
+        for id, node in nodes.items():
+            if node.state == GcsNodeInfo.ALIVE and name in node.resources_total:
+                return id.hex()
         return None
 
 

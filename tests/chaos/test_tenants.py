@@ -1,7 +1,7 @@
 """Training and the chat service on one cluster: it makes room for chat, and takes it back."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,12 @@ def waiting(cluster: Cluster) -> bool:
 def taken(cluster: Cluster) -> int:
     """How many nodes have a replica."""
     return sum(bool(replicas(node.process.pid)) for node in cluster.nodes)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with closing(Cluster(dashboard=True)) as cluster:
+        yield cluster
 
 
 @contextmanager

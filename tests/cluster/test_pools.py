@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with closing(Cluster()) as cluster:
+    with closing(Cluster(dashboard=True)) as cluster:
         yield cluster
 
 

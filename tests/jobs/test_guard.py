@@ -5,7 +5,8 @@ import subprocess
 import pytest
 
 from tests.jobs.project import Project, said
-from tests.jobs.test_standalone import torchrun
+from tests.jobs.standalone import forked
+from tests.ranks import RankServer
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -19,11 +20,11 @@ def updates_of(project: Project, run: str, event: str) -> list[int]:
 
 
 def test_going_back_and_passing_over_rows_comes_to_the_same_as_skipping_them(
-    project: Project, first_run: subprocess.CompletedProcess[str]
+    ranks: RankServer, project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
-    skipping = torchrun(project, "name=skips", *LONG, *SPIKES, "training.max_skipped=40")
+    skipping = forked(ranks, project, "name=skips", *LONG, *SPIKES, "training.max_skipped=40")
     assert skipping.returncode == 0, said(skipping)[-4000:]
-    going_back = torchrun(project, "name=goes-back", *LONG, *SPIKES, "training.max_skipped=1")
+    going_back = forked(ranks, project, "name=goes-back", *LONG, *SPIKES, "training.max_skipped=1")
     assert going_back.returncode == 0, said(going_back)[-4000:]
 
     skipped = updates_of(project, "skips", "skipped")
@@ -38,10 +39,10 @@ def test_going_back_and_passing_over_rows_comes_to_the_same_as_skipping_them(
 
 
 def test_a_run_that_diverges_goes_back_once_and_ends_with_a_clear_error(
-    project: Project, first_run: subprocess.CompletedProcess[str]
+    ranks: RankServer, project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     hopeless = ("optimizer.learning_rate=1e20", "optimizer.warmup_updates=0")
-    done = torchrun(project, "name=diverges", "training.checkpoint_every=12", *hopeless)
+    done = forked(ranks, project, "name=diverges", "training.checkpoint_every=12", *hopeless)
     assert done.returncode != 0
     assert done.stdout.count("going back to the latest checkpoint") == 1
     assert "error: updates 5 to 7 were skipped (loss of nan)" in done.stderr

@@ -11,7 +11,8 @@ from longspan.observe.metrics import read_metrics
 from longspan.storage import Store
 from tests.fault_proxy import FaultProxy, Faults
 from tests.jobs.project import Project, said
-from tests.jobs.test_standalone import torchrun
+from tests.jobs.standalone import forked
+from tests.ranks import RankServer
 from tests.s3 import OWNER, S3Server, credentials
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -21,6 +22,7 @@ FAULTS = Faults(slow_down=0.1, reset=0.03, truncate=0.05, flip=True)
 
 
 def test_a_run_on_s3_is_the_run_in_a_folder(
+    ranks: RankServer,
     project: Project,
     first_run: subprocess.CompletedProcess[str],
     s3_server: S3Server,
@@ -48,7 +50,7 @@ def test_a_run_on_s3_is_the_run_in_a_folder(
         here = project.folder / "store" / "runs" / "tiny" / "model" / "model.safetensors"
         assert (tmp_path / "model" / "model.safetensors").read_bytes() == here.read_bytes()
 
-        again = torchrun(project, *run, f"storage.endpoint={s3_server.endpoint}")
+        again = forked(ranks, project, *run, f"storage.endpoint={s3_server.endpoint}")
         assert "resumed at update 12, workers 2" in again.stdout, said(again)[-4000:]
         for item in store.list("runs/s3"):
             assert OWNER.secret.encode() not in store.read_bytes(item.path), item.path

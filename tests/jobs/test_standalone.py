@@ -1,32 +1,18 @@
 """The same run under torchrun, without Ray."""
 
-import os
 import subprocess
-import sys
 
 import pytest
 
-from tests.jobs.project import ROOT, Project, said
+from tests.jobs.project import Project, said
+from tests.jobs.standalone import forked, torchrun
+from tests.ranks import RankServer
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
-def torchrun(project: Project, *overrides: str) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    module = ["-m", "longspan.train.standalone", str(project.recipe), "workers=2", *overrides]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "platform")}
-    return subprocess.run(
-        [*launcher, *module],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def test_torchrun_gives_the_curve_of_the_job_and_continues_its_own_run(
-    project: Project, first_run: subprocess.CompletedProcess[str]
+    ranks: RankServer, project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     done = torchrun(project, "name=alone", "start_on=ready")
     assert done.returncode == 0, said(done)[-4000:]
@@ -37,29 +23,31 @@ def test_torchrun_gives_the_curve_of_the_job_and_continues_its_own_run(
     records = project.store.list("runs/alone/checkpoints/*/checkpoint.json")
     assert [r.path.split("/")[3] for r in records] == ["update-0000010", "update-0000012"]
 
-    again = torchrun(project, "name=alone")
+    again = forked(ranks, project, "name=alone")
     assert again.returncode == 0, said(again)[-4000:]
     assert again.stdout.count("as at this run's start") == 3
     assert "resumed at update 12" in again.stdout
 
 
 def test_torchrun_continues_what_ray_began_with_other_workers(
-    project: Project, first_run: subprocess.CompletedProcess[str]
+    ranks: RankServer, project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
-    done = torchrun(project, "name=tiny")
+    done = forked(ranks, project, "name=tiny")
     assert done.returncode == 0, said(done)[-4000:]
     assert "resumed at update 12, workers 2" in done.stdout
 
 
 def test_torchrun_takes_no_other_shards(
-    project: Project, first_run: subprocess.CompletedProcess[str]
+    ranks: RankServer, project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
-    refused = torchrun(project, "name=alone3", "heldout.fraction=0.3")
+    refused = forked(ranks, project, "name=alone3", "heldout.fraction=0.3")
     assert refused.returncode != 0
     assert "error: corpora.long: 40 of its objects are not ingested with" in refused.stderr
 
 
-def test_torchrun_with_another_number_of_processes_is_told_so(project: Project) -> None:
-    refused = torchrun(project, "name=alone2", "workers=4")
+def test_torchrun_with_another_number_of_processes_is_told_so(
+    ranks: RankServer, project: Project
+) -> None:
+    refused = forked(ranks, project, "name=alone2", "workers=4")
     assert refused.returncode != 0
     assert "error: workers: the recipe says 4, torchrun started 2" in refused.stderr

@@ -1,9 +1,5 @@
-"""One rank of the ZeRO test: steps CausalLMLoss under DeepSpeed and compares with plain autograd.
+"""One rank of the ZeRO test: steps CausalLMLoss under DeepSpeed and compares with plain autograd."""
 
-Arguments: the model's folder, a rendezvous file, this rank, the number of ranks.
-"""
-
-import sys
 from typing import Any
 
 import deepspeed
@@ -18,10 +14,12 @@ ABF = Positions("abf", 500_000.0, 2.0, 256)
 LENGTH, CHUNK = 48, 16
 
 
-def main(path: str, rendezvous: str, rank: int, world: int) -> None:
+def main(path: str) -> None:
+    """Run on each rank of a group; ``path`` is the model's folder."""
     torch.set_num_threads(1)
     deepspeed.ops.__compatible_ops__ = {}  # its shared-memory op would be compiled for minutes
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+    dist.init_process_group("gloo")
+    rank, world = dist.get_rank(), dist.get_world_size()
     deepspeed.init_distributed(dist_backend="gloo", dist_init_required=False)
     batches = [batch(number) for number in range(world)]
     expected, losses = by_autograd(path, batches)
@@ -88,7 +86,3 @@ def compare(found: dict[str, Any], expected: dict[str, Any], what: str) -> None:
     for name, value in expected.items():
         error = float((found[name] - value).norm() / value.norm())
         assert error < 1e-5, f"{what}: {name} is off by {error}"
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

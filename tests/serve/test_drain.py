@@ -19,7 +19,7 @@ WINDOW = 12288
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with closing(Cluster()) as cluster:
+    with closing(Cluster(dashboard=True)) as cluster:
         yield cluster
 
 

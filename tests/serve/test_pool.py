@@ -21,7 +21,7 @@ def test_a_pool_without_a_machine_is_not_planned_for(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.real
 def test_a_machine_of_the_pool_is_waited_for_and_has_the_replicas() -> None:
-    with closing(Cluster()) as cluster:
+    with closing(Cluster(dashboard=True)) as cluster:
         cluster.add("other", ["--labels=longspan.io/pool=data"])
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.serve.pool"],

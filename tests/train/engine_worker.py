@@ -1,7 +1,7 @@
-"""Trains the tiny model for a few updates under torchrun, once for each of some cases; rank 0 writes what happened.
+"""Training of the tiny model for a few updates, for each of several cases; rank 0 writes the results.
 
-torchrun ... engine_worker.py MODEL FOLDER: the cases are in FOLDER/cases.json, the results in FOLDER/results.json,
-in the same order, and checkpoints beside them.
+`main` runs on each rank: the cases are in FOLDER/cases.json, the results in FOLDER/results.json, in the same order,
+and checkpoints beside them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -218,9 +216,3 @@ def main(model_dir: Path, folder: Path) -> None:
     if dist.get_rank() == 0:
         (folder / "results.json").write_text(json.dumps(results))
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
-    os._exit(0)  # See `longspan.train.standalone`.

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.ranks import RankServer
 from tests.tiny import make_tiny_model
 from tests.train.test_engine import GOLDEN, PLAIN, losses, machine, train
 
@@ -17,7 +18,7 @@ def main() -> None:
     kept = json.loads(GOLDEN.read_text()) if "--add" in sys.argv else {}
     with tempfile.TemporaryDirectory() as folder:
         make_tiny_model(Path(folder) / "model")
-        (result,) = train(Path(folder) / "model", Path(folder), [PLAIN])
+        (result,) = train(RankServer(), Path(folder) / "model", Path(folder), [PLAIN])
     GOLDEN.write_text(json.dumps(kept | {machine(): losses(result)}, indent=1) + "\n")
 
 

@@ -1,9 +1,6 @@
 """The same recipe gives the same losses for every ZeRO stage, number of workers and micro-batch."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +13,8 @@ from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.recipe.device import this_machines_device
 from longspan.stream.batch import Batch
+from tests.ranks import RankServer
+from tests.train import engine_worker
 from tests.train.engine_worker import (
     CASES,
     POSITIONS,
@@ -26,7 +25,6 @@ from tests.train.engine_worker import (
     batch_of,
 )
 
-WORKER = Path(__file__).parent / "engine_worker.py"
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 TOLERANCE = 2e-6  # relative; fp32 sums in another order
 BF16_TOLERANCE = 3e-3  # relative, against fp32: 8 bits of mantissa in weights and activations
@@ -70,32 +68,21 @@ ALL = [*DIVIDED, *WEIGHTED, *BF16, *SKIPPING, *SAVING, *LOADING]
 Trained = Callable[[Case], dict[str, Any]]
 
 
-def train(model: Path, folder: Path, cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """What happened in each of some cases of as many workers, which torchrun starts once for all of them."""
+def train(
+    ranks: RankServer, model: Path, folder: Path, cases: Sequence[Case]
+) -> list[dict[str, Any]]:
+    """What happened in each of some cases of as many workers, in one group of ranks for all of them."""
     (workers,) = {case.workers for case in cases}
     (folder / "cases.json").write_bytes(CASES.dump_json(list(cases)))
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={workers}",
-    ]
-    root = WORKER.parents[2]
-    environment = os.environ | {"PYTHONPATH": f"{root / 'platform'}:{root}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launcher, str(WORKER), str(model), str(folder)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    done = ranks.run(workers, engine_worker.main, model, folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(
+    ranks: RankServer, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
     """What happened in a case; it is trained with all others of as many workers, after those that they load."""
     folder = tmp_path_factory.mktemp("engine")
     results: dict[Case, dict[str, Any]] = {}
@@ -111,7 +98,7 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Train
             for each in alike:
                 if each.loads:
                     trained(each.loads)
-            results.update(zip(alike, train(tiny_model, folder, list(alike)), strict=True))
+            results.update(zip(alike, train(ranks, tiny_model, folder, list(alike)), strict=True))
         return results[case]
 
     return trained
