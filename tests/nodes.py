@@ -85,9 +85,9 @@ class Cluster:
         """
         # Short, for Ray's Unix sockets.
         self.folder = tempfile.mkdtemp(prefix="lc-", dir="/tmp")
-        gcs, dashboard = free_ports(2)
-        self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
-        options = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
+        gcs, dashboard_port = free_ports(2)
+        self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard_port}"
+        options = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard_port}", "--num-cpus=0"]
         options += [f"--temp-dir={self.folder}"]
         if not dashboard:
             options.append("--include-dashboard=false")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -151,7 +151,7 @@ def _rank(
     os._exit(status)
 
 
-def _status(processes: list[BaseProcess], timeout_s: float) -> int:
+def _status(processes: Sequence[BaseProcess], timeout_s: float) -> int:
     """Wait for all; when one fails, or at the timeout, the others are killed."""
     deadline = time.monotonic() + timeout_s
     running = {process.sentinel: process for process in processes}

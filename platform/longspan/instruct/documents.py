@@ -101,7 +101,10 @@ def gather(
     units_of = {spec.name: resolve(store, spec) for spec in specs}
     everything = [(spec, info) for spec in specs for info in units_of[spec.name]]
     with ThreadPoolExecutor(THREADS) as pool:
-        known = pool.map(lambda task: recorded(store, *task, choice.path(*task)), everything)
+        known = pool.map(
+            lambda task: recorded(store, task[0], task[1], choice.path(task[0], task[1])),
+            everything,
+        )
         before = list(zip(everything, known, strict=True))
     found = {(spec.name, info.path): done for (spec, info), done in before if done is not None}
     tasks = [task for task, done in before if done is None]
