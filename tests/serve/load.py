@@ -10,7 +10,7 @@ import httpx
 
 from tests.serve.service import PATIENCE, QUESTION, Service
 
-BREATH = 0.2
+BREATH = 1.0
 """Seconds."""
 
 
