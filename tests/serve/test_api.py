@@ -299,6 +299,8 @@ def test_metrics_of_engine_and_keys_are_on_rays_endpoint(deployed: Service) -> N
     before = metric("ray_longspan_serve_tokens_total", **used)
     deployed.answer()
     until(lambda: metric("ray_longspan_serve_tokens_total", **used) > before, seconds=60)
+    until(lambda: metric("ray_longspan_serve_keys_age_seconds") > 0, seconds=60)
+    assert metric("ray_longspan_serve_keys_age_seconds") < 60
     assert metric("ray_vllm_time_to_first_token_seconds_count") > 0
     assert metric("ray_vllm_inter_token_latency_seconds_count") > 0
 

@@ -48,8 +48,7 @@ class KeyRing:
         every_seconds: how long after one look at the store the next one is taken. A look is one
             listing; only objects that changed are read.
         max_age_s: seconds without a listing after which no key is accepted; None for no limit.
-        on_age: is given, while the store cannot be listed, the seconds since it was after every look, and
-            0 when it can again.
+        on_look: is given, after every look, the seconds since the last one at which the store was listed.
         clock: seconds, never going back.
 
     Raises:
@@ -62,12 +61,12 @@ class KeyRing:
         *,
         every_seconds: float = 2.0,
         max_age_s: float | None = None,
-        on_age: Callable[[float], None] = lambda age_s: None,
+        on_look: Callable[[float], None] = lambda age_s: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._every_seconds, self._max_age_s = every_seconds, max_age_s
-        self._on_age, self._clock = on_age, clock
+        self._on_look, self._clock = on_look, clock
         self._known: dict[str, _Known] = {}
         self._damaged: set[ObjectInfo] = set()
         self._unreadable: set[ObjectInfo] = set()
@@ -156,9 +155,8 @@ class KeyRing:
                 if not failing:
                     log.warning("API keys stay as they were, the store cannot be read: %s", error)
                 failing = True
-                self._on_age(self.age_s())
             else:
                 if failing:
                     log.warning("API keys are read from the store again")
-                    self._on_age(0.0)
                 failing = False
+            self._on_look(self.age_s())

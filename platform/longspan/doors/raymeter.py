@@ -19,7 +19,7 @@ class RayMeter:
     - ``requests``, by key, path, status and ending (``done``, ``refused``, ``error``, ...);
     - ``tokens``, by key and kind (``prompt``, ``completion``);
     - ``request_seconds`` and ``first_byte_seconds``, histograms by path;
-    - ``keys_age_seconds``, for which the store of API keys has not been readable; 0 while it is.
+    - ``keys_age_seconds``, since the API keys were last read from the store.
     """
 
     def __init__(self) -> None:
@@ -45,13 +45,11 @@ class RayMeter:
         )
 
         self._keys_age = Gauge(
-            "longspan_serve_keys_age_seconds", "Seconds for which API keys could not be read."
+            "longspan_serve_keys_age_seconds", "Seconds since the store of API keys was listed."
         )
-        # Set at every look, it would make Ray's endpoint forget the engine's gauges, which rest while
-        # nobody asks.
 
     def keys_age(self, seconds: float) -> None:
-        """Show for how long API keys could not be read."""
+        """Show how old the known API keys are."""
         self._keys_age.set(seconds)
 
     def record(self, visit: Visit) -> None:

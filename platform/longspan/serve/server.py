@@ -73,7 +73,7 @@ class ChatServer(LLMServer):
             counter.control_tokens = ControlTokens()
         app.router.routes[:0] = [*health_routes(self), *page.routes(counter)]
         keys = KeyRing(
-            open_store(self._settings), max_age_s=limits.keys_max_age_s, on_age=meter.keys_age
+            open_store(self._settings), max_age_s=limits.keys_max_age_s, on_look=meter.keys_age
         )
         return Doors(
             self._relay(app),
