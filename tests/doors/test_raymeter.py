@@ -25,6 +25,7 @@ def test_prometheus_reads_what_a_key_used(ray_session):
         def record(self, visits):
             for each in visits:
                 self.meter.record(each)
+            self.meter.keys_age(70.0)
 
         def stay(self):
             import threading
@@ -42,11 +43,12 @@ def test_prometheus_reads_what_a_key_used(ray_session):
     for _ in range(90):
         # Values travel to the endpoint every few seconds.
         found = ours(f"http://127.0.0.1:{port}/metrics")
-        if "tokens_total" in found:
+        if {"tokens_total", "keys_age_seconds"} <= found.keys():
             break
         ray.wait([staying], timeout=1)
     ray.kill(replica)
     assert found["tokens_total"] == {"completion": 6, "prompt": 14}
+    assert found["keys_age_seconds"] == {"": 70}
     assert found["requests_total"] == {"200 done": 2, "429 refused": 1}
 
 
@@ -56,7 +58,9 @@ def ours(url: str) -> dict[str, dict[str, float]]:
     page = urllib.request.urlopen(url, timeout=30).read().decode()
     for name, tags, value in re.findall(r"^ray_longspan_serve_(\w+)\{(.*)\} (\S+)$", page, re.M):
         tag = dict(re.findall(r'(\w+)="([^"]*)"', tags))
-        if tag.get("key") == "meter":
+        if name == "keys_age_seconds":
+            found[name] = {"": float(value)}
+        elif tag.get("key") == "meter":
             which = tag.get("kind") or f"{tag['status']} {tag['ended']}"
             found.setdefault(name, {})[which] = float(value)
     return found
