@@ -113,6 +113,7 @@ def test_no_other_key_of_a_recipe_names_a_variable_or_an_address_that_is_asked()
     keys = {key for schema in schemas for key in all_keys(schema)}
     naming = re.compile(r"(variable|env|env_vars|secret|password|token|url|uri|host|endpoint)$")
     assert {key for key in keys if naming.search(key)} == {
+        "control.endpoint",
         "generator.endpoint",
         "generator.endpoint.key_variable",
         "generator.endpoint.url",

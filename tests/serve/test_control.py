@@ -79,3 +79,10 @@ def test_a_group_of_the_owner_alone_lets_nobody_in(tmp_path):
     os.chown(tmp_path / "keys", 0, 0)
     (tmp_path / "keys").chmod(0o770)
     assert list(open_to_others(Store(str(tmp_path)))) == []
+
+
+def test_credentials_of_the_store_of_keys_are_not_sent_in_clear() -> None:
+    control = {"root": "s3://keys/chat", "endpoint": "http://192.0.2.9:9000"}
+    settings = ServeSettings.model_validate({"model": "m", "control": control})
+    with pytest.raises(UserError, match=r"would be sent to 192\.0\.2\.9 in clear"):
+        open_control(settings)
