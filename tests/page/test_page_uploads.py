@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import os
 import threading
 import tracemalloc
 import weakref
@@ -34,14 +33,21 @@ MIB = 2**20
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 def readers() -> int:
-    """Processes that read a PDF now."""
-    children = psutil.Process(os.getpid()).children()
-    return sum(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    """Processes that read a PDF now; a whole test session has other children."""
+    return sum(map(is_reader, psutil.Process().children()))
+
+
+def is_reader(process: psutil.Process) -> bool:
+    try:
+        return pdf_text.__name__ in process.cmdline()
+    except psutil.Error:  # It has ended: a zombie has no command line.
+        return False
 
 
 class Names:
