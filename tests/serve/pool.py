@@ -30,7 +30,7 @@ def main(_: list[str]) -> int:
     print("runs on", hardware.device.kind, hardware.gpus)
     settings = ServeSettings.model_validate({"model": "m", "pool": POOL})
     bundle = {"CPU": 0.2}
-    plan = EnginePlan({}, bundle, 2, 1, {}, gpu=False)
+    plan = EnginePlan({"max_model_len": 64}, bundle, 2, 1, {}, gpu=False)
     options = deployment_options(settings, plan)
     deployment = serve.deployment(
         Replica,

@@ -108,6 +108,16 @@ def test_the_engine_bounds_what_the_gateway_bounds() -> None:
     assert found["override_generation_config"] == {"max_new_tokens": 4096}
 
 
+def test_the_backend_of_grammars_stays_where_other_settings_of_theirs_are_given() -> None:
+    """The gateway's bounds were measured with it."""
+    given = {"structured_outputs_config": {"disable_any_whitespace": True}}
+    found = plan(LLAMA_70B, H100S, window=16384, engine=given).arguments
+    assert found["structured_outputs_config"] == {
+        "backend": "xgrammar",
+        "disable_any_whitespace": True,
+    }
+
+
 def test_the_plan_gives_a_reason_for_every_argument() -> None:
     settings, model = served(LLAMA_70B, window=16384, engine={"dtype": "float16"})
     text = plan_text(settings, model, H100S, plan_engine(settings, model, H100S))

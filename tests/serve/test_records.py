@@ -222,6 +222,8 @@ REFERRED = b"a: &a [x]\n" + b"".join(
         ("2.json", record(2)),
         ("notes.txt", b"mine"),
         ("9999999999.json", record(2)),
+        ("999999999.json", record(999_999_999)),
+        ("999999999.json", b"x"),
     ],
 )
 def test_other_objects_are_named_and_ignored(

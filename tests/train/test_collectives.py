@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from longspan.train.collectives import decode, encode
-from longspan.train.rendezvous import LOOPBACK, group_address, interface_of
+from longspan.train.rendezvous import LOOPBACK, free_port, group_address, interface_of
 from tests.ports import free_ports
 
 WORKER = Path(__file__).parent / "collectives_worker.py"
@@ -42,6 +42,11 @@ def test_keys_that_json_would_change_are_refused() -> None:
 def test_floats_arrive_bit_by_bit() -> None:
     value = [0.1, 1e-300, 2 / 3, -0.0]
     assert [number.hex() for number in decode(encode(value))] == [n.hex() for n in value]
+
+
+def test_an_address_that_is_not_this_machines_is_named() -> None:
+    with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.77:0 .*--node-ip-address"):
+        free_port("192.0.2.77")
 
 
 def test_a_pickle_is_not_read() -> None:

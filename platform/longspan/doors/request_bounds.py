@@ -20,6 +20,8 @@ from longspan.doors.request_fields import (
 
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "thinking")
 MAX_UNKNOWN = 64
+DEFAULTS = (("function_call", "none"), ("function_call", "auto"))
+"""Refused fields with values that ask for nothing."""
 SIMILAR = 0.85
 """Likeness of two names, by difflib's measure, from which one counts as the other mistyped."""
 
@@ -29,7 +31,7 @@ def check_names(body: dict[str, Any], model: type[GenerationFields]) -> None:
     known = model.model_fields.keys() | IGNORED
     unknown = [name for name in body if name not in known]
     for name in unknown:
-        if name in REFUSED and body[name]:
+        if name in REFUSED and body[name] and (name, body[name]) not in DEFAULTS:
             raise invalid(f"{name}: {REFUSED[name]}.", name)
     unknown = [name for name in unknown if name not in REFUSED and name != "best_of"]
     if len(unknown) > MAX_UNKNOWN:

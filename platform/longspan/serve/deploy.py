@@ -168,10 +168,14 @@ def _require_same_door(config: ServeConfig, dashboard: str) -> None:
     if serve.status().proxies:
         running = ServeSubmissionClient(dashboard).get_serve_details()["http_options"]
         if (running["host"], running["port"]) != (host, port):
+            same = (
+                f"use that one (--port {running['port']})"
+                if running["host"] == host
+                else f"set http_options.host: {running['host']} and port: {running['port']} in the config file"
+            )
             raise UserError(
                 f"http_options: the Serve of this cluster listens on {running['host']}:{running['port']} "
-                f"while it runs, not on {host}:{port}; go on with that (--port {running['port']}), or "
-                "end it first: serve shutdown"
+                f"while it runs, not on {host}:{port}; {same}, or end it first: serve shutdown"
             )
         return
     with socket.socket() as probe:

@@ -177,7 +177,10 @@ def _settled(
         values["override_generation_config"] = ({"max_new_tokens": most}, why)
     arguments = {key: value for key, (value, _) in values.items()}
     reasons = {key: reason for key, (_, reason) in values.items()}
-    return arguments | ALWAYS | settings.engine, reasons
+    asked = dict(settings.engine)
+    if given := asked.get("structured_outputs_config"):
+        asked["structured_outputs_config"] = arguments["structured_outputs_config"] | given
+    return arguments | ALWAYS | asked, reasons
 
 
 def _window_reason(settings: ServeSettings) -> str:

@@ -30,6 +30,8 @@ NAME = re.compile(rf"{FOLDER}/(\d{{4,9}})\.(json|yaml)")
 """Of a record; .yaml is the format of earlier releases, a whole Serve config."""
 STORES = ("storage", "control")
 """Arguments that come from the operator's config file alone: a record that set them could choose whose keys hold."""
+MAX_NUMBER = 10**6
+"""Records with larger numbers are ignored: one that somebody has planted must not leave none for later versions."""
 MAX_BYTES = 2**18
 MAX_VALUES = 10_000
 
@@ -86,9 +88,12 @@ class Versions:
             try:
                 version = self._read(item)
             except NotAVersion as error:
+                remedy = "delete it unless you know what it is"
+                if item.path.endswith(".yaml"):
+                    remedy = "if an earlier release wrote it, deploy that model again with `deploy`"
                 self._log(
                     f"{self._store.uri(FOLDER)}: {item.path.removeprefix(FOLDER + '/')!r} is not a record of a "
-                    f"version ({_printable(error)}) and is ignored; delete it unless you know what it is"
+                    f"version ({_printable(error)}) and is ignored; {remedy}"
                 )
                 continue
             found.setdefault(version.number, version)
@@ -143,13 +148,15 @@ class Versions:
     def _numbers(self) -> Iterator[int]:
         """Numbers that are taken, by records or by what can't be read."""
         for item in self._store.list(f"{FOLDER}/*"):
-            if name := NAME.fullmatch(item.path):
+            if (name := NAME.fullmatch(item.path)) and int(name[1]) <= MAX_NUMBER:
                 yield int(name[1])
 
     def _read(self, item: ObjectInfo) -> Version:
         name = NAME.fullmatch(item.path)
         if not name:
             raise NotAVersion("its name is not a number with .json or .yaml")
+        if int(name[1]) > MAX_NUMBER:
+            raise NotAVersion(f"its number is above {MAX_NUMBER:,}")
         if item.size > MAX_BYTES:
             raise NotAVersion(f"it has {item.size:,} bytes; a record has {MAX_BYTES:,} at most")
         try:

@@ -64,5 +64,13 @@ def interface_of(address: str) -> str | None:
 def _bound(address: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((address, port))
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            error.errno,
+            f"the workers' store cannot listen on {address}:{port} ({error.strerror}): it is the address by which "
+            "Ray knows this node; start Ray with the address of one of its interfaces (--node-ip-address)",
+        ) from error
     return listener
