@@ -30,6 +30,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import CHECKOUT
 from benchmarks.common import ROOT, local_ray, machine, parse, parser, table
 from longspan.doors import keys
 from longspan.recipe.load import parse as parse_settings
@@ -244,8 +245,7 @@ def service(name: str, given: dict[str, Any], port: int, checkout: Path) -> Iter
     """The chat service of a checkout, in a process of its own with a Ray of its own."""
     command = [sys.executable, __file__, "--service", json.dumps(given), str(port)]
     environment = os.environ | {
-        # The process and Ray's workers import the package from the checkout.
-        "PYTHONPATH": os.pathsep.join([str(checkout / "platform"), str(ROOT)]),
+        CHECKOUT: str(checkout),
         # Ray lowers its workers' priority by default; vLLM alone does not.
         "RAY_worker_niceness": "0",
     }
