@@ -45,7 +45,7 @@ NAME = "bench"
 START_SECONDS = 300
 REST_SECONDS = 30
 STARTED = "service started: "
-"""What the line of a service process that is up begins with."""
+"""Prefix of the line by which a service process reports that it is up."""
 METRICS = ("output_throughput", "mean_ttft_ms", "mean_itl_ms")
 PARTS = {
     "engine": ("VLLM::",),

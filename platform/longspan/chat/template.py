@@ -18,7 +18,7 @@ from longspan.chat.tokenizer import DATE, ChatTokenizer
 
 Span = tuple[int, int]
 OF_A_TEMPLATE = (TypeError, ValueError, LookupError, ArithmeticError, RecursionError)
-"""What an expression of a template can raise, besides jinja's own errors."""
+"""Exceptions that an expression of a template can raise, besides jinja's own."""
 REFUSED = "its chat template refuses it"
 OTHERWISE = "its chat template writes an answer otherwise"
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")

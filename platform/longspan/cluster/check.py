@@ -243,7 +243,7 @@ def _group(settings: Settings, account: Account) -> Iterator[str]:
 
 
 def open_to_the_internet(settings: Settings, rules: list[Rule]) -> Iterator[str]:
-    """What rules of the user's own group, used with EFA, let the whole internet connect."""
+    """Rules of the user's own security group, used with EFA, that let the whole internet connect."""
     assert settings.efa
     if settings.ssh_from == [ANYWHERE]:
         return

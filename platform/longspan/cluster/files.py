@@ -78,7 +78,7 @@ def require_rendered(settings: Settings, folder: Path) -> None:
 
 
 def stale(settings: Settings, folder: Path) -> str | None:
-    """What to do about files in a folder that are missing or not what the settings become; None if there are none."""
+    """Message about rendered files that are missing or differ from the settings; None if there are none."""
     names = [
         name
         for name, text in rendered(settings).items()

@@ -118,7 +118,7 @@ def rules_of(settings: Settings, group: str) -> list[Rule]:
 
 
 def openings(rules: list[Rule]) -> set[Opening]:
-    """What rules open, and to whom."""
+    """Ports that rules open, each with the networks that reach them."""
     return {
         (rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort"), who)
         for rule in rules

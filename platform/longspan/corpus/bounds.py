@@ -12,7 +12,7 @@ Document = str | LeftOut | BadInput
 """A document, or what stands in its place."""
 
 ROW_BYTES = 16
-"""What a row counts for besides its text."""
+"""Bytes counted for each row besides its text."""
 
 
 def within_bounds(items: Iterable[Document], object_path: str, stored: int) -> Iterator[Document]:

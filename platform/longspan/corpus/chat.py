@@ -54,7 +54,7 @@ def read_parquet(file: pa.NativeFile, object_path: str, filter: Filter) -> Itera
 
 
 def _unfit(schema: pa.Schema, object_path: str, filter: Filter) -> BadInput | None:
-    """What the schema lacks."""
+    """Columns that the schema lacks."""
     if not any(name in SHAPES for name in schema.names):
         error = no_conversation(schema.names)
         return BadInput(object_path, WHOLE, error.reason, error.detail)

@@ -46,7 +46,7 @@ def read(file: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item
 
 
 def _unfit(schema: pa.Schema, object_path: str, wanted: Wanted) -> BadInput | None:
-    """What the schema lacks."""
+    """Columns that the schema lacks."""
     whole, names = "the whole object", field_names(schema)
     if wanted.text not in schema.names:
         return without_field(object_path, whole, wanted.text, schema.names)

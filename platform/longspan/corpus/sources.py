@@ -143,7 +143,7 @@ def read(
 
 
 def _packed(file: pa.NativeFile, object_path: str, spec: SourceSpec) -> Iterator[Document]:
-    """What is in a Parquet object."""
+    """Content of a Parquet object."""
     if spec.format == "chat":
         return chat.read_parquet(file, object_path, Filter(spec.where))
     return _documents(parquet.read(file, object_path, _wanted(spec)), spec)
@@ -152,7 +152,7 @@ def _packed(file: pa.NativeFile, object_path: str, spec: SourceSpec) -> Iterator
 def _streamed(
     stream: Readable, object_path: str, format: Format, spec: SourceSpec
 ) -> Iterator[Document]:
-    """What is in an object of another format, which is read from its beginning to its end."""
+    """Content of an object of another format, read from beginning to end."""
     if format == "jsonl":
         return _documents(jsonl.read(stream, object_path, _wanted(spec)), spec)
     if format == "chat":

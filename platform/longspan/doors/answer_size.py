@@ -25,7 +25,7 @@ def output_logprobs(fields: GenerationFields) -> int:
 
 
 def prompt_logprobs(fields: GenerationFields) -> int:
-    """The same for each token of a prompt. `echo` asks for them too."""
+    """Log probabilities of each token of a prompt, its own among them; 0 for none. `echo` asks for them too."""
     asked = fields.prompt_logprobs
     if asked is None and getattr(fields, "echo", False):
         chat = isinstance(fields, ChatFields)

@@ -32,7 +32,7 @@ class ControlTokens:
         return self._pattern.sub(lambda found: f"{found[0][0]}{JOINER}{found[0][1:]}", text)
 
     def split_messages(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The same of the contents of a conversation, whether they are texts or parts with text."""
+        """Split control tokens in the contents of messages, given as texts or as parts with text."""
         return [
             message | {"content": self._content(message["content"])}
             if "content" in message
@@ -56,6 +56,6 @@ class ControlTokens:
 
 
 def control_tokens_of(tokenizer: Any) -> ControlTokens:
-    """Those that a tokenizer marks as special."""
+    """Control tokens of a tokenizer: those that it marks as special."""
     added = tokenizer.added_tokens_decoder.values()
     return ControlTokens(str(token.content) for token in added if token.special)

@@ -134,7 +134,7 @@ class KeyRing:
         return _Known(item, key)
 
     def _stale(self, before: _Known | None) -> _Known | None:
-        """What was known of an object that cannot be read now, until that is too long ago."""
+        """The last known key of an object that cannot be read now; None after `UNREADABLE_GRACE_SECONDS`."""
         if before is None:
             return None
         now = self._clock()

@@ -34,7 +34,7 @@ class NotAKey(UserError):
 
 
 class KeyLimits(BaseModel):
-    """What one key may use of each replica; None is no limit.
+    """Limits of one key in each replica; None is no limit.
 
     Attributes:
         requests_per_minute: requests that begin within any 60 seconds.

@@ -151,7 +151,7 @@ def _check_grammar(name: str, unit: str, value: int, most: int, hint: str) -> No
 
 
 def _grammars(fields: GenerationFields) -> Iterator[tuple[str, GrammarSize]]:
-    """What the engine would compile, by field."""
+    """Sizes of the grammars that the engine would compile, by field."""
     if fields.response_format:
         yield "response_format", schema_size(fields.response_format)
     if given := fields.structured_outputs:

@@ -33,7 +33,7 @@ class _Fields(BaseModel):
 
 
 class StreamOptions(_Fields):
-    """What a stream carries besides the answer."""
+    """Options of a stream: the usage that it carries besides the answer."""
 
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None

@@ -98,7 +98,7 @@ class UsageInEvents:
         return chunk
 
     def _event(self, event: bytes, at: int) -> bytes:
-        """What the client gets of an event, whose usage is at a place."""
+        """The part of an event that is sent to the client; its usage begins at `at`."""
         found = _USAGE.match(event, at) if at >= 0 else None
         if found is None:
             return event

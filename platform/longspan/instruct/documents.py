@@ -245,7 +245,7 @@ def _row(taken: _Taken, spec: SourceSpec, info: ObjectInfo, choice: Choice) -> d
 
 
 def recorded(store: Store, spec: SourceSpec, info: ObjectInfo, path: str) -> DocumentFile | None:
-    """What one object became earlier; None if that is unknown, or recorded under another object's name."""
+    """The earlier result for one object; None if there is none, or it is recorded under another object's name."""
     try:
         found = DocumentFile(**sealed.read(store, f"{path}.json"))
     except (FileNotFoundError, ValueError, TypeError):

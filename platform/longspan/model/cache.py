@@ -28,7 +28,7 @@ NUM_KEPT = 8
 IN_USE_S = 24 * 3600.0
 """Copies that were asked for so recently stay, whatever their number: somebody may be reading them."""
 LOADING_S = 3600.0
-"""The same where there would be no room for another copy."""
+"""Seconds for which a used copy stays where there is no room for another one."""
 PARTIAL = ".partial-"
 
 

@@ -97,7 +97,7 @@ class _Process:
         self._killed = False
 
     def run(self, data: bytes) -> dict[str, Any]:
-        """What the process says of a PDF; blocks until it has ended."""
+        """The reader process's result for a PDF; blocks until the process has ended."""
         command = [sys.executable, "-P", "-m", pdf_text.__name__, str(self._seconds)]
         with subprocess.Popen(
             command,

@@ -47,7 +47,7 @@ class Inputs:
 
 
 class StageRecord(Section):
-    """What is stored of a stage: values to compare with, and nothing that is read, run or deleted by."""
+    """Record of a stage: values to compare with; none is used to read, run or delete anything."""
 
     format: Literal[1] = 1
     run: str

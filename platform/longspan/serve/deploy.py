@@ -51,7 +51,7 @@ def connected() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Serving:
-    """What Serve of this cluster was given, by its own account, which nobody writes but this cluster's owner.
+    """Configuration of this cluster's applications as Ray Serve itself reports it.
 
     Attributes:
         applications: the config of every application.

@@ -38,7 +38,7 @@ def allowed_bytes(stored: int) -> int:
 
 
 class Readable(Protocol):
-    """What bytes are read from, such as a file of pyarrow's."""
+    """A source of bytes, such as a file of pyarrow's."""
 
     def read(self, nbytes: int) -> bytes:
         """The next bytes, as many as asked for; fewer only at the end."""

@@ -26,7 +26,7 @@ PLAIN_TYPES = ("arrow.bool8", "arrow.json", "arrow.uuid")
 
 TAIL_BYTES = 2**16
 VALUE_BYTES = 16
-"""What a value counts for besides its stored bytes: run lengths store any number of them in a few."""
+"""Bytes counted for each value besides its stored ones: run lengths store any number of values in a few bytes."""
 
 _NAME = b"ARROW:extension:name"
 _ENCODED_NAMES = tuple(base64.b64encode(_NAME[skip : skip + 18]) for skip in (0, 1, 2))

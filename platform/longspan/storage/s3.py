@@ -38,7 +38,7 @@ CONNECTIONS = 32
 PROBE = ".longspan-probe"
 FIRST_ATTEMPTS = 3
 EXISTS = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-"""What a server answers to a write on condition that there is no such object."""
+"""Answers of a server to a conditional write where the object exists already."""
 NOT_DENIED = {"NoSuchKey", "404", "NoSuchUpload", "InvalidRange", "416"}
 """What a server answers to a request that is permitted, about something that is not there."""
 

@@ -32,7 +32,7 @@ class BoundTorchConfig(TorchConfig):
 
     @property
     def backend_cls(self) -> type[Backend]:
-        """What sets the group up."""
+        """The backend that sets up the process group."""
         return _BoundTorchBackend
 
 

@@ -103,7 +103,7 @@ class Kubernetes(Section):
     dns_namespace: Name = "kube-system"
     """Namespace of the cluster's DNS, the only one that pods ask."""
     egress: list[Egress] = Field(default_factory=list)
-    """What pods connect to beside DNS, each other and port 443 anywhere: an S3 server on another port, say."""
+    """Destinations of pods besides DNS, each other and port 443 anywhere: an S3 server on another port, say."""
     recipe: str = "jobs/recipes/llama3-8b-64k.yaml"
     """What pretrain.yaml trains, as a path in the image."""
     overrides: list[str] = Field(default_factory=list)

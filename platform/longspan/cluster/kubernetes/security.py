@@ -1,4 +1,4 @@
-"""What a container may do: no rights on its machine, no writing outside volumes, no account of Kubernetes."""
+"""Security settings of containers: no rights on its machine, no writing outside volumes, no account of Kubernetes."""
 
 from __future__ import annotations
 
