@@ -15,10 +15,10 @@ case "${1:-}" in
         ruff check --fix --exit-zero --quiet
         ruff format
         ;;
-    test) eval "exec python -m pytest -m 'not hosts and not long' ${ARGS:-}" ;;
+    test) eval "exec python -m pytest -m 'not hosts and not long and not deep' ${ARGS:-}" ;;
     test-chaos) eval "exec python -m pytest tests/chaos ${ARGS:-}" ;;
     test-cluster) eval "exec python -m pytest -m 'hosts or long' ${ARGS:-}" ;;
-    test-unit) eval "exec python -m pytest -m 'not real' ${ARGS:-}" ;;
+    test-unit) eval "exec python -m pytest -m 'not real and not deep' ${ARGS:-}" ;;
     *)
         say "check.sh lint|format|test|test-chaos|test-cluster|test-unit" >&2
         exit 2
