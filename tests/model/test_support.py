@@ -11,7 +11,8 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from longspan.errors import UserError
-from longspan.model import probe, support
+from longspan.model import loss_checks, probe, support
+from longspan.model.attention import FLASH
 from longspan.model.export import ExportSpec, export_model, rehearse_export
 from longspan.model.facts import EXACT_FAMILIES, facts_from_config
 from longspan.model.load import set_positions
@@ -62,7 +63,7 @@ def test_an_architecture_that_is_accepted_is_trained_correctly(
     except UserError as error:
         assert str(error).startswith("base_model: ")
         assert (name, changes) not in FAST
-        pytest.skip(str(error))
+        return  # Refused before anything starts.
     model = tiny_model(name, changes)
     first, second = documents(model.config.vocab_size)
     alone = losses(model, second, torch.arange(LENGTHS[1])[None])
@@ -92,12 +93,34 @@ def test_an_architecture_that_is_accepted_is_trained_correctly(
     torch.testing.assert_close(again, alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("name", "changes"), every_architecture())
+@torch.no_grad()
+def test_documents_are_kept_apart_by_boundaries_as_by_a_mask(
+    name: str, changes: Changes, varlen_by_hand: list[int]
+) -> None:
+    """FlashAttention is given no mask: the boundaries have to reach it through every layer."""
+    try:
+        facts = facts_of(name, changes)
+    except UserError:
+        return
+    if not (facts.isolates_documents and set(FLASH) & set(facts.attention)):
+        return  # Trained without a document mask, or without FlashAttention.
+    model = tiny_model(name, changes)
+    model.config._attn_implementation = "varlen_by_hand"
+    first, second = documents(model.config.vocab_size)
+    alone = losses(model, second, torch.arange(LENGTHS[1])[None])
+    restarting = torch.cat([torch.arange(n) for n in LENGTHS])[None]
+    behind = losses(model, torch.cat([first, second], dim=1), restarting)[LENGTHS[0] :]
+    torch.testing.assert_close(behind, alone, atol=1e-3, rtol=0)
+    assert varlen_by_hand
+
+
 @pytest.mark.parametrize("name", EXACT_FAMILIES)
 def test_families_that_are_not_run_would_be_found_correct(name: str) -> None:
     config = default_config(name)
     found = probe.probe(config)
-    assert found.loss_error < probe.TOLERANCE and found.packed_error < probe.TOLERANCE
-    assert found.effect > 100 * probe.TOLERANCE
+    assert found.loss_error < loss_checks.TOLERANCE and found.packed_error < loss_checks.TOLERANCE
+    assert found.effect > 100 * loss_checks.TOLERANCE
     facts = facts_from_config(config)
     assert found.implementations == facts.attention
     assert found.attention_window == facts.sliding_window
@@ -173,16 +196,16 @@ def test_quantized_weights_are_refused_with_the_way_out(name: str, settings: Cha
 
 def test_a_real_model_is_compared_with_itself_before_it_is_trained(tiny: Path) -> None:
     model = CausalLMLoss(AutoModelForCausalLM.from_pretrained(tiny), 8).eval()
-    probe.require_correct(model, True, "cpu", torch.float32)
+    loss_checks.require_correct(model, True, "cpu", torch.float32)
     hybrid = CausalLMLoss(tiny_model("lfm2", {}), 8).eval()
-    probe.require_correct(hybrid, False, "cpu", torch.float32)
+    loss_checks.require_correct(hybrid, False, "cpu", torch.float32)
     with pytest.raises(UserError, match=r"^packing.document_mask: a document's loss in Lfm2"):
-        probe.require_correct(hybrid, True, "cpu", torch.float32)
+        loss_checks.require_correct(hybrid, True, "cpu", torch.float32)
     with pytest.raises(UserError, match=r"^packing.document_mask"):
-        probe.require_correct(hybrid.to(torch.bfloat16), True, "cpu", torch.bfloat16)
+        loss_checks.require_correct(hybrid.to(torch.bfloat16), True, "cpu", torch.bfloat16)
     capped = CausalLMLoss(tiny_model("recurrent_gemma", {}), 8).eval()
     with pytest.raises(UserError, match=r"^base_model: the loss of RecurrentGemmaForCausalLM"):
-        probe.require_correct(capped, False, "cpu", torch.float32)
+        loss_checks.require_correct(capped, False, "cpu", torch.float32)
 
 
 def test_measuring_leaves_random_numbers_and_logging_as_they_were() -> None:

@@ -1,12 +1,15 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from longspan.errors import UserError
+from longspan.recipe.device import this_machines_device
 from longspan.recipe.load import load_recipe, parse_recipe
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
-from longspan.train.prepare import at_commits, plan_text
+from longspan.train.prepare import at_commits, plan_text, prepare_without_ray
 from tests.model.hub import hub_on_loopback, use
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
@@ -46,3 +49,31 @@ def test_a_run_goes_on_with_the_commit_of_its_base_model_that_it_began_with(
         assert asked.base_model == second
         with pytest.raises(UserError, match=r"base_model: the checkpoint .* has someone/model@"):
             began.facts.require(CheckpointFacts(1, 1, "order", {"base_model": second}))
+
+
+def test_notes_of_the_plan_are_printed_by_the_job(tmp_path: Path, tiny_model: Path) -> None:
+    llama3 = {
+        "rope_type": "llama3",
+        "rope_theta": 10_000.0,
+        "factor": 2.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 128,
+    }
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "config.json").read_text()) | {"rope_parameters": llama3}
+    (model / "config.json").write_text(json.dumps(config))
+    recipe = parse_recipe(
+        {
+            "name": "run",
+            "base_model": str(model),
+            "target_context": 4096,
+            "corpora": [{"name": "a", "path": "a", "weight": 1}],
+            "storage": {"root": str(tmp_path / "store")},
+        }
+    )
+    lines: list[str] = []
+    with pytest.raises(UserError):  # Nothing is ingested.
+        prepare_without_ray(recipe, this_machines_device(0), lines.append)
+    assert any("Note: positions.encoding: abf replaces the model's own llama3" in x for x in lines)

@@ -16,26 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from longspan.errors import UserError
 from longspan.model.attention import FLASH, MASKED
 from longspan.model.export import ExportSpec, write_model
 from longspan.model.load import set_positions
 from longspan.model.loss import CausalLMLoss
+from longspan.model.loss_checks import FIRST, SECOND, document, leak, loss_error
 from longspan.model.positions import Positions, own_positions, using_positions, verify
 from longspan.model.shrink import WINDOW, WINDOW_KEYS, tiny_config
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-FIRST, SECOND = 19, 29
-"""Tokens of the two documents of a row."""
 CHUNK = 16
-TOLERANCE = 1e-3
-"""Nats by which a token's loss in float32 may differ from what it should be."""
-LOW_PRECISION_TOLERANCE = 0.05
-"""Nats, in bfloat16."""
 ABF = Positions("abf", 500_000.0, 2.0, WINDOW)
 MAX_PARAMETERS = 20_000_000
 """A copy with more is not tiny: its config has sizes that are not known here."""
@@ -43,16 +37,16 @@ MAX_PARAMETERS = 20_000_000
 
 @dataclass(frozen=True)
 class Behavior:
-    """Measurements of one architecture; losses in nats, the largest difference over the tokens."""
+    """Measurements of one architecture; differences in nats."""
 
     architecture: str
     """Name of the model's class."""
     implementations: tuple[str, ...]
     """Implementations of attention that the class takes."""
     loss_error: float
-    """Loss from decoder and output head against the loss of the model's own logits."""
+    """Loss from decoder and output head against the loss of the model's own logits: mean over tokens."""
     packed_error: float
-    """Loss of a document behind another one in a row against its loss alone."""
+    """Loss of a document behind another one in a row against its loss alone: the largest of any token."""
     effect: float
     """Change of a document's loss with the document before it when the two are not kept apart."""
     attention_window: int | None
@@ -69,11 +63,12 @@ def probe(config: Mapping[str, Any]) -> Behavior:
         own = own_positions(dict(tiny.rope_parameters), tiny.max_position_embeddings)
         model, masked = _built(tiny)
         measured = _measured(model, own)
+        flash = model._supports_flash_attn and _hands_on_boundaries(model)
     limits = [config.get(key) for key in WINDOW_KEYS]
     limit = min((limit for limit in limits if limit), default=None)
     return replace(
         measured,
-        implementations=(*(FLASH if model._supports_flash_attn else ()), *masked),
+        implementations=(*(FLASH if flash else ()), *masked),
         attention_window=limit if measured.attention_window else None,
     )
 
@@ -140,91 +135,6 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def require_correct(
-    model: CausalLMLoss, document_mask: bool, device: torch.device | str, dtype: torch.dtype
-) -> None:
-    """Compare a model's losses on a few tokens with its own, and those of two documents of one row.
-
-    Args:
-        model: the whole one, in evaluation mode.
-        document_mask: whether documents are to be kept apart.
-        device: of the model.
-        dtype: of its parameters.
-
-    Raises:
-        UserError: the chunked loss is not the model's own, or a document sees another one.
-    """
-    name = type(model.model).__name__
-    tolerance = TOLERANCE if dtype == torch.float32 else LOW_PRECISION_TOLERANCE
-    error = loss_error(model, document(FIRST, model.model.config.vocab_size, 1, device))
-    if not error < tolerance:
-        raise UserError(
-            f"base_model: the loss of {name} from its decoder and output head is {error:.2g} nats off the loss of "
-            "its own logits; use an architecture of docs/models.md"
-        )
-    change = leak(model, True, device) if document_mask else 0.0
-    if not change < tolerance:
-        raise UserError(
-            f"packing.document_mask: a document's loss in {name} changes by {change:.2g} nats with the document "
-            f"before it in its row (attention: {model.model.config._attn_implementation}); set "
-            "packing.document_mask=false, or use an architecture of docs/models.md"
-        )
-
-
-@torch.no_grad()
-def loss_error(model: CausalLMLoss, row: Row) -> float:
-    """Largest difference over a row's tokens between the chunked loss and that of the model's own logits."""
-    chunked = model.token_losses(row.tokens, row.positions, row.labels)
-    output = model.model(input_ids=row.tokens, position_ids=row.positions, use_cache=False)
-    own = functional.cross_entropy(
-        output.logits.float().flatten(0, 1), row.labels.flatten(), reduction="none"
-    )
-    return float((chunked.flatten() - own).abs().max())
-
-
-@dataclass(frozen=True)
-class Row:
-    """Token ids, positions and labels, int64 [1, tokens] each."""
-
-    tokens: Tensor
-    positions: Tensor
-    labels: Tensor
-
-    def behind(self, other: Row, apart: bool) -> Row:
-        """Return a row of another document and then this one, kept ``apart`` or not."""
-        positions = torch.cat([other.positions, self.positions], dim=1)
-        if not apart:
-            positions = torch.arange(positions.numel(), device=positions.device)[None]
-        return Row(
-            torch.cat([other.tokens, self.tokens], dim=1),
-            positions,
-            torch.cat([other.labels, self.labels], dim=1),
-        )
-
-
-def document(num_tokens: int, vocabulary: int, first: int, device: torch.device | str) -> Row:
-    """Return a document of tokens that look random and are the same every time; ``first`` tells several apart."""
-    ids = (torch.arange(num_tokens + 1, device=device) * 7919 + 104_729 * first) % vocabulary
-    positions = torch.arange(num_tokens, device=device)
-    return Row(ids[None, :-1], positions[None], ids[None, 1:])
-
-
-@torch.no_grad()
-def leak(model: CausalLMLoss, apart: bool, device: torch.device | str) -> float:
-    """Largest change of a document's token losses when the document before it in its row is another one.
-
-    Args:
-        model: wrapped, in evaluation mode.
-        apart: whether positions restart at the second document.
-        device: of the model.
-    """
-    vocabulary = model.model.config.vocab_size
-    second = document(SECOND, vocabulary, 2, device)
-    rows = (second.behind(document(FIRST, vocabulary, n, device), apart) for n in (1, 3))
-    losses = [model.token_losses(row.tokens, row.positions, row.labels)[:, FIRST:] for row in rows]
-    return float((losses[0] - losses[1]).abs().max())
-
-
 def _measured(model: PreTrainedModel, own: Positions) -> Behavior:
     """Measure a tiny model that came with ``own`` positions."""
     wrapped = CausalLMLoss(model, CHUNK)
@@ -279,6 +189,32 @@ def _randomize(model: nn.Module) -> None:
             parameter.copy_(noise * 1.5 / parameter.shape[-1] ** 0.5)
         else:
             parameter.add_(0.1 * noise)
+
+
+def _hands_on_boundaries(model: PreTrainedModel) -> bool:
+    """Whether every call of attention is told where documents begin, as FlashAttention needs it."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    told: list[bool] = []
+
+    def attend(*args: Any, **kwargs: Any) -> Any:
+        told.append(kwargs.get("cu_seq_lens_q") is not None)
+        return ALL_ATTENTION_FUNCTIONS["sdpa"](*args, **kwargs)
+
+    name, before = "longspan_probe", model.config._attn_implementation
+    ALL_ATTENTION_FUNCTIONS[name] = attend
+    ALL_MASK_ATTENTION_FUNCTIONS[name] = lambda *_, **__: None
+    model.config._attn_implementation = name
+    row = document(FIRST, model.config.vocab_size, 1, "cpu")
+    try:
+        CausalLMLoss(model, CHUNK).token_losses(row.tokens, row.positions, row.labels)
+    except (ImportError, RuntimeError, TypeError, ValueError):
+        return False  # Layers that need a library, or an argument, to be told.
+    finally:
+        model.config._attn_implementation = before
+        del ALL_ATTENTION_FUNCTIONS[name], ALL_MASK_ATTENTION_FUNCTIONS[name]
+    return bool(told) and all(told)
 
 
 @contextlib.contextmanager

@@ -27,13 +27,14 @@ def measured(facts: ModelFacts, config: Mapping[str, Any]) -> ModelFacts:
     require_unquantized(config)
     if facts.model_type in EXACT_FAMILIES:
         return facts
-    from longspan.model.probe import TOLERANCE, probe
+    from longspan.model.loss_checks import TOLERANCE
+    from longspan.model.probe import probe
 
     behavior = probe(config)
     if behavior.loss_error > TOLERANCE:
         raise UserError(
             f"base_model: {behavior.architecture} scales or caps its logits around the output head, which the "
-            "loss here leaves out; use an architecture of docs/models.md (a tiny model of this config was up to "
+            "loss here leaves out; use an architecture of docs/models.md (a tiny model of this config was "
             f"{behavior.loss_error:.2g} nats off)"
         )
     return replace(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from longspan.model.probe import require_correct
+from longspan.model.loss_checks import require_correct
 from longspan.train.fragments import Fragment, fragments_of, take_over
 from longspan.train.schedule import CosineSchedule
 
