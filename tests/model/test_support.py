@@ -19,7 +19,7 @@ from longspan.model.load import set_positions
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions
 from longspan.model.shrink import WINDOW, tiny_config
-from longspan.model.support import default_config, measured, table, verdict
+from longspan.model.support import default_config, is_plain, measured, table, verdict
 from tests.model.architectures import FAST, Changes, every_architecture, facts_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
@@ -215,6 +215,30 @@ def test_measuring_leaves_random_numbers_and_logging_as_they_were() -> None:
     probe.probe(default_config("olmo2"))
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert logging.get_verbosity() == before[1]
+
+
+@pytest.mark.parametrize("name", EXACT_FAMILIES)
+def test_a_family_whose_config_says_something_unusual_is_run(name: str) -> None:
+    plain = AutoConfig.for_model(name).to_diff_dict() | default_sizes(name)
+    assert is_plain(plain)
+    for change in (
+        {"hidden_act": "gelu"},
+        {"attention_dropout": "0.1"},
+        {"logit_scale": 0.5},
+        {"layer_types": ["full_attention", "linear_attention"]},
+        {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
+        {"rope_scaling": {"type": "no_such_type", "factor": 2.0}},
+    ):
+        assert not is_plain(plain | change), change
+    assert is_plain(plain | {"rope_scaling": {"type": "linear", "factor": 2.0}})
+    config = default_config(name)
+    with pytest.raises(UserError, match=r"^base_model: .*no_such_function"):
+        measured(facts_from_config(config), config | {"hidden_act": "no_such_function"})
+
+
+def default_sizes(name: str) -> dict[str, Any]:
+    config = default_config(name)
+    return {key: config[key] for key in ("hidden_size", "vocab_size", "rope_parameters")}
 
 
 def test_an_architecture_that_fails_is_one_message() -> None:

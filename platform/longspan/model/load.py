@@ -57,8 +57,10 @@ def load_model(
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise UserError(f"base_model: {path} cannot be loaded: {error}") from error
+    except Exception as error:  # Architectures fail in ways of their own.
+        raise UserError(
+            f"base_model: {path} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
     _require_all_weights(report, path)
     verify(model, positions)
     if activation_checkpointing:
@@ -76,7 +78,7 @@ def load_config(path: str | Path) -> PretrainedConfig:
 
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # Each family checks its config in its own way.
         raise UserError(
             f"base_model: {path} holds no config that transformers knows: {error}"
         ) from error

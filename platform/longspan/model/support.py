@@ -9,23 +9,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any
 
 from longspan.errors import UserError
 from longspan.model.attention import FLASH
-from longspan.model.facts import EXACT_FAMILIES, ModelFacts, facts_from_config
+from longspan.model.facts import EXACT_FAMILIES, ModelFacts, facts_from_config, rope_of_config
+from longspan.model.rope import ROPE_TYPES
 
 
 def measured(facts: ModelFacts, config: Mapping[str, Any]) -> ModelFacts:
     """Add what only running an architecture shows to the facts of a config.json.
 
-    The families whose parameters are counted without torch are not run: a test does it for them.
+    The families whose parameters are counted without torch are not run if their configs say nothing unusual: a
+    test does it for them.
 
     Raises:
         UserError: a model of this config cannot be trained correctly here.
     """
     require_unquantized(config)
-    if facts.model_type in EXACT_FAMILIES:
+    if facts.model_type in EXACT_FAMILIES and is_plain(config):
         return facts
     from longspan.model.loss_checks import TOLERANCE
     from longspan.model.probe import probe
@@ -43,6 +46,39 @@ def measured(facts: ModelFacts, config: Mapping[str, Any]) -> ModelFacts:
         isolates_documents=behavior.packed_error < TOLERANCE,
         sliding_window=behavior.attention_window,
     )
+
+
+_NUMBER = (int, float)
+_PLAIN: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("architectures", "layer_types"), (list, NoneType)),
+    **dict.fromkeys(("model_type", "hidden_act"), str),
+    **dict.fromkeys(("dtype", "torch_dtype", "transformers_version"), (str, NoneType)),
+    **dict.fromkeys(("_name_or_path",), (str, NoneType)),
+    **dict.fromkeys(
+        ("attention_dropout", "initializer_range", "rms_norm_eps", "rope_theta"), _NUMBER
+    ),
+    **dict.fromkeys(("attention_bias", "mlp_bias", "tie_word_embeddings"), bool),
+    **dict.fromkeys(("use_cache", "use_sliding_window"), bool),
+    **dict.fromkeys(("head_dim", "num_key_value_heads", "sliding_window"), (int, NoneType)),
+    **dict.fromkeys(("hidden_size", "intermediate_size", "vocab_size"), int),
+    **dict.fromkeys(("num_attention_heads", "num_hidden_layers", "pretraining_tp"), int),
+    **dict.fromkeys(("max_position_embeddings", "max_window_layers"), int),
+    **dict.fromkeys(("rope_parameters", "rope_scaling"), (dict, NoneType)),
+}
+"""Keys whose meaning the tests of the exact families cover, and the kinds of their values."""
+
+
+def is_plain(config: Mapping[str, Any]) -> bool:
+    """Return whether a config of an exact family has only keys and values that tests have run."""
+    known = (
+        key.endswith("_token_id") or (key in _PLAIN and isinstance(value, _PLAIN[key]))
+        for key, value in config.items()
+    )
+    if not all(known) or config.get("hidden_act", "silu") != "silu":
+        return False
+    kinds = set(config.get("layer_types") or ())
+    rope = rope_of_config(config)
+    return kinds <= {"full_attention", "sliding_attention"} and rope["rope_type"] in ROPE_TYPES
 
 
 def require_unquantized(config: Mapping[str, Any]) -> None:
