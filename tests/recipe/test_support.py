@@ -12,6 +12,7 @@ from longspan.model.support import default_config
 from longspan.recipe.load import parse_recipe
 from longspan.recipe.schema import Recipe
 from longspan.train.prepare import check, plan_text
+from tests.tiny import make_tiny_model
 
 WINDOW = 131_072
 
@@ -117,3 +118,27 @@ def test_infinities_are_no_obstacle(tiny_model: Path, tmp_path: Path) -> None:
     config = default_config("bamba") | {"time_step_limit": [0.0, {"__float__": "Infinity"}]}
     model = model_of(tiny_model, tmp_path / "model", config)
     check(recipe_of(model, packing={"document_mask": False}, target_context=262_144))
+
+
+def test_a_head_that_differs_from_the_embeddings_it_is_tied_to_is_refused(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    untied = make_tiny_model(tmp_path / "untied", tied=False)
+    check(recipe_of(untied))
+    both = tmp_path / "both"
+    shutil.copytree(untied, both)
+    config = json.loads((both / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (both / "config.json").write_text(json.dumps(config))
+    message = (
+        r"^base_model: config.json ties model.embed_tokens.weight to lm_head.weight .*to false"
+    )
+    with pytest.raises(UserError, match=message):
+        check(recipe_of(both))
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(both / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    save_file(weights, both / "model.safetensors", metadata={"format": "pt"})
+    check(recipe_of(both))
+    (both / "model.safetensors").write_bytes(b"1234")
+    check(recipe_of(both))  # Truncated files are refused where they are read.

@@ -20,6 +20,7 @@ from longspan.errors import UserError
 from longspan.model.config_json import parse_config
 from longspan.model.load import load_config, write_positions
 from longspan.model.positions import Positions, own_positions, rope_parameters, verify
+from longspan.model.tied import differing
 from longspan.model.tokenizer_files import copy_tokenizer
 
 if TYPE_CHECKING:
@@ -196,11 +197,7 @@ def _require_same_parameters(model: PreTrainedModel, planned: PreTrainedModel) -
     apart = _ties(expected) - _ties(found)
     if apart:
         first, second = sorted(apart)[0]
-        raise UserError(
-            f"base_model: config.json ties {first} to {second} (tie_word_embeddings), but the checkpoint has "
-            "different values for the two; set tie_word_embeddings to false in config.json to keep both, or "
-            f"remove {second} from the checkpoint to keep {first} alone"
-        )
+        raise differing(first, second)
     joined = _ties(found) - _ties(expected)
     assert not joined, f"tied in memory, but not by the config: {sorted(joined)[0]}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longspan.corpus.resolve import resolve as resolve_objects
@@ -13,6 +14,7 @@ from longspan.ingest.manifest import SourceManifest
 from longspan.model.attention import choose
 from longspan.model.hub import HubModel
 from longspan.model.source import require_weights
+from longspan.model.tied import require_tied_alike
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import SourceFacts, describe
@@ -183,7 +185,10 @@ def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     if model.unseen:
         raise UserError(model.unseen)
     require_isolation(recipe, model.facts)
-    require_weights(resolve(recipe.base_model, store), store)
+    base_model = resolve(recipe.base_model, store)
+    require_weights(base_model, store)
+    if model.facts.tied and Path(base_model).is_dir():
+        require_tied_alike(Path(base_model))
     plan = derive(recipe, model.facts, device)
     require_room(model.facts, plan, device)
     return plan
