@@ -73,9 +73,9 @@ class HeldOut:
             for source, manifest in enumerate(job.corpora)
             for row in self._rows_of(job, source, manifest)
         ]
-        self._batches = [self._batch([row], apart) for row, apart in rows[rank::world_size]]
+        self._batches = [self._batch([row]) for row in rows[rank::world_size]]
         if len(self._batches) < -(-len(rows) // world_size):
-            self._batches.append(self._batch([], self._mask))
+            self._batches.append(self._batch([]))
 
     def measure(self, engine: Engine) -> HeldOutLoss:
         """Loss of ``engine``'s model as it is now; all ranks call it."""
@@ -96,17 +96,22 @@ class HeldOut:
         summed = sums.cpu().numpy()
         return HeldOutLoss(summed[: self._sources], summed[self._sources :], self._bands)
 
-    def _rows_of(self, job: Job, source: int, manifest: SourceManifest) -> list[tuple[Row, bool]]:
-        """A source's rows, and whether documents are kept apart in them."""
-        most, cut = job.recipe.heldout.rows_per_source, not self._chat[source]
+    def _rows_of(self, job: Job, source: int, manifest: SourceManifest) -> list[Row]:
+        most, short = job.recipe.heldout.rows_per_source, manifest.heldout_tokens < self._length
+        # A source of fewer tokens than a row repeats to fill it. Its copies must not see each other, which only
+        # the mask ensures (and not in all architectures that are trained without it): else the row is padded.
+        cut = not self._chat[source] and (self._mask or not short)
         rows = heldout_rows(job.store, manifest, self._length, most, cut)
-        # A source of fewer tokens than a row repeats to fill it; its copies must not see each other.
-        apart = self._mask or manifest.heldout_tokens < self._length
-        return [(replace(row, source=source), apart) for row in rows]
+        return [replace(row, source=source) for row in rows]
 
-    def _batch(self, rows: Sequence[Row], apart: bool) -> Batch:
+    def _batch(self, rows: Sequence[Row]) -> Batch:
         return collate(
-            0, rows, num_rows=1, length=self._length, document_mask=apart, weights=self._weights
+            0,
+            rows,
+            num_rows=1,
+            length=self._length,
+            document_mask=self._mask,
+            weights=self._weights,
         )
 
 
