@@ -46,3 +46,24 @@ def test_a_run_goes_on_with_the_commit_of_its_base_model_that_it_began_with(
         assert asked.base_model == second
         with pytest.raises(UserError, match=r"base_model: the checkpoint .* has someone/model@"):
             began.facts.require(CheckpointFacts(1, 1, "order", {"base_model": second}))
+
+
+def test_the_default_length_is_refused_where_the_data_is_far_too_little(tmp_path: Path) -> None:
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "notes.txt").write_text("A few words of one's own. " * 4000)
+    changes = [
+        f"storage.root={tmp_path}",
+        "corpora=[{name: notes, path: corpora, weight: 1}]",
+        "training={}",
+        "optimizer={}",
+        "workers={min: 1, max: 1, gpus_per_worker: 1}",
+    ]
+    recipe = load_recipe(RECIPES / "llama2-7b-32k.yaml", changes)
+    text, problems = plan_text(recipe)
+    (told,) = [problem for problem in problems if problem.startswith("training.tokens: unset")]
+    assert "corpora.notes (about 24,761 tokens) about 169,392 times" in told
+    assert "For 4 passes set training.tokens=99044" in told
+    small = load_recipe(RECIPES / "llama2-7b-32k.yaml", [*changes, "training.tokens=99044"])
+    text, problems = plan_text(small)
+    assert not [problem for problem in problems if problem.startswith("training.tokens")]
+    assert "Note: training.tokens: 99,044 is rounded up by 32 % to 131,072" in text

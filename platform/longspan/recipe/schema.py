@@ -26,6 +26,7 @@ from longspan.corpus.filters import conditions
 from longspan.recipe.places import Data, Storage
 from longspan.recipe.section import Section
 from longspan.recipe.training import Optimizer, Training, Workers
+from longspan.recipe.update_size import update_tokens
 
 PositionEncoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
 
@@ -367,10 +368,10 @@ class Recipe(Section):
                 raise ValueError(
                     f"lengths: rows of {stage.length:,} tokens do not fit target_context {self.target_context:,}"
                 )
-            if self.training.tokens_per_update % stage.length:
-                near = max(1, round(self.training.tokens_per_update / stage.length)) * stage.length
+            if self.tokens_per_update % stage.length:
+                near = max(1, round(self.tokens_per_update / stage.length)) * stage.length
                 raise ValueError(
-                    f"training.tokens_per_update: {self.training.tokens_per_update:,} is not a whole number of rows "
+                    f"training.tokens_per_update: {self.tokens_per_update:,} is not a whole number of rows "
                     f"of {stage.length:,} tokens; the nearest that is: {near:,}"
                 )
             if stage.length % sp:
@@ -399,6 +400,26 @@ class Recipe(Section):
         if self.mixture.arm == "own":
             return tuple(corpus.weight for corpus in self.corpora)
         return tuple(corpus.base_weight or 0.0 for corpus in self.corpora)
+
+    @property
+    def has_known_tokens(self) -> bool:
+        """Whether the run's length in tokens follows from the recipe alone."""
+        return True
+
+    @property
+    def known_weights(self) -> tuple[float | None, ...]:
+        """Weights that follow from the recipe alone; None for one that follows from the data."""
+        return self.weights
+
+    @property
+    def tokens_per_update(self) -> int:
+        """Tokens of one optimizer update, as given or derived."""
+        training, workers = self.training, self.workers
+        if training.tokens_per_update is not None:
+            return training.tokens_per_update
+        lengths = [stage.length for stage in self.length_stages]
+        groups = max(1, workers.min // workers.sequence_parallel)
+        return update_tokens(training.tokens, lengths, groups, training.largest_update)
 
     @property
     def length_stages(self) -> list[LengthStage]:

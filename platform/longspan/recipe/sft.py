@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from longspan.errors import UserError
 from longspan.recipe.schema import (
@@ -40,9 +40,13 @@ class SftCorpus(Corpus):
 class SftTraining(Training):
     """The engine's dials; a batch is smaller than in pretraining."""
 
+    largest_update: ClassVar[int] = 2**20
+    """Tokens of an update of a long run where `tokens_per_update` is unset."""
+
     epochs: float | None = Field(None, gt=0)
     """How often each example is seen, of the sources without a weight; 2 unless training.tokens is set."""
-    tokens_per_update: PositiveInt = 2**20
+    tokens_per_update: int | None = Field(None, gt=0)
+    """Tokens of one optimizer update. Unset: 1,048,576, or a hundredth of a shorter run."""
 
     @model_validator(mode="after")
     def _one_length_of_the_run(self) -> SftTraining:
@@ -98,6 +102,21 @@ class SftRecipe(Recipe):
         packed = all(corpus.pack for corpus in self.corpora)
         length = min(self.target_context, PACKED_LENGTH) if packed else self.target_context
         return self.lengths or [LengthStage(length=length)]
+
+    @property
+    def has_known_tokens(self) -> bool:
+        """Whether the run's length is given in tokens: of epochs it is known once the examples are packed."""
+        return self.training.tokens is not None
+
+    @property
+    def known_weights(self) -> tuple[float | None, ...]:
+        """Weights that follow from the recipe alone: the given ones, and what these leave to a single other corpus."""
+        weights = self.weights
+        unset = sum(corpus.weight is None for corpus in self.corpora)
+        return tuple(
+            weight if corpus.weight is not None or unset == 1 else None
+            for corpus, weight in zip(self.corpora, weights, strict=True)
+        )
 
     @property
     def settled(self) -> bool:

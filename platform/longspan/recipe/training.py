@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -66,10 +66,13 @@ class Workers(Section):
 class Training(Section):
     """The engine's dials; what is unset is derived."""
 
+    largest_update: ClassVar[int] = 2**22
+    """Tokens of an update of a long run where `tokens_per_update` is unset (the paper: 4M)."""
+
     tokens: int | None = Field(None, gt=0)
     """Tokens of the whole run; rounded up to whole updates."""
-    tokens_per_update: int = Field(2**22, gt=0)
-    """Constant over all lengths (the paper: 4M)."""
+    tokens_per_update: int | None = Field(None, gt=0)
+    """Tokens of one optimizer update, at every row length. Unset: 4,194,304, or a hundredth of a shorter run."""
     micro_batch: int | None = Field(None, ge=1)
     """Rows per forward pass and worker."""
     zero_stage: Literal[1, 2, 3] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from longspan.corpus.resolve import resolve as resolve_objects
@@ -15,10 +15,11 @@ from longspan.model.hub import HubModel
 from longspan.model.source import require_weights
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
-from longspan.recipe.describe import SourceFacts, describe
+from longspan.recipe.describe import describe
 from longspan.recipe.describe_rows import RowSource
 from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.model import look_at_model, resolve
+from longspan.recipe.repeats import SourceFacts, absurd_repeats, repeat_notes
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store, run_needs, source_specs
 from longspan.storage import Store
@@ -44,8 +45,10 @@ def check(recipe: Recipe) -> None:
     """
     store = open_store(recipe)
     recipe = at_commits(recipe, store)
-    _planned(recipe, store, this_machines_device(recipe.workers.gpus_per_worker))
+    plan = _planned(recipe, store, this_machines_device(recipe.workers.gpus_per_worker))
     check_data(recipe, store)
+    if recipe.training.tokens is None and recipe.has_known_tokens:
+        _require_enough_data(recipe, plan, _sources(recipe, store, known_data(recipe, store), []))
 
 
 def require_runnable(recipe: Recipe) -> None:
@@ -79,12 +82,11 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     if len(known) == len(recipe.corpora):
         recipe = settled(recipe, store, known)
     plan = derive(recipe, model.facts, device)
-    sources = [
-        _source_facts(spec, store, known.get(spec.name), problems) for spec in source_specs(recipe)
-    ]
+    sources = _sources(recipe, store, known, problems)
     for require in (
         lambda: require_runnable(recipe),
         lambda: require_room(model.facts, plan, device),
+        lambda: _require_enough_data(recipe, plan, sources),
     ):
         try:
             require()
@@ -108,7 +110,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
     data = run_data(recipe, store, Ingest.run, distributed=True)
-    job = _job(recipe, store, device, data)
+    job = _job(recipe, store, device, data, print)
     job.require_continuable()  # The workers would say it as well, but only once they have begun.
     return job
 
@@ -120,7 +122,7 @@ def prepare_without_ray(recipe: Recipe, device: Device, say: Callable[[str], Non
     _say_commits(recipe, say)
     _planned(recipe, store, device)
     data = run_data(recipe, store, Ingest.done, say, distributed=False)
-    return _job(recipe, store, device, data)
+    return _job(recipe, store, device, data, say)
 
 
 def at_commits(recipe: Recipe, store: Store) -> Recipe:
@@ -159,11 +161,25 @@ def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     return plan
 
 
+def _require_enough_data(recipe: Recipe, plan: RunPlan, sources: Sequence[SourceFacts]) -> None:
+    """Refuse a length that nobody gave where the data is far too little for it."""
+    if absurd := absurd_repeats(recipe, plan, sources):
+        raise UserError(absurd)
+
+
 def _job(
-    recipe: Recipe, store: Store, device: Device, manifests: Mapping[str, SourceManifest]
+    recipe: Recipe,
+    store: Store,
+    device: Device,
+    manifests: Mapping[str, SourceManifest],
+    log: Callable[[str], None],
 ) -> Job:
     recipe = settled(recipe, store, manifests)
     plan = _planned(recipe, store, device)
+    known = _sources(recipe, store, manifests, [])
+    _require_enough_data(recipe, plan, known)
+    for note in (*plan.notes, *repeat_notes(recipe, plan, known)):
+        log(f"note: {note}")
     in_order = tuple(manifests[corpus.name] for corpus in recipe.corpora)
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
     sources = sources_of_rows(recipe, plan.long_threshold, store, in_order)
@@ -196,6 +212,15 @@ def _row_sources(
             packing_facts(store, source, plan),
         )
         for source in sources_of_rows(recipe, plan.long_threshold, store, corpora)
+    ]
+
+
+def _sources(
+    recipe: Recipe, store: Store, known: Mapping[str, SourceManifest], problems: list[str]
+) -> list[SourceFacts]:
+    """All sources: exact where they are known, estimated otherwise."""
+    return [
+        _source_facts(spec, store, known.get(spec.name), problems) for spec in source_specs(recipe)
     ]
 
 
