@@ -6,12 +6,13 @@ Validation here is pure, as that of the pretraining recipe: it reads no file and
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from longspan.recipe.engine_options import checked_options
+from longspan.recipe.kinds import SELF_INSTRUCT, DescribedFile, Kind
 from longspan.recipe.places import Data, Storage
 from longspan.recipe.schema import Corpus, FolderName, require_own_names
 from longspan.recipe.section import Section
@@ -133,8 +134,10 @@ class Least(Section):
     """Of the questions asked for."""
 
 
-class InstructRecipe(Section):
+class InstructRecipe(DescribedFile):
     """One set of synthetic examples."""
+
+    kind: ClassVar[Kind] = SELF_INSTRUCT
 
     name: FolderName
     """The set's name; submitting it again goes on with what is missing."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from longspan.recipe.kinds import PIPELINE, DescribedFile, Kind
 from longspan.recipe.schema import FolderName, Section
 
 StageName = Literal["pretrain", "self_instruct", "sft"]
@@ -22,8 +23,10 @@ class StageRecipe(Section):
     """Values to change in it, by dotted key."""
 
 
-class PipelineRecipe(Section):
+class PipelineRecipe(DescribedFile):
     """A chat model from a base model: continual pretraining, self-instruct, finetuning."""
+
+    kind: ClassVar[Kind] = PIPELINE
 
     name: FolderName
     pretrain: StageRecipe | None = None

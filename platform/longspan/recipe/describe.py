@@ -10,6 +10,7 @@ from longspan.plan.hardware import peak_tflops
 from longspan.plan.memory import state_bytes
 from longspan.recipe.describe_rows import RowSource, row_tables
 from longspan.recipe.repeats import SourceFacts, repeat_notes
+from longspan.recipe.sources import local_path
 from longspan.recipe.tables import count, shares, size, table
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def _model_rows(recipe: Recipe, facts: ModelFacts, plan: RunPlan) -> list[tuple[
             positions.encoding,
             f"RoPE base {facts.rope_base:,.0f} -> {positions.base:,.0f}",
         ),
+        ("storage", local_path(recipe.storage.root), "storage.root"),
         ("document mask", "on" if recipe.packing.document_mask else "off", "packing.document_mask"),
         ("updates", *_updates(plan)),
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from longspan.corpus.filters import conditions
+from longspan.recipe.kinds import PRETRAINING, DescribedFile, Kind
 from longspan.recipe.places import Data, Storage
 from longspan.recipe.section import Section
 from longspan.recipe.training import Optimizer, Training, Workers
@@ -277,8 +278,10 @@ def _one_stage(value: object) -> object:
     return [{"length": value}] if isinstance(value, int) else value
 
 
-class Recipe(Section):
+class Recipe(DescribedFile):
     """One run of continual pretraining."""
+
+    kind: ClassVar[Kind] = PRETRAINING
 
     name: FolderName
     """The run's name; submitting it again continues the run."""

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from longspan.errors import UserError
+from longspan.recipe.kinds import FINETUNING, Kind
 from longspan.recipe.schema import (
     SMALLEST_WEIGHT,
     Corpus,
@@ -57,6 +58,8 @@ class SftTraining(Training):
 
 class SftRecipe(Recipe):
     """One run of supervised finetuning, from a model whose window has been extended."""
+
+    kind: ClassVar[Kind] = FINETUNING
 
     corpora: list[SftCorpus] = Field(min_length=1)  # pyrefly: ignore
     positions: Positions = Positions(encoding="none")

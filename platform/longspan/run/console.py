@@ -47,6 +47,7 @@ def print_validation(recipe: Recipe) -> int:
     print(
         f"{recipe.name}: the recipe is valid, its model, tokenizer and {len(recipe.corpora)} sources are there"
     )
+    _print_root_note(recipe)
     return 0
 
 
@@ -58,7 +59,15 @@ def print_ingest_validation(recipe: Recipe) -> int:
     print(
         f"{recipe.name}: the recipe is valid, its tokenizer and {len(recipe.corpora)} sources are there"
     )
+    _print_root_note(recipe)
     return 0
+
+
+def _print_root_note(recipe: Recipe) -> None:
+    from longspan.recipe.sources import relative_root_note
+
+    if note := relative_root_note(recipe):
+        print(f"note: {note}")
 
 
 def print_stages(stages: Sequence[Stage], root: Path) -> int:
@@ -84,6 +93,7 @@ def print_plan(recipe: Recipe) -> int:
 
     text, problems = plan_text(recipe)
     print(text)
+    _print_root_note(recipe)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 2 if problems else 0
