@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -239,12 +241,25 @@ def test_other_objects_are_named_and_ignored(
     assert number == (3 if name.startswith("0002") else 2), "nothing is overwritten"
 
 
-def test_status_says_what_is_no_record(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@contextmanager
+def no_cluster() -> Iterator[str]:
+    raise UserError("no Ray cluster runs here")
+    yield ""
+
+
+def test_status_says_what_is_no_record(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longspan.serve.deploy.connected", no_cluster)
     put(path, "0001.json", record(1))
     put(path, "0002.json", b"{")
     assert main(["status", "--config", str(path)]) == 0
     shown = capsys.readouterr()
-    assert shown.out.split() == ["1", AT, "served", "m"]
+    first, *records = shown.out.splitlines()
+    assert first == (
+        "serving now: unknown, no cluster answers (no Ray cluster runs here); the records:"
+    )
+    assert [line.split() for line in records] == [["1", AT, "served", "m"]]
     assert "'0002.json' is not a record" in shown.err
 
 

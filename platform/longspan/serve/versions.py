@@ -120,18 +120,26 @@ class Versions:
         ended = version.model_copy(update={"state": state})
         self._store.write_bytes(_path(version.number), _to_json(ended))
 
-    def before(self, number: int | None = None) -> Version:
+    def before(self, number: int | None = None, running: ServeSettings | None = None) -> Version:
         """Return the version to go back to: the one asked for, or the latest good one before the newest.
 
-        What the newest one went back to counts in its place: twice back is two versions back.
+        What the newest one went back to counts in its place: twice back is two versions back. Where what runs is no
+        recorded version, the latest good one is the one before it.
+
+        Args:
+            number: of the version that is asked for.
+            running: arguments of what serves now, by Ray Serve; None if nothing does, or they can't be read.
 
         Raises:
             UserError: there is none.
         """
         versions = self.all()
         served = [version for version in versions if version.state == "served"]
+        is_recorded = running is None or plain(running) in [each.values for each in versions]
         if number is not None:
             found = [version for version in versions if version.number == number]
+        elif not is_recorded:
+            found = served
         else:
             found = [each for each in served if self._is_before(each, versions[-1])]
         if not found:
