@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from longspan.corpus.resolve import resolve as resolve_objects
@@ -109,9 +110,10 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     plan = _planned(recipe, store, device)
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
-    data = run_data(recipe, store, Ingest.run, distributed=True)
-    job = _job(recipe, store, device, data, print)
-    job.require_continuable()  # The workers would say it as well, but only once they have begun.
+    with _saying_how_to_extend(recipe, store):
+        data = run_data(recipe, store, Ingest.run, distributed=True)
+        job = _job(recipe, store, device, data, print)
+        job.require_continuable()  # The workers would say it as well, but only once they have begun.
     return job
 
 
@@ -123,6 +125,21 @@ def prepare_without_ray(recipe: Recipe, device: Device, say: Callable[[str], Non
     _planned(recipe, store, device)
     data = run_data(recipe, store, Ingest.done, say, distributed=False)
     return _job(recipe, store, device, data, say)
+
+
+@contextmanager
+def _saying_how_to_extend(recipe: Recipe, store: Store) -> Iterator[None]:
+    """Add to the refusal of another recipe under the name of a finished run how its model is trained further."""
+    try:
+        yield
+    except UserError as error:
+        run = f"runs/{recipe.name}"
+        if not (store.exists(f"{run}/exported.json") and store.exists(f"{run}/model/config.json")):
+            raise
+        raise UserError(
+            f"{error}. Run {recipe.name!r} has finished: to train its model further, start another run from it with "
+            f"name=NEW-NAME base_model={run}/model training.seed={recipe.training.seed + 1}"
+        ) from None
 
 
 def at_commits(recipe: Recipe, store: Store) -> Recipe:
