@@ -2,9 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from longspan.serve.rollback import config_of_version
 from longspan.serve.schema import ServeSettings
 from longspan.serve.versions import FOLDER, NotAVersion, State, Version, Versions, parse_record
 from longspan.storage import Store
+from tests.serve.clusters import no_cluster
 
 ROOT = Path(__file__).parents[2]
 AT = "2026-11-30T10:00:00+00:00"
@@ -239,12 +238,6 @@ def test_other_objects_are_named_and_ignored(
     assert line.isprintable()
     number = versions.begin(ServeSettings(model="m")).number
     assert number == (3 if name.startswith("0002") else 2), "nothing is overwritten"
-
-
-@contextmanager
-def no_cluster() -> Iterator[str]:
-    raise UserError("no Ray cluster runs here")
-    yield ""
 
 
 def test_status_says_what_is_no_record(

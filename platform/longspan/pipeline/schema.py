@@ -18,7 +18,7 @@ class StageRecipe(Section):
     """One stage."""
 
     recipe: str
-    """YAML file, relative to the pipeline's own."""
+    """Recipe of the stage's own job: a YAML file, relative to the pipeline's own."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Values to change in it, by dotted key."""
 
@@ -29,9 +29,13 @@ class PipelineRecipe(DescribedFile):
     kind: ClassVar[Kind] = PIPELINE
 
     name: FolderName
+    """Name of the pipeline, below whose folder in the store its stages are recorded."""
     pretrain: StageRecipe | None = None
+    """Continual pretraining, first."""
     self_instruct: StageRecipe | None = None
+    """Synthetic examples about long documents."""
     sft: StageRecipe | None = None
+    """Supervised finetuning, last."""
 
     @model_validator(mode="after")
     def _there_is_a_stage(self) -> PipelineRecipe:

@@ -162,7 +162,7 @@ def _explain(problem: dict[str, Any], data: dict[str, Any], schema: type[BaseMod
     if kind == "extra_forbidden":
         return f"{key}: unknown key{_nearest_key(location, key, schema)}"
     if kind == "missing":
-        return f"{key}: required, but not set"
+        return f"{key}: required, but not set{_described(location, schema)}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "value_error":
         return f"{key}: {message}" if key else message
@@ -202,6 +202,15 @@ def _nearest_key(location: Sequence[Any], key: str, schema: type[BaseModel]) -> 
         if close:
             return f"; the nearest known key is {everywhere[close[0]]}"
     return f"; known keys here: {', '.join(siblings)}" if siblings else ""
+
+
+def _described(location: Sequence[Any], schema: type[BaseModel]) -> str:
+    """The description of a key, in parentheses; nothing where it has none."""
+    *parents, name = location
+    section = _section_at(parents, schema)
+    field = section.model_fields.get(str(name)) if section else None
+    text = " ".join((field.description or "").split()) if field else ""
+    return f" ({text.removesuffix('.')})" if text else ""
 
 
 def _section_at(path: Sequence[Any], schema: type[BaseModel]) -> type[BaseModel] | None:

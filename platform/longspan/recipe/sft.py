@@ -29,8 +29,11 @@ class SftCorpus(Corpus):
     """One source of examples; conversations unless another format is given."""
 
     weight: float | None = Field(None, gt=0, le=1)  # pyrefly: ignore
-    """Share of the training tokens; unset: what is left, so that each example is seen once an epoch."""
+    """Share of the training tokens. Unset: what the given weights leave, by rows, so that each example is seen
+    once an epoch."""
     format: Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"] = "chat"
+    """By the object's name (`auto`), or as said; `chat`: each row is a conversation (messages, ShareGPT or
+    Alpaca)."""
 
     @field_validator("weight")
     @classmethod
@@ -45,7 +48,7 @@ class SftTraining(Training):
     """Tokens of an update of a long run where `tokens_per_update` is unset."""
 
     epochs: float | None = Field(None, gt=0)
-    """How often each example is seen, of the sources without a weight; 2 unless training.tokens is set."""
+    """How often each example of the sources without a weight is seen. Unset: 2, or what training.tokens comes to."""
     tokens_per_update: int | None = Field(None, gt=0)
     """Tokens of one optimizer update. Unset: 1,048,576, or a hundredth of a shorter run."""
 
@@ -62,9 +65,13 @@ class SftRecipe(Recipe):
     kind: ClassVar[Kind] = FINETUNING
 
     corpora: list[SftCorpus] = Field(min_length=1)  # pyrefly: ignore
+    """Sources of examples; weights of some may be unset."""
     positions: Positions = Positions(encoding="none")
+    """How positions are encoded; the base model's window has been extended before."""
     packing: Packing = Packing(method="best_fit")
+    """How examples become rows."""
     training: SftTraining = SftTraining()
+    """The engine's dials; a batch is smaller than in pretraining."""
 
     @field_validator("corpora")
     @classmethod

@@ -117,7 +117,9 @@ def _rollback(options: argparse.Namespace) -> None:
     from longspan.serve.deploy import connected, deploy, serving
     from longspan.serve.rollback import config_of_version
 
-    versions, own = _versions(options), _config(options)
+    versions = _versions(options)
+    versions.require_candidate(options.to)
+    own = _config(options)
     require_writable(own.settings)
     with connected() as dashboard:
         running = serving(dashboard, own.name).settings

@@ -134,19 +134,23 @@ class Versions:
             UserError: there is none.
         """
         versions = self.all()
-        served = [version for version in versions if version.state == "served"]
+        found = _candidates(versions, number)
         is_recorded = running is None or plain(running) in [each.values for each in versions]
-        if number is not None:
-            found = [version for version in versions if version.number == number]
-        elif not is_recorded:
-            found = served
-        else:
-            found = [each for each in served if self._is_before(each, versions[-1])]
+        if number is None and is_recorded:
+            found = [each for each in found if self._is_before(each, versions[-1])]
         if not found:
-            known = ", ".join(str(version.number) for version in served) or "none"
-            asked = f"there is no version {number}" if number else "there is no other good version"
-            raise UserError(f"rollback: {asked}; versions that have served: {known}")
+            raise UserError(_nothing_to_go_back_to(versions, number))
         return found[-1]
+
+    def require_candidate(self, number: int | None = None) -> None:
+        """Check that there may be a version to go back to, before anything that takes time.
+
+        Raises:
+            UserError: there is none.
+        """
+        versions = self.all()
+        if not _candidates(versions, number):
+            raise UserError(_nothing_to_go_back_to(versions, number))
 
     @staticmethod
     def _is_before(version: Version, newest: Version) -> bool:
@@ -177,6 +181,19 @@ class Versions:
         if version.number != int(name[1]):
             raise NotAVersion(f"it is of version {version.number}")
         return version
+
+
+def _candidates(versions: list[Version], number: int | None) -> list[Version]:
+    """The version with a number, or all that have served."""
+    if number is not None:
+        return [version for version in versions if version.number == number]
+    return [version for version in versions if version.state == "served"]
+
+
+def _nothing_to_go_back_to(versions: list[Version], number: int | None) -> str:
+    known = ", ".join(str(version.number) for version in _candidates(versions, None)) or "none"
+    asked = f"there is no version {number}" if number else "there is no other good version"
+    return f"rollback: {asked}; versions that have served: {known}"
 
 
 def parse_record(data: bytes, is_earlier: bool = False) -> Version:
