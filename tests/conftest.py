@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 from tests.ports import free_ports
 from tests.s3 import s3_server  # noqa: F401
+from tests.session_rules import pytest_addoption, pytest_configure  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from tests.jobs.project import ROOT, Project, said
 from tests.listeners import Listeners, documented, listeners
 from tests.s3 import OWNER, S3Server
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 BAD = {
     "zz-not-text.txt": b"\xff\xfe broken \xff",

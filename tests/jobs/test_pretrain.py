@@ -45,6 +45,7 @@ def test_a_run_ends_with_a_better_model_and_says_where_it_is(
     }
 
 
+@pytest.mark.deep
 def test_submitting_it_again_goes_on_where_it_ended(
     project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
@@ -60,6 +61,7 @@ def test_submitting_it_again_goes_on_where_it_ended(
     assert len(project.records("tiny", "update")) == 12
 
 
+@pytest.mark.deep
 def test_two_workers_under_zero_3_give_the_same_curve(
     project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
@@ -78,6 +80,7 @@ def test_two_workers_under_zero_3_give_the_same_curve(
     assert compare(one, two) == []
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -17,7 +17,7 @@ from longspan.samples import chat
 from longspan.storage import Store
 from tests.jobs.project import ROOT, Project
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 LENGTH = 512
 Sft = Callable[..., subprocess.CompletedProcess[str]]

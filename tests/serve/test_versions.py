@@ -32,6 +32,7 @@ BLOCK = 128
 """Tokens that the cache holds together."""
 
 
+@pytest.mark.deep
 def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
     deployed: Service, ray_session: str
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serve
     assert running["runtime_env"] == {"env_vars": deployed.cache}
 
 
+@pytest.mark.deep
 def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
     deployed: Service,
 ) -> None:

@@ -39,6 +39,7 @@ def content(store: Store, path: str, version: str | None = None) -> bytes:
         return Path(copy.path).read_bytes()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("faults", [Faults(gone=True), Faults(slow_down=1.0)], ids=["gone", "busy"])
 def test_a_server_that_does_not_answer_is_told_from_a_mistake(
     stored: Store, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,6 +92,7 @@ def test_transient_faults_change_nothing(stored: Store, kind: str, tmp_path: Pat
         assert (tmp_path / name).stat().st_size == item.size
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("path", ["in/large", "in/1"])
 def test_what_always_arrives_damaged_is_named(stored: Store, path: str, tmp_path: Path) -> None:
     with faulty(stored.endpoint or "", Faults(damaged=path)) as proxy:
