@@ -54,16 +54,16 @@ COMMANDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
 
 BUDGET: Mapping[Kind, int] = MappingProxyType(
     {
-        "Ray head": 4,
+        "Ray head": 3,
         "Ray node": 6,
-        "driver": 20,
-        "rank group": 30,
-        "torchrun": 2,
+        "driver": 10,
+        "rank group": 24,
+        "torchrun": 1,
         "service command": 4,
-        "vLLM engine": 2,
+        "vLLM engine": 1,
         "S3 server": 2,
-        "browser": 4,
-        "Prometheus": 1,
+        "browser": 3,
+        "Prometheus": 0,
     }
 )
 """Starts that `make test` may make, by kind."""

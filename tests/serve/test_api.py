@@ -20,8 +20,8 @@ from tests.serve.service import PATIENCE, QUESTION, ROOT, WINDOW, Service, metri
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
-SHOWN_EVERY_SECONDS = 15
-"""Ray shows metrics anew every ten."""
+SHOWN_EVERY_SECONDS = 5
+"""Ray shows metrics anew every two, see tests/conftest.py; a process reports them as often."""
 
 
 @pytest.fixture(scope="module")
