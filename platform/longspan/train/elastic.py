@@ -165,7 +165,7 @@ def waiting_line(free: int, least: int, each: Resources) -> str:
     taken = " and ".join(f"{share:g} {name}" for name, share in each.items() if share)
     return (
         f"waiting: room for {free} of {least} workers of {taken} each; 'ray status' shows what is "
-        "asked for, Ctrl-C gives up"
+        "asked for; to give up: Ctrl-C, or `ray job stop` where the job was submitted"
     )
 
 
