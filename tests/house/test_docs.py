@@ -42,7 +42,7 @@ def _anchor(heading: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_scripts_and_recipes_that_are_named_are_there(page: Path) -> None:
     named = re.findall(
-        r"(?<![\w/.])((?:jobs|cluster|serving/chat|tools|tests|benchmarks)[/.][\w/.-]+\.\w+)",
+        r"(?<![\w/.])((?:jobs|cluster|tools|tests|benchmarks)/[\w/.-]+\.\w+)",
         page.read_text(),
     )
     assert not [name for name in named if not (ROOT / name).exists()]
