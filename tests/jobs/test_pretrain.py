@@ -81,10 +81,10 @@ def test_two_workers_under_zero_3_give_the_same_curve(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("training.seed=7", "training.seed: the checkpoint to continue from has 0, this run 7"),
+        ("training.seed=7", "training.seed: the checkpoint to resume from has 0, this run 7"),
         (
             "positions.base=7e6",
-            "positions: the checkpoint to continue from has abf with RoPE base 500,000",
+            "positions.base: the checkpoint to resume from has 500,000, this run 7,000,000",
         ),
     ],
 )
