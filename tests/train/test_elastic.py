@@ -8,6 +8,7 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from longspan.errors import Unreachable, UserError
+from longspan.run.deaths import ProcessDied
 from longspan.train import ray_host
 from longspan.train.elastic import ProgressPolicy, waiting_line
 from longspan.train.host import Restart
@@ -55,6 +56,18 @@ def test_a_dead_process_is_told_before_those_that_it_has_taken_along() -> None:
         "or crashed; worker 0: RuntimeError: Connection closed by peer; starting again from the "
         "checkpoint at update 20"
     )
+
+
+def test_what_all_workers_say_is_said_once() -> None:
+    said: list[str] = []
+    failures = {rank: ProcessDied("the coordinator died") for rank in range(64)}
+    failures |= {64: ValueError("one"), 65: ValueError("two"), 66: ValueError("three")}
+    policy = ProgressPolicy(lambda: 20, 1, said.append)
+    policy.make_decision(WorkerGroupError("it failed", failures))
+    assert said == [
+        "failed: 64 workers (0, 1, 2, 3, ...): the coordinator died; worker 64: ValueError: one; "
+        "worker 65: ValueError: two; and 1 more; starting again from the checkpoint at update 20"
+    ]
 
 
 def test_deaths_of_the_controller_are_counted_as_other_failures_are(

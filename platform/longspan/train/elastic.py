@@ -228,14 +228,22 @@ def _reason(error: TrainingFailedError) -> str | None:
 
 def _in_words(error: TrainingFailedError) -> str:
     if isinstance(error, WorkerGroupError):
-        found = [
-            f"worker {rank}: {death_in(failure) or f'{type(failure).__name__}: {_first_line(failure)}'}"
-            for rank, failure in sorted(error.worker_failures.items(), key=_deaths_first)
-        ]
+        workers: dict[str, list[int]] = {}
+        for rank, failure in sorted(error.worker_failures.items(), key=_deaths_first):
+            what = death_in(failure) or f"{type(failure).__name__}: {_first_line(failure)}"
+            workers.setdefault(what, []).append(rank)
+        found = [f"{_named(ranks)}: {what}" for what, ranks in workers.items()]
         return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
     if isinstance(error, ControllerError):
         return death_in(error) or _first_line(error.controller_failure)
     return _first_line(error)
+
+
+def _named(ranks: list[int]) -> str:
+    if len(ranks) == 1:
+        return f"worker {ranks[0]}"
+    shown = ", ".join(map(str, ranks[:4])) + (", ..." if len(ranks) > 4 else "")
+    return f"{len(ranks)} workers ({shown})"
 
 
 def _deaths_first(failure: tuple[int, Exception]) -> tuple[bool, int]:
