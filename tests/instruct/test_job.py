@@ -20,7 +20,7 @@ from tests.instruct.server import MODEL, Server, request_hash, serving
 from tests.s3 import OWNER, S3Server
 from tests.tiny import make_tiny_model
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.deep]
 FAULTS = Faults(slow_down=0.1, reset=0.1)
 KEY = "a-key-that-nobody-may-see"
 

@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 
 from longspan.errors import UserError
-from longspan.ingest.corpora import Ingest, Manifests
-from longspan.ingest.objects import ingest_object
-from longspan.ingest.state import SourceState
-from longspan.ingest.tokenizer import Tokenizer
+from longspan.ingest.corpora import Manifests
 from longspan.recipe.load import apply_overrides, parse_recipe
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store
 from longspan.storage import Store
 from longspan.train.data import check_data, ingest_of, known_data, run_data
+from tests.in_process import ingest
 from tests.raw import jsonl, sentences
 from tests.tiny import make_tiny_tokenizer
 
@@ -57,17 +55,6 @@ def store(recipe: Callable[..., Recipe]) -> Store:
 @pytest.fixture
 def say() -> list[str]:
     return []
-
-
-def ingest(asked: Ingest, most: int = 10) -> Manifests:
-    """The ingest in this process, of no more than so many objects of each source."""
-    store, settings = asked.store, asked.settings
-    tokenizer = Tokenizer(asked.tokenizer_dir, asked.separator)
-    states = {spec.name: SourceState(store, spec, settings, "stop") for spec in asked.specs}
-    for state in states.values():
-        for info in state.pending[:most]:
-            state.add(ingest_object(store, state.spec, info, settings, tokenizer, "stop"))
-    return {name: state.finish(lambda line: None) for name, state in states.items()}
 
 
 def never(*_: object, **__: object) -> Manifests:
