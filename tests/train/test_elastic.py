@@ -65,8 +65,8 @@ def test_what_all_workers_say_is_said_once() -> None:
     policy = ProgressPolicy(lambda: 20, 1, said.append)
     policy.make_decision(WorkerGroupError("it failed", failures))
     assert said == [
-        "failed: 64 workers (0, 1, 2, 3, ...): the coordinator died; worker 64: ValueError: one; "
-        "worker 65: ValueError: two; and 1 more; starting again from the checkpoint at update 20"
+        "failed: worker 0: the coordinator died (the same on 63 other workers); worker 64: ValueError: "
+        "one; worker 65: ValueError: two; and 1 more; starting again from the checkpoint at update 20"
     ]
 
 

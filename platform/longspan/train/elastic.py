@@ -232,18 +232,18 @@ def _in_words(error: TrainingFailedError) -> str:
         for rank, failure in sorted(error.worker_failures.items(), key=_deaths_first):
             what = death_in(failure) or f"{type(failure).__name__}: {_first_line(failure)}"
             workers.setdefault(what, []).append(rank)
-        found = [f"{_named(ranks)}: {what}" for what, ranks in workers.items()]
+        found = [f"worker {ranks[0]}: {what}{_others(ranks)}" for what, ranks in workers.items()]
         return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
     if isinstance(error, ControllerError):
         return death_in(error) or _first_line(error.controller_failure)
     return _first_line(error)
 
 
-def _named(ranks: list[int]) -> str:
-    if len(ranks) == 1:
-        return f"worker {ranks[0]}"
-    shown = ", ".join(map(str, ranks[:4])) + (", ..." if len(ranks) > 4 else "")
-    return f"{len(ranks)} workers ({shown})"
+def _others(ranks: list[int]) -> str:
+    """How many workers say the same as the first of them."""
+    others = len(ranks) - 1
+    noun = "worker" if others == 1 else "workers"
+    return f" (the same on {others} other {noun})" if others else ""
 
 
 def _deaths_first(failure: tuple[int, Exception]) -> tuple[bool, int]:

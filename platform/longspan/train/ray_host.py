@@ -11,7 +11,7 @@ import ray.data
 import ray.train
 import torch
 import torch.distributed as dist
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorDiedError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError
@@ -80,7 +80,7 @@ def _fit_once(job: Job, say: Callable[[str], None], failures: ProgressPolicy) ->
     except SystemExit as ended:
         # Ray Train's answer to Ctrl-C: it ends the workers, then the process, with no status of its own.
         raise KeyboardInterrupt from ended
-    except RayActorError as error:
+    except ActorDiedError as error:
         # Ray ends the workers with their controller.
         if failures.make_decision(ControllerError(error)) is FailureDecision.RAISE:
             raise
