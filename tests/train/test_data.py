@@ -101,12 +101,12 @@ def test_a_run_goes_on_with_what_it_began_with(
             "corpora.books.path=raw/*",
             "corpora.books.path: run 'run' began with ['raw/books'], this",
         ),
-        ("corpora.web.min_tokens=2", "corpora.web.min_tokens: run 'run' began with its default, "),
+        ("corpora.web.min_tokens=2", "corpora.web.min_tokens: run 'run' began with 0, this recipe"),
         ("corpora.web.where={id: 1}", "this recipe has {'id': 1}; undo the change, or choose anot"),
         ("corpora.web.repository={name: a, path: b}", "corpora.web.repository: run 'run' began"),
         ("corpora.web.name=net", "corpora: run 'run' began with ['books', 'web'], this recipe has"),
         ("heldout.fraction=0.3", "heldout.fraction: run 'run' began with 0.2, this recipe has 0.3"),
-        ("document_separator=<|endoftext|>", "document_separator: run 'run' began with None, this"),
+        ("document_separator=<|endoftext|>", "document_separator: run 'run' began with none, this"),
     ],
 )
 def test_a_run_is_not_continued_on_other_data(

@@ -22,8 +22,9 @@ from longspan.recipe.sources import (
     source_specs,
 )
 from longspan.selection.cleaning import clean
+from longspan.train.data_identity import data_identity
 from longspan.train.job import Job
-from longspan.train.pin import Pin, data_settings, news
+from longspan.train.pin import Pin, news
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
@@ -151,10 +152,9 @@ def _cleaned(
 
 
 def _pin(recipe: Recipe, ingest: Ingest) -> Pin:
-    settings = data_settings(recipe, ingest.settings.tokenizer)
-    if any(corpus.format == "chat" for corpus in recipe.corpora):
-        settings["tokenizer's chat template"] = f"a file with hash {ingest.settings.template}"
-    return Pin(ingest.store, recipe.name, settings)
+    settings = ingest.settings
+    identity = data_identity(recipe, settings.tokenizer, settings.template)
+    return Pin(ingest.store, recipe.name, identity)
 
 
 def _as_begun(store: Store, spec: SourceSpec, manifest: SourceManifest) -> str:

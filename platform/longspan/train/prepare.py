@@ -134,7 +134,8 @@ def at_commits(recipe: Recipe, store: Store) -> Recipe:
     asked = HubModel.parse(recipe.base_model)
     if asked and not asked.revision and not found["base_model"].startswith(("/", "s3://")):
         checkpoint = Checkpoints(store, f"runs/{recipe.name}").latest()
-        began_with = checkpoint.facts.settings.get("base_model", "") if checkpoint else ""
+        run = checkpoint.facts.run if checkpoint else None
+        began_with = run.base_model if run else ""
         if (began := HubModel.parse(began_with)) and began.name == asked.name:
             found["base_model"] = began_with
     return recipe.model_copy(update=found)
