@@ -449,6 +449,11 @@ def test_a_stated_end_that_does_not_follow_is_refused() -> None:
         by_letters("{{ 1 / 0 }}").require_end_of_turn("tokenizer")
 
 
+def test_a_template_that_needs_a_system_message_is_tried_with_one() -> None:
+    needs = "{{ raise_exception('who am I?') if messages[0].role != 'system' }}" + CHAT_TEMPLATE
+    assert by_letters(needs).require_end_of_turn("base_model").text == "<|im_end|>"
+
+
 def test_control_tokens_are_found_in_all_fields() -> None:
     template = by_letters(TOOLS)
     for place in ("arguments", "name"):

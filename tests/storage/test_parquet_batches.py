@@ -19,13 +19,8 @@ from longspan.storage import parquet_batches
 from longspan.storage.bounds import TooLarge
 from longspan.storage.parquet import open_parquet
 from longspan.storage.parquet_batches import BATCH_BYTES, MAX_BATCH_BYTES, read_batches
-from longspan.storage.parquet_pages import (
-    PageSizes,
-    UnknownLayout,
-    _num_zeros,
-    _struct,
-    page_sizes,
-)
+from longspan.storage.parquet_pages import PageSizes, _num_zeros, page_sizes
+from longspan.storage.thrift import UnknownLayout, read_struct
 
 MIB = 2**20
 PAGE = 2**20
@@ -213,7 +208,7 @@ def test_rows_of_pages_add_up(
 @given(data=st.binary(max_size=200))
 def test_headers_of_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     with suppress(IndexError, UnknownLayout):
-        _struct(data, 0)
+        read_struct(data)
     with suppress(UnknownLayout):
         assert 0 <= _num_zeros(data, 1, 50) <= 50
 

@@ -9,16 +9,18 @@ well, which must be how the whole text begins. A template that says so itself, w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from longspan.chat.conversation import Conversation, Message, NotAConversation
+from longspan.chat.omissions import Omissions
 from longspan.chat.tokenizer import DATE, ChatTokenizer
-from longspan.chat.turns import Fields, not_used
+from longspan.chat.turns import Fields
 from longspan.errors import UserError
 
 Span = tuple[int, int]
@@ -26,10 +28,9 @@ OF_A_TEMPLATE = (TypeError, ValueError, LookupError, ArithmeticError, RecursionE
 """Exceptions that an expression of a template can raise, besides jinja's own."""
 REFUSED = "its chat template refuses it"
 OTHERWISE = "its chat template writes an answer otherwise"
-PROBE = Conversation((Message("user", "Hi"), Message("assistant", "Yo")))
-SYSTEM = "longspan-probe"
-REFERENCES = ("tool_call_id", "name")
-"""Fields of a tool's turn that name what another one states: a template need not render them."""
+_TURNS = (Message("user", "Hi"), Message("assistant", "Yo"))
+PROBES = (Conversation(_TURNS), Conversation((Message("system", "Be brief."), *_TURNS)))
+"""Conversations to try a template with; some refuse those without a system message."""
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -63,6 +64,7 @@ class Template:
         self._is_marked = bool(_GENERATION.search(str(tokenizer.loaded.chat_template)))
         ends = re.escape(end_of_turn) if end_of_turn else tokenizer.special.pattern
         self._end_pattern = rf"\s*(?P<end>{ends})"
+        self._omissions = Omissions(self._render)
 
     def encode(self, conversation: Conversation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens and which of them are of answers.
@@ -78,10 +80,8 @@ class Template:
             NotAConversation: the template refuses it, leaves some of it out, or its answers can't be
                 told from the rest.
         """
-        text, spans = (
-            self._marked_spans(conversation) if self._is_marked else self._spans(conversation)
-        )
-        self._require_rendered(conversation, text)
+        text, spans = self._rendered(conversation)
+        self._omissions.require_none(conversation, text)
         encoded = self._tokenizer.encode(text)
         found = {True: np.zeros(len(encoded), bool), False: np.zeros(len(encoded), bool)}
         answers = [message for message in conversation.messages if message.role == "assistant"]
@@ -101,7 +101,7 @@ class Template:
     def end_of_turn(self) -> EndOfTurn | None:
         """What ends an answer; None where nothing does that a model could stop at."""
         try:
-            text, spans = self._marked_spans(PROBE) if self._is_marked else self._spans(PROBE)
+            text, spans = self._probe()
         except NotAConversation:
             return None
         start, stop = spans[-1]
@@ -124,7 +124,7 @@ class Template:
             UserError: nothing does: a model would learn answers that never end.
         """
         try:
-            text, _ = self._marked_spans(PROBE) if self._is_marked else self._spans(PROBE)
+            text, _ = self._probe()
         except NotAConversation as error:
             raise UserError(
                 f"{key}: the chat template fails on a plain conversation: {error}"
@@ -142,6 +142,20 @@ class Template:
             "the model would learn answers that never end; add one to the template (the tokenizer's "
             f"are {_listed(self._tokenizer.control_tokens)}), or name the text that ends a turn with end_of_turn"
         )
+
+    def _probe(self) -> tuple[str, list[Span]]:
+        """A plain conversation as the template renders it, and where its answer lies."""
+        plain, with_system = PROBES
+        try:
+            return self._rendered(plain)
+        except NotAConversation as error:
+            try:
+                return self._rendered(with_system)
+            except NotAConversation:
+                raise error from None
+
+    def _rendered(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        return self._marked_spans(conversation) if self._is_marked else self._spans(conversation)
 
     def _spans(self, conversation: Conversation) -> tuple[str, list[Span]]:
         """The rendered text, and where answers lie in it."""
@@ -220,55 +234,6 @@ class Template:
             return start, follows.end() if follows else stop
         return start, stop
 
-    def _require_rendered(self, conversation: Conversation, text: str) -> None:
-        """No part of a conversation is left out by the template.
-
-        Raises:
-            NotAConversation: one is.
-        """
-        for number, message in enumerate(conversation.messages):
-            where = f"the {message.role}'s turn {number + 1}"
-            if message.content.strip() not in text or not self._renders(message):
-                changed = replace(message, content=f"{message.content} {SYSTEM}")
-                if self._same(conversation, number, changed, text):
-                    raise NotAConversation(
-                        "turn is not rendered", f"the template leaves out {where}"
-                    )
-            for name, value in message.fields.items():
-                if message.role == "tool" and name in REFERENCES:
-                    continue
-                for less in _reduced(value):
-                    fields = {n: each for n, each in message.fields.items() if n != name}
-                    changed = replace(message, fields=fields | ({name: less} if less else {}))
-                    if self._same(conversation, number, changed, text):
-                        raise not_used(f"{name!r} of {where}, which the template does not render,")
-        for tools in _reduced(list(conversation.tools)) if conversation.tools else ():
-            if self._rendered(conversation.turns, tools) == text:
-                raise not_used("'tools', which the template does not render,")
-
-    def _renders(self, message: Message) -> bool:
-        """Whether a message of its role is known to be rendered, where its text is there."""
-        if message.role in ("user", "assistant"):
-            return True
-        return message.role == "system" and self._renders_system
-
-    @cached_property
-    def _renders_system(self) -> bool:
-        turns = [{"role": "system", "content": SYSTEM}, *PROBE.turns]
-        return SYSTEM in (self._rendered(turns, ()) or "")
-
-    def _same(self, conversation: Conversation, number: int, changed: Message, text: str) -> bool:
-        """Whether a conversation is rendered the same with another message in one place."""
-        turns = conversation.turns
-        turns[number] = changed.turn
-        return self._rendered(turns, conversation.tools) == text
-
-    def _rendered(self, turns: Sequence[Fields], tools: Sequence[Fields]) -> str | None:
-        try:
-            return self._render(turns, tools)
-        except NotAConversation:
-            return None
-
     def _render(
         self, turns: Sequence[Fields], tools: Sequence[Fields] = (), ask: bool = False
     ) -> str:
@@ -283,18 +248,8 @@ class Template:
 
 def _num_common(first: str, second: str) -> int:
     """Characters with which both texts begin."""
-    pairs = enumerate(zip(first, second, strict=False))
-    differing = (number for number, (one, other) in pairs if one != other)
-    return next(differing, min(len(first), len(second)))
-
-
-def _reduced(value: Any) -> Iterator[Any]:
-    """A field's value with a part of it left out, for each of its parts."""
-    if not isinstance(value, list):
-        yield None
-        return
-    for number in range(len(value)):
-        yield [*value[:number], *value[number + 1 :]]
+    most = min(len(first), len(second))
+    return bisect(range(1, most + 1), False, key=lambda n: first[:n] != second[:n])
 
 
 def _listed(tokens: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from longspan.storage.bounds import MAX_DOCUMENT_BYTES, TooLarge
 from longspan.storage.parquet import leaf_numbers
-from longspan.storage.parquet_pages import PageSizes, UnknownLayout, page_sizes
+from longspan.storage.parquet_pages import PageSizes, page_sizes
+from longspan.storage.thrift import UnknownLayout
 
 BUFFER_BYTES = 2**20
 """Bytes read of a column chunk at a time, which may be as large as the file."""

@@ -4,7 +4,7 @@ The footer states sizes as they are encoded, for a whole column chunk. Decoded, 
 thousands of times as large (a dictionary repeats a long value at no cost), and its rows may differ as
 much from each other (a file that is sorted by length). The headers of the pages tell both.
 
-A header is a struct of Thrift's compact protocol; the format is described in `parquet.thrift`.
+A header is a struct of Thrift; its fields are described in `parquet.thrift`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from longspan.storage.thrift import Struct, UnknownLayout, read_struct, read_varint
 
 VALUE_BYTES = 16
 """Bytes counted for each value besides its own: offsets, levels, a Python object."""
@@ -34,12 +36,6 @@ PLAIN, PLAIN_DICTIONARY, RLE, DELTA_LENGTH_BYTE_ARRAY, RLE_DICTIONARY = 0, 2, 3,
 CODECS = {"SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd"}
 """Names that `pa.decompress` has for the codecs of Parquet; LZ4 has two framings under one name."""
 FIXED_BYTES = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
-
-Struct = dict[int, Any]
-
-
-class UnknownLayout(ValueError):
-    """Page headers that could not be parsed: damaged, or of a form that is not known here."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,7 @@ class _Chunk:
         for size in HEADER_BYTES:
             data = self._source.read_at(size, at)
             try:
-                header, length = _struct(data, 0)
+                header, length = read_struct(data)
             except IndexError:
                 if len(data) < size:
                     break
@@ -235,7 +231,7 @@ def _num_zeros(data: bytes, width: int, num_values: int) -> int:
     value_bytes = (width + 7) // 8
     try:
         while done < num_values:
-            run, at = _varint(data, at)
+            run, at = read_varint(data, at)
             count = run >> 1
             if run & 1:
                 count *= 8
@@ -254,56 +250,3 @@ def _num_zeros(data: bytes, width: int, num_values: int) -> int:
     except (IndexError, ValueError) as error:
         raise UnknownLayout(f"levels that end early: {error}") from None
     return zeros
-
-
-def _struct(data: bytes, at: int, depth: int = 0) -> tuple[Struct, int]:
-    """A struct of Thrift's compact protocol as a dictionary by field number, and the place after it.
-
-    Raises:
-        IndexError: it does not end in `data`.
-        UnknownLayout: it is no such struct.
-    """
-    found: Struct = {}
-    field = 0
-    while head := data[at]:
-        at += 1
-        if head >> 4:
-            field += head >> 4
-        else:
-            field, at = _zigzag(data, at)
-        found[field], at = _value(data, at, head & 15, depth)
-    return found, at + 1
-
-
-def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (1, 2):
-        return kind == 1, at
-    if kind == 3:
-        return data[at], at + 1
-    if kind in (4, 5, 6):
-        return _zigzag(data, at)
-    if kind == 7:
-        return None, at + 8
-    if kind == 8:
-        length, at = _varint(data, at)
-        return None, at + length
-    if kind == 12 and depth < 8:
-        return _struct(data, at, depth + 1)
-    raise UnknownLayout(f"a field of kind {kind} in a page header")
-
-
-def _zigzag(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _varint(data, at)
-    return (value >> 1) ^ -(value & 1), at
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 70:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise UnknownLayout("a number of more than ten bytes")
