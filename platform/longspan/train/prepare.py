@@ -23,7 +23,7 @@ from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store, run_needs, source_specs
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoints
-from longspan.train.data import check_data, known_data, run_data
+from longspan.train.data import check_chat_template, check_data, known_data, run_data
 from longspan.train.epochs import settled
 from longspan.train.job import Job
 from longspan.train.sources import packing_facts, sources_of_rows
@@ -85,6 +85,7 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     for require in (
         lambda: require_runnable(recipe),
         lambda: require_room(model.facts, plan, device),
+        lambda: check_chat_template(recipe, store),
     ):
         try:
             require()
