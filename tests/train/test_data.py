@@ -320,3 +320,17 @@ def test_a_damaged_pin_is_named(recipe: Callable[..., Recipe], store: Store) -> 
     store.write_bytes(path, store.read_bytes(path).replace(b"books", b"bocks"))
     with pytest.raises(UserError, match=r"name: .*runs/run/data/data\.json is damaged"):
         run_data(recipe(), store, never)
+
+
+def test_held_out_shares_that_cannot_work_are_told_of_all_sources_at_once(
+    recipe: Callable[..., Recipe], store: Store
+) -> None:
+    asked = ingest_of(recipe("heldout.fraction=1e-9"), store)
+    with pytest.raises(UserError):
+        ingest(asked)
+    for manifests in (asked.done, lambda: asked.ready(lambda line: None)):
+        with pytest.raises(UserError) as told:
+            manifests()
+        lines = str(told.value).splitlines()
+        assert [line.split(":")[0] for line in lines] == ["corpora.books", "corpora.web"]
+        assert all("holds out none of its" in line for line in lines)
