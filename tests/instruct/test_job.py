@@ -84,6 +84,8 @@ def test_examples_come_out_with_their_provenance(done: tuple[Project, Server, st
         assert row["score"] == 5 and row["correct"] and row["generator"].startswith(MODEL)
     assert {"normal", "short"} == {row["style"] for row in rows}
     assert max(row["position"] for row in rows) > 0.5 > min(row["position"] for row in rows)
+    assert manifest["generator"] == MODEL
+    assert rows[0]["generator"] == f"{MODEL} ({manifest['generator_identity'][:8]})"
     assert manifest["documents"]["taken"] == 14
     assert manifest["documents"]["empty"] == 3 and manifest["documents"]["not UTF-8"] == 1
     assert f"Examples:  {project.store.uri('instruct/x/examples')}" in output

@@ -87,7 +87,7 @@ def test_a_run_is_not_continued_as_another_one(
     """As test_refusals.py has it, and submitted: a message is the same through Ray's job server."""
     refused = project.submit("training.seed=7")
     assert refused.returncode != 0
-    message = "training.seed: the checkpoint to continue from has 0, this run 7"
+    message = "training.seed: the checkpoint to resume from has 0, this run 7"
     assert message in said(refused)
     config = json.loads(project.store.read_bytes("runs/tiny/model/config.json"))
     assert config["rope_parameters"]["rope_theta"] == 500_000

@@ -55,10 +55,10 @@ def begun(project: Project) -> Job:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("training.seed=7", "training.seed: the checkpoint to continue from has 0, this run 7"),
+        ("training.seed=7", "training.seed: the checkpoint to resume from has 0, this run 7"),
         (
             "positions.base=7e6",
-            "positions: the checkpoint to continue from has abf with RoPE base 500,000",
+            "positions.base: the checkpoint to resume from has 500,000, this run 7,000,000",
         ),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_run_is_not_continued_as_another_one(
         prepared(load_recipe(project.recipe, ["name=begun", change]))
     assert message in str(refused.value)
     unchanged = prepared(load_recipe(project.recipe, ["name=begun"]))
-    assert unchanged.settings == begun.settings
+    assert unchanged.identity == begun.identity
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def sft_recipe(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_other_weights_are_another_finetuning_run(sft_recipe: Path) -> None:
     begin(prepared(load(SftRecipe, sft_recipe)))
-    with pytest.raises(UserError, match=r"^prompt_loss of corpora: .* has .*long 0\.5, this run"):
+    with pytest.raises(UserError, match=r"^corpora\.long\.prompt_loss: .* has 0\.5, this run 0;"):
         prepared(load(SftRecipe, sft_recipe, ["corpora.long.prompt_loss=0"]))
 
 

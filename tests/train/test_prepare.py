@@ -9,6 +9,7 @@ from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
 from longspan.train.prepare import at_commits, plan_text, prepare
 from tests.model.hub import hub_on_loopback, use
+from tests.train.identity import identity
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 
@@ -35,8 +36,7 @@ def test_a_run_goes_on_with_the_commit_of_its_base_model_that_it_began_with(
         use(monkeypatch, tmp_path / "hub", hub.url)
         first = f"someone/model@{hub.push('someone/model', tiny_model)}"
         assert at_commits(recipe, store).base_model == first
-        settings = {"base_model": first}
-        began = Checkpoint(CheckpointFacts(1, 1, "order", settings), ())
+        began = Checkpoint(CheckpointFacts(1, 1, "order", identity(f"base_model={first}")), ())
         Checkpoints(store, "runs/run").commit(began)
         second = f"someone/model@{hub.push('someone/model', tiny_model)}"
         assert at_commits(recipe, store).base_model == first
@@ -46,7 +46,7 @@ def test_a_run_goes_on_with_the_commit_of_its_base_model_that_it_began_with(
         asked = at_commits(recipe.model_copy(update={"base_model": second}), store)
         assert asked.base_model == second
         with pytest.raises(UserError, match=r"base_model: the checkpoint .* has someone/model@"):
-            began.facts.require(CheckpointFacts(1, 1, "order", {"base_model": second}))
+            began.facts.require(CheckpointFacts(1, 1, "order", identity(f"base_model={second}")))
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -38,9 +38,10 @@ class Ingest:
         tokenizer_dir: local folder with the tokenizer; only the caller's node needs it.
         separator: the token that ends every document; None is the tokenizer's eos_token.
         heldout_fraction: share of each source's documents that never enter training, in [0, 1),
-            chosen by a hash of their text; with 0 there is no held-out split.
+            chosen by a hash of their text, where a source has no other; 0 holds none out.
         bad_input: "stop" at the first object or row that cannot be read, or "skip" and count them.
         block_tokens: tokens per block, the unit in which data is shuffled and fetched.
+        end_of_turn: the text that ends an answer of a conversation; the control token behind it if None.
     """
 
     store: Store
@@ -50,6 +51,7 @@ class Ingest:
     heldout_fraction: float
     bad_input: Literal["stop", "skip"]
     block_tokens: int = 2**20
+    end_of_turn: str | None = None
 
     def run(self, progress: Callable[[str], None] = print) -> Manifests:
         """Bring the token shards of all sources up to date with their raw objects.
@@ -107,6 +109,8 @@ class Ingest:
         """What decides what an object becomes."""
         tokenizer = tokenizer_hash(self.tokenizer_dir)
         template = template_hash(self.tokenizer_dir)
+        if self.end_of_turn:
+            template += f" and turns that end with {self.end_of_turn!r}"
         return Settings(
             tokenizer, self.separator, self.heldout_fraction, self.block_tokens, template
         )
@@ -117,7 +121,8 @@ class Ingest:
             tokenizer = Tokenizer(self.tokenizer_dir, self.separator)
             progress(_describe(tokenizer))
         if True in are_chat:
-            chat_tokenizer = ConversationTokenizer(Template(ChatTokenizer.load(self.tokenizer_dir)))
+            tokenizer_of_chat = ChatTokenizer.load(self.tokenizer_dir)
+            chat_tokenizer = ConversationTokenizer(Template(tokenizer_of_chat, self.end_of_turn))
             progress("ingest: conversations are rendered by the tokenizer's chat template")
         return IngestJob(self.store, self.settings, tokenizer, chat_tokenizer, self.bad_input)
 

@@ -74,7 +74,11 @@ class Corpus(Section):
     """By the object's name, or as said; text_blocks: each block between blank lines of a text is a document;
     chat: each row is a conversation (messages, ShareGPT or Alpaca)."""
     text_field: str = "text"
-    """Field of a row (Parquet, JSON lines) that holds the text."""
+    """The column or key with a document's text; dots reach into nested objects."""
+    ignore_fields: list[str] = Field(default_factory=list)
+    """For chat: fields of rows or turns that are left out; any other that is not rendered is bad input."""
+    heldout_fraction: float | None = Field(None, ge=0, lt=1)
+    """Share of its documents that never enter training, 0 for none. Unset: heldout.fraction."""
     min_tokens: int = Field(0, ge=0)
     """Documents shorter than this are left out (and counted)."""
     max_tokens: int | None = Field(None, ge=1)
@@ -101,6 +105,11 @@ class Corpus(Section):
             raise ValueError(
                 f"prompt_loss: {self.prompt_loss:g} would be ignored: all tokens of a text count; "
                 "it is for format: chat"
+            )
+        if self.ignore_fields and self.format != "chat":
+            raise ValueError(
+                f"ignore_fields: {self.ignore_fields[0]!r} would be ignored: of a text's row only its text "
+                "is used; it is for format: chat"
             )
         if repository and self.format == "chat":
             raise ValueError("repository: it is for code, and format is chat")
@@ -239,8 +248,8 @@ class Packing(Section):
 class HeldOut(Section):
     """Documents that never enter training, and how often the loss on them is measured."""
 
-    fraction: float = Field(0.01, gt=0, lt=0.5)
-    """Share of each source's documents, chosen by a hash of their text."""
+    fraction: float = Field(0.01, ge=0, lt=0.5)
+    """Share of each source's documents, chosen by a hash of their text; 0 holds none out."""
     every: int | None = Field(None, ge=1)
     """Updates between measurements; there is always one at the start and one at the end. Unset: a fifth of the
     run, at most 500."""
@@ -313,6 +322,8 @@ class Recipe(DescribedFile):
     """Folder or hub name of the tokenizer. Unset: the base model's own."""
     document_separator: str | None = None
     """Token that ends every document. Unset: the tokenizer's eos token."""
+    end_of_turn: str | None = Field(None, min_length=1)
+    """For format chat: token or text that ends an answer. Unset: the control token behind it."""
     architecture: Architecture | None = None
     target_context: int = Field(gt=1)
     """The window to extend to, in tokens."""

@@ -116,6 +116,8 @@ def source_specs(recipe: WithSources) -> list[SourceSpec]:
             corpus.max_tokens,
             conditions(corpus.where),
             RepositoryRule(**corpus.repository.model_dump()) if corpus.repository else None,
+            tuple(sorted(set(corpus.ignore_fields))),
+            corpus.heldout_fraction,
         )
         for corpus in recipe.corpora
     ]

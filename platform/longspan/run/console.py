@@ -26,17 +26,28 @@ def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
         return main(arguments)
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. What was finished is kept; the same command goes on from the last checkpoint.",
+            "\nInterrupted. What was finished is kept; re-run the same command to resume.",
             file=sys.stderr,
         )
         return 130
     except Exception as error:
-        mistake = user_error_in(error)
-        if mistake is None:
+        if mistake := user_error_in(error):
+            print(f"error: {mistake}", file=sys.stderr)
+            return 2
+        if death := _death_in(error):
+            print(f"failed: {death}; re-run the same command to resume", file=sys.stderr)
+        else:
             print(redacted(traceback.format_exc()), file=sys.stderr)
-            return 1
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
+        return 1
+
+
+def _death_in(error: Exception) -> str | None:
+    """A process of the job that has died, if that is the error; Ray is not imported for other commands."""
+    if "ray" not in sys.modules:
+        return None
+    from longspan.run.deaths import death_in
+
+    return death_in(error)
 
 
 def print_validation(recipe: Recipe) -> int:

@@ -25,7 +25,7 @@ from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store, run_needs, source_specs
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoints
-from longspan.train.data import check_data, known_data, run_data
+from longspan.train.data import check_chat_template, check_data, known_data, run_data
 from longspan.train.epochs import settled
 from longspan.train.job import Job
 from longspan.train.sources import packing_facts, sources_of_rows
@@ -87,6 +87,7 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     for require in (
         lambda: require_runnable(recipe),
         lambda: require_room(model.facts, plan, device),
+        lambda: check_chat_template(recipe, store),
         lambda: _require_enough_data(recipe, plan, sources),
     ):
         try:
@@ -153,7 +154,8 @@ def at_commits(recipe: Recipe, store: Store) -> Recipe:
     asked = HubModel.parse(recipe.base_model)
     if asked and not asked.revision and not found["base_model"].startswith(("/", "s3://")):
         checkpoint = Checkpoints(store, f"runs/{recipe.name}").latest()
-        began_with = checkpoint.facts.settings.get("base_model", "") if checkpoint else ""
+        run = checkpoint.facts.run if checkpoint else None
+        began_with = run.base_model if run else ""
         if (began := HubModel.parse(began_with)) and began.name == asked.name:
             found["base_model"] = began_with
     return recipe.model_copy(update=found)

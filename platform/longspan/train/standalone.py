@@ -20,6 +20,7 @@ from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
+from longspan.train.checkpoint import CheckpointFacts
 from longspan.train.collectives import all_gather_objects, broadcast_object
 from longspan.train.host import Restart
 from longspan.train.job import Job
@@ -93,13 +94,12 @@ def _prepare(recipe: Recipe) -> Job:
     prepared: list[Job] = []
     broadcast_object(lambda: prepared.append(prepare_without_ray(recipe, device)))
     job = prepared[0] if prepared else prepare_without_ray(recipe, device, say=lambda line: None)
-    identities = all_gather_objects({"data and its order": job.fingerprint, **job.settings})
-    for key, value in identities[0].items():
-        others = [identity.get(key) for identity in identities]
-        if differing := [other for other in others if other != value]:
+    facts = job.checkpoint_facts()
+    for other in map(CheckpointFacts.from_json, all_gather_objects(facts.to_json())):
+        for each in facts.differences(other):
             raise UserError(
-                f"{key}: rank 0 has {value}, another rank {differing[0]}; give all ranks the same recipe "
-                "and store, and start again when nothing changes the corpora"
+                f"{each.key}: one rank has {each.saved}, another {each.current}; give all ranks the same "
+                "recipe and store, and start again when nothing changes the corpora"
             )
     return job
 
