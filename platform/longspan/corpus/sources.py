@@ -35,6 +35,7 @@ SUFFIXES: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
 }
+_TEXT_SUFFIXES = tuple(suffix for suffix, format in SUFFIXES.items() if format == "text")
 TEXTS = ("text", "text_blocks")
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
@@ -90,13 +91,19 @@ def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, Compression |
     """An object's format, and its compression ("gzip", "zstd" or None).
 
     Raises:
-        UserError: the format is "auto" and the object's name does not tell it.
+        UserError: the format is "auto" and the object's name does not tell it, or "chat" and it tells a text.
     """
     name = object_path.rsplit("/", 1)[-1].lower()
     compression: Compression | None = None
     for suffix, codec in COMPRESSIONS.items():
         if name.endswith(suffix):
             name, compression = name.removesuffix(suffix), codec
+    if spec.format == "chat" and name.endswith(_TEXT_SUFFIXES):
+        raise UserError(
+            f"corpora.{spec.name}.path: {object_path!r} is a text by its name, and format chat reads rows of Parquet "
+            f"or JSON; set corpora.{spec.name}.format=text if its texts are to be trained on, or run the recipe with "
+            "jobs/pretrain.py if it is one of pretraining; JSON lines are named .jsonl"
+        )
     if spec.format != "auto":
         return spec.format, compression
     if spec.of_folders:
