@@ -179,6 +179,9 @@ def _fill(variables: dict[str, str]) -> int:
 def main(arguments: list[str]) -> int:
     """Runs one command; 1 and a message where it could not be done."""
     commands = {"start": start, "stop": stop}
+    if arguments in (["--help"], ["-h"]):
+        print(__doc__)
+        return 0
     if len(arguments) != 1 or arguments[0] not in commands:
         print(__doc__, file=sys.stderr)
         return 2

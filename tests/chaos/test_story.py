@@ -1,4 +1,4 @@
-"""An elastic run from beginning to end: on S3 over a bad network, it loses a worker and a node, and no number changes."""
+"""An elastic run on S3 over a bad network: it loses a worker and a node, and no number changes."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -3,6 +3,8 @@
 One real submission of each kind is in test_pretrain.py and test_faults.py.
 """
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,30 @@ def test_a_row_that_is_no_conversation_is_refused_by_its_place(
             prepared(load(SftRecipe, sft_recipe, ["name=bad-chat"]))
     finally:
         bad.unlink()
+
+
+def plan_lines(job: str, *arguments: str) -> dict[str, list[str]]:
+    """The words of a printed plan's lines, by the first."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main_of(job)([*arguments, "--plan"]) == 0
+    found = [line.split() for line in printed.getvalue().splitlines() if line]
+    return {words[0]: words[1:] for words in found}
+
+
+def test_a_plan_of_epochs_is_unknown_until_the_examples_are_ingested(
+    project: Project, sft_recipe: Path
+) -> None:
+    changes = ["name=planned", "heldout.fraction=0.16", "training.tokens_per_update=null"]
+    before = plan_lines("sft", str(sft_recipe), *changes)
+    for key in ("updates", "training.tokens", "training.tokens_per_update", "time"):
+        assert before[key][0] == "unknown"
+    assert before["chat"][0] == before["long"][0] == "unknown"
+    assert before["text"][0] == "20.00%"
+
+    job = prepared(load(SftRecipe, sft_recipe, changes))
+    after = plan_lines("sft", str(sft_recipe), *changes)
+    assert after["updates"][0] == f"{job.plan.updates:,}"
+    assert after["training.tokens"][0] == f"{job.plan.tokens:,}"
+    assert after["storage"][0] == project.store.root
+    assert plan_lines("ingest", str(sft_recipe), *changes) == after, "ingest.py takes both kinds"

@@ -20,6 +20,7 @@ from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.errors import UserError
 from longspan.recipe.load import parse
+from longspan.run.head_address import require_head
 from longspan.serve.config import BUILDER, ServeConfig, application_of
 from longspan.serve.control import open_control, open_to_others
 from longspan.serve.follow import Say, deployed_at, follow
@@ -38,6 +39,7 @@ def connected() -> Iterator[str]:
     Raises:
         UserError: none runs.
     """
+    require_head()
     try:
         context = ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
     except ConnectionError:

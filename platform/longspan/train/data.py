@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from longspan.chat.template import Template
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
@@ -42,7 +44,22 @@ def ingest_of(recipe: Recipe, store: Store) -> Ingest:
         recipe.document_separator,
         recipe.heldout.fraction,
         recipe.bad_input,
+        end_of_turn=recipe.end_of_turn,
     )
+
+
+def check_chat_template(recipe: Recipe, store: Store) -> None:
+    """Load the tokenizer's chat template where there are conversations, and try it.
+
+    Raises:
+        UserError: there is none, it fails, or nothing ends an answer.
+    """
+    if not any(corpus.format == "chat" for corpus in recipe.corpora):
+        return
+    key = "tokenizer" if recipe.tokenizer else "base_model"
+    tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
+    folder = local_tokenizer_dir(tokenizer, store, Job.cache_folder())
+    Template(ChatTokenizer.load(folder, key), recipe.end_of_turn).require_end_of_turn(key)
 
 
 def check_ingest(recipe: Recipe) -> None:
@@ -53,6 +70,7 @@ def check_ingest(recipe: Recipe) -> None:
     """
     store = open_store(recipe)
     look_at_tokenizer(recipe, store)
+    check_chat_template(recipe, store)
     find_objects(recipe, store)
 
 
@@ -61,6 +79,7 @@ def ingest_corpora(recipe: Recipe) -> Manifests:
     store = open_store(recipe)
     store.preflight(ingest_needs(recipe))
     look_at_tokenizer(recipe, store)
+    check_chat_template(recipe, store)
     ingest = ingest_of(recipe, store)
     manifests, _ = _cleaned(recipe, ingest, ingest.run(), distributed=True, say=print)
     return manifests
@@ -72,6 +91,7 @@ def check_data(recipe: Recipe, store: Store) -> None:
     Raises:
         UserError: a source names no object; or the run has begun, and with other settings.
     """
+    check_chat_template(recipe, store)
     if _pin(recipe, ingest_of(recipe, store)).load() is None:
         find_objects(recipe, store)
 
@@ -96,6 +116,7 @@ def run_data(
     Raises:
         UserError: there is no such data (the key to change is named).
     """
+    check_chat_template(recipe, store)
     ingest = ingest_of(recipe, store)
     pin = _pin(recipe, ingest)
     if (begun := pin.load()) is not None:
