@@ -57,7 +57,7 @@ def varlen_by_hand() -> Iterator[list[int]]:
         assert torch.equal(cu_seq_lens_q, cu_seq_lens_k) and max_length_q == max_length_k
         assert cu_seq_lens_q.dtype == torch.int32
         longest.append(max_length_q)
-        rows, heads, length, _ = query.shape
+        rows, heads, length = query.shape[:3]
         q, k, v = (t.transpose(0, 1).flatten(1, 2)[None] for t in (query, key, value))
         sequences = [
             torch.nn.functional.scaled_dot_product_attention(
