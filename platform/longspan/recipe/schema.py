@@ -78,7 +78,7 @@ class Corpus(Section):
     ignore_fields: list[str] = Field(default_factory=list)
     """For chat: fields of rows or turns that are left out; any other that is not rendered is bad input."""
     heldout_fraction: float | None = Field(None, ge=0, lt=1)
-    """Share of its documents that never enter training, 0 for none; heldout.fraction when unset."""
+    """Share of its documents that never enter training, 0 for none. Unset: heldout.fraction."""
     min_tokens: int = Field(0, ge=0)
     """Documents shorter than this are left out (and counted)."""
     max_tokens: int | None = Field(None, ge=1)
@@ -323,7 +323,7 @@ class Recipe(DescribedFile):
     document_separator: str | None = None
     """Token that ends every document. Unset: the tokenizer's eos token."""
     end_of_turn: str | None = Field(None, min_length=1)
-    """For format chat: token or text that ends an answer; the control token behind it when unset."""
+    """For format chat: token or text that ends an answer. Unset: the control token behind it."""
     architecture: Architecture | None = None
     target_context: int = Field(gt=1)
     """The window to extend to, in tokens."""
