@@ -87,3 +87,16 @@ def test_the_folder_that_was_searched_is_named(
         load_recipe("my.yaml")
     assert "a submitted job starts in a folder of the cluster's" in str(told.value)
     assert "--working-dir" in str(told.value)
+
+
+def test_a_key_that_is_missing_is_explained(tmp_path: Path) -> None:
+    """Of a finetuning recipe without any key of its own: its corpora have no weights."""
+    path = tmp_path / "my.yaml"
+    path.write_text("{name: x, base_model: m, target_context: 64, corpora: [{name: a, path: b}]}")
+    load(SftRecipe, path)
+    with pytest.raises(UserError) as told:
+        load_recipe(path)
+    assert "corpora.a.weight: required, but not set (Share of the training tokens" in str(
+        told.value
+    )
+    assert "only recipes of jobs/sft.py may leave it out" in str(told.value)
