@@ -23,7 +23,7 @@ case "${1:-}" in
     test-deep) eval "exec python -m pytest -m 'deep and not hosts and not long' --durations=30 ${ARGS:-}" ;;
     test-chaos) eval "exec python -m pytest tests/chaos ${ARGS:-}" ;;
     test-cluster) eval "exec python -m pytest -m 'hosts or long' ${ARGS:-}" ;;
-    test-unit) eval "exec python -m pytest -m 'not real' ${ARGS:-}" ;;
+    test-unit) eval "exec python -m pytest -m 'not real and not deep' ${ARGS:-}" ;;
     *)
         say "check.sh lint|format|test|test-all|test-chaos|test-cluster|test-deep|test-unit" >&2
         exit 2

@@ -1,14 +1,12 @@
 """Documents packed into one row see nothing of each other, whatever the attention."""
 
-import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import PreTrainedModel
 
 from longspan.errors import UserError
 from longspan.model.attention import choose
@@ -109,53 +107,6 @@ def test_flash_attention_is_told_where_rows_and_documents_begin(
     expected = dict(by_mask.named_parameters())
     for name, parameter in by_boundaries.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name].grad, msg=name)
-
-
-@pytest.fixture
-def varlen_by_hand() -> Iterator[list[int]]:
-    """A plain implementation of what FlashAttention's kernel does with the boundaries it is given.
-
-    Yields the longest sequence that each call was given.
-    """
-    longest: list[int] = []
-
-    def attend(
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None,
-        *,
-        scaling: float,
-        cu_seq_lens_q: Tensor,
-        cu_seq_lens_k: Tensor,
-        max_length_q: int,
-        max_length_k: int,
-        **_: Any,
-    ) -> tuple[Tensor, None]:
-        assert attention_mask is None
-        assert torch.equal(cu_seq_lens_q, cu_seq_lens_k) and max_length_q == max_length_k
-        assert cu_seq_lens_q.dtype == torch.int32
-        longest.append(max_length_q)
-        rows, heads, length, size = query.shape
-        q, k, v = (t.transpose(0, 1).flatten(1, 2)[None] for t in (query, key, value))
-        sequences = [
-            torch.nn.functional.scaled_dot_product_attention(
-                q[:, :, first:last],
-                k[:, :, first:last],
-                v[:, :, first:last],
-                is_causal=True,
-                scale=scaling,
-                enable_gqa=True,
-            )
-            for first, last in itertools.pairwise(cu_seq_lens_q.tolist())
-        ]
-        joined = torch.cat(sequences, dim=2)[0]
-        return joined.view(heads, rows, length, size).permute(1, 2, 0, 3), None
-
-    AttentionInterface.register("varlen_by_hand", attend)
-    AttentionMaskInterface.register("varlen_by_hand", lambda *_, **__: None)
-    yield longest
 
 
 def test_the_choice_without_a_gpu_is_sdpa_and_says_why() -> None:

@@ -1,4 +1,6 @@
+import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from longspan.model.export import export_model, verify_export
+from longspan.errors import UserError
+from longspan.model.export import ExportSpec, export_model, rehearse_export, verify_export
 from longspan.model.facts import read_facts
-from longspan.model.load import load_model, load_tokenizer
+from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, own_positions, rope_parameters, verify
 
@@ -38,8 +41,8 @@ def trained(path: Path, positions: Positions = ABF) -> PreTrainedModel:
 
 def export(model: Any, source: Path, into: Path, positions: Positions = ABF, **more: Any) -> Path:
     config = getattr(model, "config", None) or more.pop("config")
-    arguments = {"dtype": torch.float32, **more}
-    return export_model(model, load_tokenizer(source), config, into, positions, WINDOW, **arguments)
+    spec = ExportSpec(config, positions, WINDOW, **{"dtype": torch.float32, **more})
+    return export_model(model, source, spec, into)
 
 
 @torch.no_grad()
@@ -223,3 +226,50 @@ def test_verify_export_finds_pickles_and_truncated_weights(tiny: Path, tmp_path:
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(AssertionError, match="not whole"):
         verify_export(path, ABF, WINDOW)
+
+
+def test_code_that_a_config_names_is_not_exported(tiny: Path, tmp_path: Path) -> None:
+    model = trained(tiny)
+    model.config.auto_map = {"AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    path = export(model, tiny, tmp_path / "model")
+    assert "auto_map" not in json.loads((path / "config.json").read_text())
+    assert model.config.auto_map, "the trained model's config is left as it is"
+
+
+def spec_of(model: Any, **changes: Any) -> ExportSpec:
+    return ExportSpec(changes.get("config", model.config), ABF, WINDOW, torch.float32)
+
+
+def test_an_export_is_rehearsed_without_weights(tiny: Path, tiny_untied: Path) -> None:
+    for source in (tiny, tiny_untied):
+        model = trained(source)
+        rehearse_export(model, source, spec_of(model))
+
+
+def test_a_head_that_differs_from_the_embeddings_it_is_tied_to_is_found_before_training(
+    tiny_untied: Path, tmp_path: Path
+) -> None:
+    both = tmp_path / "both"
+    shutil.copytree(tiny_untied, both)
+    config = json.loads((both / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (both / "config.json").write_text(json.dumps(config))
+    model = trained(both)
+    message = r"^base_model: config.json ties model\.embed_tokens\.weight to lm_head\.weight .*set tie_word_embeddings"
+    with pytest.raises(UserError, match=message):
+        rehearse_export(model, both, spec_of(model))
+
+
+def test_what_would_make_an_export_fail_is_found_before_training(
+    tiny: Path, tmp_path: Path
+) -> None:
+    model = trained(tiny)
+    deeper = copy.deepcopy(model.config)
+    deeper.num_hidden_layers = 3
+    with pytest.raises(UserError, match=r"could not be exported .*layers\.2"):
+        rehearse_export(model, tiny, spec_of(model, config=deeper))
+    wider = copy.deepcopy(model.config)
+    wider.intermediate_size = 64
+    with pytest.raises(UserError, match=r"could not be exported .*is \(128, 64\), not \(64, 64\)"):
+        rehearse_export(model, tiny, spec_of(model, config=wider))
+    with pytest.raises(UserError, match="holds no tokenizer"):
+        rehearse_export(model, tmp_path, spec_of(model))

@@ -1,5 +1,4 @@
 import json
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     LlamaForCausalLM,
-    MistralConfig,
+    Ministral3Config,
     PretrainedConfig,
 )
 
@@ -30,6 +29,14 @@ LLAMA3 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 128,
+}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0] * 16,
+    "long_factor": [1.0 + pair / 4 for pair in range(16)],
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
 }
 
 
@@ -73,14 +80,21 @@ def test_bfloat16_parameters_leave_the_frequencies_in_float32(tiny: Path) -> Non
     verify(model, ABF)
 
 
-def test_abf_replaces_the_models_own_scaling_and_says_so(
-    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    scaled = edited(tiny, tmp_path / "scaled", rope_parameters=LLAMA3)
-    with caplog.at_level(logging.WARNING):
-        model = load(scaled, ABF)
+@pytest.mark.parametrize("scaling", [LLAMA3, LONGROPE], ids=lambda scaling: scaling["rope_type"])
+def test_abf_replaces_the_models_own_scaling(scaling: Any, tiny: Path, tmp_path: Path) -> None:
+    scaled = edited(tiny, tmp_path / "scaled", rope_parameters=scaling)
+    model = load(scaled, ABF)
     assert model.config.rope_parameters == {"rope_type": "default", "rope_theta": 500_000.0}
-    assert "abf replaces the model's own llama3 scaling" in caplog.text
+
+
+def test_none_is_refused_where_the_models_own_positions_cannot_be_verified(
+    tiny: Path, tmp_path: Path
+) -> None:
+    scaled = edited(tiny, tmp_path / "scaled", rope_parameters=LONGROPE)
+    with pytest.raises(
+        UserError, match=r"type longrope cannot be verified .*set positions\.encoding=abf"
+    ):
+        load(scaled, NONE)
 
 
 @pytest.mark.parametrize("encoding", ["pi", "yarn"])
@@ -114,18 +128,22 @@ def test_none_keeps_the_models_own_scaling(scaling: Any, tiny: Path, tmp_path: P
         verify(model, own_positions(scaling, 256))
 
 
+def test_settings_of_one_model_and_the_window_they_refer_to_stay() -> None:
+    config = Ministral3Config(max_position_embeddings=256)
+    original = config.rope_parameters["original_max_position_embeddings"]
+    set_positions(config, ABF, 1024)
+    assert config.rope_parameters == {
+        **rope_parameters(ABF),
+        "llama_4_scaling_beta": 0.1,
+        "original_max_position_embeddings": original,
+    }
+
+
 def test_a_partly_rotated_head_stays_so() -> None:
     config = PretrainedConfig.from_dict({"max_position_embeddings": 256})
     config.rope_parameters = {**rope_parameters(NONE), "partial_rotary_factor": 0.5}
     set_positions(config, ABF, 1024)
     assert config.rope_parameters == {**rope_parameters(ABF), "partial_rotary_factor": 0.5}
-
-
-def test_a_sliding_window_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    config = MistralConfig(sliding_window=4096)
-    with caplog.at_level(logging.WARNING):
-        set_positions(config, Positions("abf", 1e6, 4.0, 8192), 32_768)
-    assert "attention slides over 4,096 tokens" in caplog.text
 
 
 def test_a_model_without_rotary_positions_is_refused(tmp_path: Path) -> None:

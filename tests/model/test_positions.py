@@ -24,6 +24,7 @@ from longspan.model.positions import (
     using_positions,
     verify,
 )
+from longspan.model.rope import FREQUENCY_KEYS
 
 PLAIN = Positions("none", 10_000.0, 1.0, 4096)
 PI = Positions("pi", 10_000.0, 8.0, 4096)
@@ -37,6 +38,16 @@ LLAMA3 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
+}
+OWN_OF_LENGTH: dict[str, dict[str, Any]] = {
+    "longrope": {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "short_factor": [1.0] * 32,
+        "long_factor": [1.0 + pair / 8 for pair in range(32)],
+        "original_max_position_embeddings": 64,
+    },
+    "dynamic": {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 4.0},
 }
 DISTANCES = np.arange(32_384)
 
@@ -182,6 +193,28 @@ def test_using_positions_gives_a_model_other_positions_and_its_own_back() -> Non
     verify(model, ABF)
 
 
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_a_model_is_measured_with_positions_that_change_with_the_length_of_a_row(kind: str) -> None:
+    own = OWN_OF_LENGTH[kind]
+    model = built(ABF).eval()
+    came_with = LlamaForCausalLM(
+        config(head_dim=64, max_position_embeddings=128, rope_parameters=own)
+    ).eval()
+    came_with.load_state_dict(model.state_dict())
+    with torch.no_grad(), using_positions(model, own_positions(own, 128)):
+        for length in (40, 100, 200):
+            tokens = torch.arange(length)[None] % 64
+            torch.testing.assert_close(model(tokens).logits, came_with(tokens).logits)
+    verify(model, ABF)
+
+
+def test_keys_of_frequencies_are_all_that_transformers_knows() -> None:
+    from transformers.modeling_rope_utils import RopeParameters
+
+    kept = set(RopeParameters.__annotations__) - FREQUENCY_KEYS
+    assert kept == {"partial_rotary_factor", "mrope_section"}
+
+
 def test_figure_4_abf_decays_far_less_than_rope_and_stays_granular() -> None:
     rope, pi, abf = (decay(p, 128, DISTANCES) for p in (PLAIN, PI, ABF))
     assert rope[0] == pi[0] == abf[0] == pytest.approx(128 / np.sqrt(128))
@@ -231,11 +264,11 @@ def test_pi_and_yarn_need_plain_positions_and_a_whole_factor_of_the_window(
 def test_abf_says_that_it_replaces_a_scaling() -> None:
     require_applicable(ABF, LLAMA3, 32_768)
     said = replaced_scaling(ABF, LLAMA3)
-    assert said is not None and "replaces the model's own llama3 scaling (factor 8.0" in said
+    assert said is not None and "replaces the model's own llama3 scaling (factor 8," in said
     assert replaced_scaling(ABF, {"rope_type": "default", "rope_theta": 1e4}) is None
 
 
 def test_positions_travel_and_compare() -> None:
     own = own_positions(LLAMA3, 131_072)
     assert pickle.loads(pickle.dumps(own)) == own == copy.deepcopy(own)
-    assert len({own, ABF, PI}) == 3
+    assert len({own, ABF, PI, own_positions(OWN_OF_LENGTH["longrope"], 128)}) == 4

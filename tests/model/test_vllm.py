@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from longspan.model.export import export_model
-from longspan.model.load import load_model, load_tokenizer
+from longspan.model.export import ExportSpec, export_model
+from longspan.model.load import load_model
 from longspan.model.positions import Positions, using_positions
 from tests.model.processes import run_python
 
@@ -51,7 +51,7 @@ def export(source: Path, into: Path) -> Path:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.mul_(4.0 if "proj" in name else 1.0)
-    return export_model(model, load_tokenizer(source), model.config, into, ABF, 1024, torch.float32)
+    return export_model(model, source, ExportSpec(model.config, ABF, 1024, torch.float32), into)
 
 
 def greedy(model: Any, prompt: torch.Tensor) -> list[int]:

@@ -58,6 +58,13 @@ def test_a_death_is_found_in_what_ray_makes_of_it() -> None:
         assert found is not None and found.startswith("the coordinator of the data stream died")
 
 
+def test_a_death_that_a_task_met_is_found_in_its_text() -> None:
+    """Ray keeps no more of it, for its error cannot be pickled."""
+    met = f"ray::SplitCoordinator.get()\n  File ...\nray.exceptions.ActorDiedError: {died('MapWorker(x)')}"
+    found = death_in(RayTaskError("get", met, ValueError("stands for it")))
+    assert found == death_in(died("MapWorker(x)"))
+
+
 def test_a_worker_raises_what_can_travel() -> None:
     with pytest.raises(ProcessDied) as raised, deaths_in_words():
         raise died("SplitCoordinator")

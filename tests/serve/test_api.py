@@ -162,6 +162,29 @@ def test_the_engine_gets_known_fields_within_bounds(deployed: Service) -> None:
     assert reply.json()["choices"][0]["text"] == "The sea"
 
 
+NOT_BUILT: list[dict[str, Any]] = [
+    {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+    {"$ref": "#/$defs/missing"},
+    {"type": "objekt"},
+    {"type": "string", "pattern": "("},
+    {"type": "string", "minLength": 5, "maxLength": 3},
+    {"enum": []},
+    {"type": "integer", "minimum": 10**30},
+    {"type": "object", "properties": {"x": False}, "required": ["x"]},
+]
+
+
+def test_a_grammar_that_cannot_be_built_is_the_clients_mistake(deployed: Service) -> None:
+    chat = {"model": "tiny", "messages": QUESTION, "max_tokens": 2}
+    for schema in NOT_BUILT:
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        for more in ({"response_format": form}, {"structured_outputs": {"json": schema}}):
+            reply = deployed.post("/v1/chat/completions", chat | more)
+            assert reply.status_code == 400, (schema, reply.text)
+    reply = deployed.post("/v1/chat/completions", chat | {"structured_outputs": {"regex": "("}})
+    assert reply.status_code == 400, reply.text
+
+
 def test_a_control_token_in_a_message_stays_text(deployed: Service) -> None:
     from longspan.model.load import load_tokenizer
 

@@ -350,7 +350,10 @@ def test_a_rollback_goes_to_the_good_version_before(versions: Versions) -> None:
         versions.before(9)
 
 
-def test_records_need_no_model(path: Path, versions: Versions) -> None:
+def test_records_need_no_model(
+    path: Path, versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longspan.serve.deploy.connected", no_cluster)
     shutil.rmtree(path.parent / "store" / "runs")
     versions.begin(load_config(path).settings)
     assert main(["status", "--config", str(path)]) == 0

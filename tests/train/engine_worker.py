@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from torch.distributed import distributed_c10d
 
 from longspan.ingest.marks import marked
+from longspan.model.export import ExportSpec, rehearse_export
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
@@ -135,6 +136,11 @@ def build(model_dir: Path, case: Case) -> Engine:
     model.train()
     engine = Engine(CausalLMLoss(model, 100), config)
     verify(engine.model, POSITIONS)
+    # As before a run: neither may change a number of it.
+    engine.require_own_losses(document_mask=True)
+    if dist.get_rank() == 0:
+        inner = engine.model.model
+        rehearse_export(inner, model_dir, ExportSpec(inner.config, POSITIONS, 512, config.dtype))
     return engine
 
 

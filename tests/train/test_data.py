@@ -176,11 +176,11 @@ def test_a_chat_template_whose_answers_do_not_end_is_told_before_anything_starts
     for check in checks[:2]:
         check(recipe(*CHAT, endless, "end_of_turn=//"))
         check(recipe(*CHAT))
-    templates = {
-        ingest_of(recipe(*CHAT, endless, *more), store).settings.template
-        for more in ((), ("end_of_turn=//",))
-    }
-    assert len(templates) == 2
+    (info,) = store.list("raw/talk")
+    ingests = [
+        ingest_of(recipe(*CHAT, endless, *more), store) for more in ((), ("end_of_turn=//",))
+    ]
+    assert len({each.settings.key(each.specs[0], info) for each in ingests}) == 2
 
 
 def test_a_tokenizer_without_a_chat_template_is_told_before_anything_starts(

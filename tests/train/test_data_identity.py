@@ -59,6 +59,7 @@ def test_a_run_that_began_before_a_key_existed_has_its_default() -> None:
         ("corpora.books.repository.depth=2", "corpora.books.repository"),
         ("corpora.books.path=[raw/books, raw/more]", "corpora.books.path"),
         ("heldout.fraction=0.010000000000000002", "heldout.fraction"),
+        ("corpora.web.heldout_fraction=0", "corpora.web.heldout_fraction"),
         ("deduplicate=across", "deduplicate"),
         ("decontaminate.ngram=12", "decontaminate"),
         ("decontaminate=null", "decontaminate"),
@@ -79,6 +80,15 @@ def test_files_of_the_tokenizer_are_told_by_their_hash() -> None:
     chat = ("packing.method=best_fit", "corpora.web.format=chat")
     (found,) = of(*chat).differences(of(*chat, template="89ab"))
     assert found.current == "a file with hash 89ab"
+
+
+def test_what_ends_a_turn_is_told_where_there_are_conversations() -> None:
+    assert of().differences(of("end_of_turn=//")) == []
+    chat = ("packing.method=best_fit", "corpora.web.format=chat")
+    (found,) = of(*chat).differences(of(*chat, "end_of_turn=//"))
+    assert (found.key, found.current) == ("end_of_turn", "//")
+    (found,) = of(*chat).differences(of(*chat, "corpora.web.ignore_fields=[id]"))
+    assert found.key == "corpora.web.ignore_fields"
 
 
 @pytest.mark.parametrize("change", ["weight=1", "pack=true", "base_weight=1"])

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longspan.errors import UserError
+from longspan.recipe.schema import Packing
+from longspan.recipe.training import Optimizer
 from longspan.train.checkpoint import CheckpointFacts
-from longspan.train.identity import RunIdentity, in_words
+from longspan.train.identity import OptimizerIdentity, PackingIdentity, RunIdentity, in_words
 from tests.train.identity import VALUES, identity
 
 FACTS = CheckpointFacts(7, 6, "abc", identity())
@@ -69,6 +71,11 @@ def test_every_value_is_compared_exactly_and_told_by_its_key(path: tuple) -> Non
         assert found.key.startswith("corpora")
     else:
         assert found.key == ".".join(key for key in path if isinstance(key, str))
+
+
+def test_no_value_of_the_optimizer_or_of_packing_is_forgotten() -> None:
+    assert OptimizerIdentity.model_fields.keys() == Optimizer.model_fields.keys()
+    assert PackingIdentity.model_fields.keys() == Packing.model_fields.keys()
 
 
 @given(finite, finite)

@@ -1,13 +1,15 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from longspan.errors import UserError
-from longspan.recipe.device import Device
+from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe, parse_recipe
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
-from longspan.train.prepare import at_commits, plan_text, prepare
+from longspan.train.prepare import at_commits, plan_text, prepare, prepare_without_ray
 from tests.model.hub import hub_on_loopback, use
 from tests.train.identity import identity
 
@@ -93,3 +95,31 @@ def test_the_default_length_is_refused_where_the_data_is_far_too_little(tmp_path
     text, problems = plan_text(small)
     assert not [problem for problem in problems if problem.startswith("training.tokens")]
     assert "Note: training.tokens: 99,044 is rounded up by 32 % to 131,072" in text
+
+
+def test_notes_of_the_plan_are_printed_by_the_job(tmp_path: Path, tiny_model: Path) -> None:
+    llama3 = {
+        "rope_type": "llama3",
+        "rope_theta": 10_000.0,
+        "factor": 2.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 128,
+    }
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "config.json").read_text()) | {"rope_parameters": llama3}
+    (model / "config.json").write_text(json.dumps(config))
+    recipe = parse_recipe(
+        {
+            "name": "run",
+            "base_model": str(model),
+            "target_context": 4096,
+            "corpora": [{"name": "a", "path": "a", "weight": 1}],
+            "storage": {"root": str(tmp_path / "store")},
+        }
+    )
+    lines: list[str] = []
+    with pytest.raises(UserError):  # Nothing is ingested.
+        prepare_without_ray(recipe, this_machines_device(0), lines.append)
+    assert any("Note: positions.encoding: abf replaces the model's own llama3" in x for x in lines)

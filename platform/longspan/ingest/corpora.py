@@ -109,10 +109,13 @@ class Ingest:
         """What decides what an object becomes."""
         tokenizer = tokenizer_hash(self.tokenizer_dir)
         template = template_hash(self.tokenizer_dir)
-        if self.end_of_turn:
-            template += f" and turns that end with {self.end_of_turn!r}"
         return Settings(
-            tokenizer, self.separator, self.heldout_fraction, self.block_tokens, template
+            tokenizer,
+            self.separator,
+            self.heldout_fraction,
+            self.block_tokens,
+            template,
+            self.end_of_turn,
         )
 
     def _job(self, are_chat: set[bool], progress: Callable[[str], None]) -> IngestJob:

@@ -46,7 +46,8 @@ class Settings:
         separator: the token that ends every document; None is the tokenizer's eos_token.
         heldout_fraction: share of the documents that never enter training, where a source sets none.
         block_tokens: tokens per block.
-        template: hash of the chat template, where that has a file of its own, and what ends a turn.
+        template: hash of the chat template, where that has a file of its own.
+        end_of_turn: the text that ends an answer of a conversation; None is the control token behind it.
     """
 
     tokenizer: str
@@ -54,6 +55,7 @@ class Settings:
     heldout_fraction: float
     block_tokens: int
     template: str = ""
+    end_of_turn: str | None = None
 
     def heldout_of(self, spec: SourceSpec) -> float:
         """Share of a source's documents that never enter training."""
@@ -62,6 +64,7 @@ class Settings:
 
     def key(self, spec: SourceSpec, info: ObjectInfo) -> str:
         """Name of what one version of an object, or a repository, becomes with these settings."""
+        of_chat = [self.template, self.end_of_turn, CHAT_FORMAT, spec.ignore_fields]
         parts = [
             FORMAT,
             info.path,
@@ -73,7 +76,7 @@ class Settings:
             facts(spec.where),
             spec.repository and astuple(spec.repository),
             *(self.tokenizer, self.separator, self.heldout_of(spec), self.block_tokens),
-            *([self.template, CHAT_FORMAT, spec.ignore_fields] if spec.format == "chat" else []),
+            *(of_chat if spec.format == "chat" else []),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -162,13 +162,14 @@ def _check_split(manifest: SourceManifest, fraction: float) -> None:
 
 def _way_out(key: str, manifest: SourceManifest, documents: int) -> str:
     """Settings of a source's own held-out fraction that work."""
-    if documents < 2:
-        return f"set {key}=0, which holds none out, or add documents"
+    none = f"{key}=0, which holds none out"
     lowest = min(item.lowest for item in manifest.objects)
     # Rounded up, to a number that is short and enough.
     digits = 2 - math.floor(math.log10(max(lowest, 1e-12)))
     enough = (math.floor(lowest * 10**digits) + 1) / 10**digits
-    return f"set {key}={enough:g}, which holds one out, or {key}=0, which holds none out"
+    if documents < 2 or enough >= 1:
+        return f"set {none}, or add documents"
+    return f"set {key}={enough:g}, which holds one out, or {none}"
 
 
 def _summary(manifest: SourceManifest) -> str:

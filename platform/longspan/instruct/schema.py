@@ -29,6 +29,13 @@ class LongCorpus(Corpus):
     weight: float = Field(1.0, gt=0, le=1)
     """Share of max_documents, relative to the other sources'."""
 
+    @field_validator("heldout_fraction")
+    @classmethod
+    def _nothing_is_held_out(cls, fraction: float | None) -> float | None:
+        if fraction is not None:
+            raise ValueError(f"{fraction:g} would be ignored: documents to ask about are not split")
+        return fraction
+
 
 class Endpoint(Section):
     """A server that speaks the OpenAI chat API, as the generator."""

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from longspan.errors import UserError
 
 FLASH = ("flash_attention_3", "flash_attention_2")
-IMPLEMENTATIONS = (*FLASH, "sdpa", "eager")
+MASKED = ("sdpa", "eager")
+"""Implementations that are given a mask."""
+IMPLEMENTATIONS = (*FLASH, *MASKED)
 
 
 @dataclass(frozen=True)

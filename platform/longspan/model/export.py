@@ -12,69 +12,125 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longspan.errors import UserError
-from longspan.model.load import load_config, load_tokenizer, write_positions
+from longspan.model.config_json import parse_config
+from longspan.model.load import load_config, write_positions
 from longspan.model.positions import Positions, own_positions, rope_parameters, verify
+from longspan.model.tokenizer_files import copy_tokenizer
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import (
-        GenerationConfig,
-        PretrainedConfig,
-        PreTrainedModel,
-        PreTrainedTokenizerBase,
-    )
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 SHARD_SIZE = "5GB"
 
 
+@dataclass(frozen=True)
+class ExportSpec:
+    """How a model is written.
+
+    Attributes:
+        config: of the trained model.
+        positions: what the model was trained with.
+        window: tokens, the new ``max_position_embeddings``.
+        dtype: of the written tensors.
+        generation_config: the base model's (its sampling, its tokens that end a turn); without it one is made
+            from ``config``, and the model's own is taken where a model is exported.
+    """
+
+    config: PretrainedConfig
+    positions: Positions
+    window: int
+    dtype: torch.dtype
+    generation_config: GenerationConfig | None = None
+
+
 def export_model(
     weights: Mapping[str, torch.Tensor] | nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    config: PretrainedConfig,
+    tokenizer_dir: str | Path,
+    spec: ExportSpec,
     path: str | Path,
-    positions: Positions,
-    window: int,
-    dtype: torch.dtype,
-    generation_config: GenerationConfig | None = None,
 ) -> Path:
     """Write the model to the folder ``path``, replacing what is there, and verify it.
 
     Args:
         weights: the causal language model, a :class:`~longspan.model.loss.CausalLMLoss` around it,
             or its full state dict on one process (tied weights may be there once or twice).
-        tokenizer: goes along with its chat template; its ``model_max_length`` becomes the window.
-        config: of the trained model.
+        tokenizer_dir: local folder with the tokenizer, which goes along with its chat template; its
+            ``model_max_length`` becomes the window.
+        spec: how it is written.
         path: the folder, under this name only when it is whole.
-        positions: what the model was trained with.
-        window: tokens, the new ``max_position_embeddings``.
-        dtype: of the written tensors.
-        generation_config: the base model's (its sampling, its tokens that end a turn); without it
-            one is made from ``config``, and the model's own is taken where ``weights`` is a model.
 
     Raises:
         AssertionError: the weights are not the config's, or the folder came out otherwise.
     """
     path = Path(path).absolute()
-    config = _exported_config(config, positions, window)
-    generation_config = generation_config or _generation_config_of(weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        _write_weights(_state_dict_of(weights), config, partial, dtype, generation_config)
-        _write_tokenizer(tokenizer, partial, window)
-        _state_base_for_older_readers(partial / "config.json")
-        verify_export(partial, positions, window)
-        _check_chat_template(tokenizer, partial)
+        write_model(weights, spec, partial)
+        copy_tokenizer(tokenizer_dir, partial, spec.window)
         partial.chmod(0o755)
         _take_name(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return path
+
+
+def write_model(
+    weights: Mapping[str, torch.Tensor] | nn.Module, spec: ExportSpec, folder: Path
+) -> None:
+    """Write config, generation config and weights to a folder, and verify them; no tokenizer.
+
+    Raises:
+        AssertionError: the weights are not the config's, or the folder came out otherwise.
+    """
+    config = _exported_config(spec)
+    model = _on_meta(config, spec.dtype)
+    state = _complete(_state_dict_of(weights), model, spec.dtype)
+    model.save_pretrained(folder, state_dict=state, max_shard_size=SHARD_SIZE)
+    generation_config = spec.generation_config or _generation_config_of(weights)
+    if generation_config is not None:
+        # As it came: saving it through transformers would refuse settings that loading it accepts.
+        text = generation_config.to_json_string(keys_to_pop=["_from_model_config"])
+        (folder / "generation_config.json").write_text(text, encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    _state_base_for_older_readers(folder / "config.json")
+    verify_export(folder, spec.positions, spec.window)
+
+
+def rehearse_export(model: PreTrainedModel, tokenizer_dir: str | Path, spec: ExportSpec) -> None:
+    """Do everything of an export but write weights, so that what would make it fail is found before training.
+
+    Args:
+        model: as it is trained; only names, shapes and ties of its parameters are looked at.
+        tokenizer_dir: local folder with the tokenizer.
+        spec: how it will be written.
+
+    Raises:
+        UserError: the model or its tokenizer cannot be exported.
+    """
+    with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
+        folder = Path(temporary)
+        try:
+            config = _exported_config(spec)
+            planned = _on_meta(config, spec.dtype)
+            _require_same_parameters(model, planned)
+            planned.config.save_pretrained(folder)
+            _state_base_for_older_readers(folder / "config.json")
+            _verify_config(folder, spec.positions, spec.window)
+            copy_tokenizer(tokenizer_dir, folder, spec.window)
+        except (AssertionError, ValueError, TypeError, KeyError, OSError) as error:
+            raise UserError(
+                f"base_model: a {type(model).__name__} like this one could not be exported after training: "
+                f"{error}"
+            ) from error
 
 
 def verify_export(path: str | Path, positions: Positions, window: int) -> None:
@@ -88,7 +144,17 @@ def verify_export(path: str | Path, positions: Positions, window: int) -> None:
     from longspan.model.source import PICKLES, require_whole
 
     path = Path(path)
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    _verify_config(path, positions, window)
+    others = [file.name for file in path.iterdir() if file.suffix in PICKLES]
+    assert not others, f"{path} holds {others} beside safetensors"
+    try:
+        require_whole(path, str(path))
+    except UserError as error:
+        raise AssertionError(f"the export is not whole: {error}") from error
+
+
+def _verify_config(path: Path, positions: Positions, window: int) -> None:
+    config = parse_config((path / "config.json").read_bytes(), f"{path}/config.json")
     stated = config["rope_parameters"]
     if positions.encoding == "none" and not positions.own:
         positions = own_positions(stated, positions.original_window)
@@ -99,22 +165,55 @@ def verify_export(path: str | Path, positions: Positions, window: int) -> None:
     found = config["max_position_embeddings"]
     assert found == window, f"{path}/config.json: max_position_embeddings is {found}, not {window}"
     verify(_rotary_of(path), positions)
-    others = [file.name for file in path.iterdir() if file.suffix in PICKLES]
-    assert not others, f"{path} holds {others} beside safetensors"
-    try:
-        require_whole(path, str(path))
-    except UserError as error:
-        raise AssertionError(f"the export is not whole: {error}") from error
 
 
-def _exported_config(
-    config: PretrainedConfig, positions: Positions, window: int
-) -> PretrainedConfig:
+def _exported_config(spec: ExportSpec) -> PretrainedConfig:
     """A copy that states the positions; generation uses its cache again."""
-    config = copy.deepcopy(config)
-    write_positions(config, positions, window)
+    config = copy.deepcopy(spec.config)
+    write_positions(config, spec.positions, spec.window)
     config.use_cache = True
+    # Names files of code, which are neither run here nor part of the export.
+    if hasattr(config, "auto_map"):
+        del config.auto_map
     return config
+
+
+def _require_same_parameters(model: PreTrainedModel, planned: PreTrainedModel) -> None:
+    """Compare a model with the one that its export is loaded into: names, shapes, and which are tied.
+
+    Raises:
+        UserError: weights that the config ties are apart, or the other way round.
+        AssertionError: they differ otherwise.
+    """
+    found, expected = _parameters(model), _parameters(planned)
+    assert found.keys() == expected.keys(), (
+        f"parameters of one only: {sorted(found.keys() ^ expected.keys())[:3]}"
+    )
+    for name, parameter in expected.items():
+        # A parameter that ZeRO-3 has sharded is empty, and keeps its shape beside it.
+        shape = tuple(getattr(found[name], "ds_shape", found[name].shape))
+        assert shape == tuple(parameter.shape), f"{name} is {shape}, not {tuple(parameter.shape)}"
+    apart = _ties(expected) - _ties(found)
+    if apart:
+        first, second = sorted(apart)[0]
+        raise UserError(
+            f"base_model: config.json ties {first} to {second} (tie_word_embeddings), but the checkpoint has "
+            "different values for the two; set tie_word_embeddings to false in config.json to keep both, or "
+            f"remove {second} from the checkpoint to keep {first} alone"
+        )
+    joined = _ties(found) - _ties(expected)
+    assert not joined, f"tied in memory, but not by the config: {sorted(joined)[0]}"
+
+
+def _parameters(model: PreTrainedModel) -> dict[str, Any]:
+    return dict(model.named_parameters(remove_duplicate=False))
+
+
+def _ties(parameters: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Pairs of names of one parameter: the first name, and each other one."""
+    firsts: dict[int, str] = {}
+    pairs = ((firsts.setdefault(id(tensor), name), name) for name, tensor in parameters.items())
+    return {(first, name) for first, name in pairs if first != name}
 
 
 def _generation_config_of(weights: object) -> GenerationConfig | None:
@@ -129,26 +228,6 @@ def _inner(weights: object) -> Any:
     from longspan.model.loss import CausalLMLoss
 
     return weights.model if isinstance(weights, CausalLMLoss) else weights
-
-
-def _write_weights(
-    state: Mapping[str, torch.Tensor],
-    config: PretrainedConfig,
-    folder: Path,
-    dtype: torch.dtype,
-    generation_config: GenerationConfig | None,
-) -> None:
-    """Config, generation config and weights; the model itself is only built on the meta device."""
-    model = _on_meta(config, dtype)
-    model.save_pretrained(
-        folder, state_dict=_complete(state, model, dtype), max_shard_size=SHARD_SIZE
-    )
-    if generation_config is not None:
-        # As it came: saving it through transformers would refuse settings that loading it accepts.
-        text = generation_config.to_json_string(keys_to_pop=["_from_model_config"])
-        (folder / "generation_config.json").write_text(text, encoding="utf-8")
-    for file in folder.iterdir():
-        file.chmod(0o644)
 
 
 def _on_meta(config: PretrainedConfig, dtype: torch.dtype | None = None) -> PreTrainedModel:
@@ -182,18 +261,6 @@ def _complete(
         tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
         complete[aliases[0]] = tensor.contiguous()
     return complete
-
-
-def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, window: int) -> None:
-    tokenizer = copy.deepcopy(tokenizer)
-    # The base model's limit would cut, or warn of, every text that the new window is for.
-    tokenizer.model_max_length = window
-    tokenizer.save_pretrained(folder)
-
-
-def _check_chat_template(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    written = load_tokenizer(folder).chat_template
-    assert written == tokenizer.chat_template, f"the chat template in {folder} is another one"
 
 
 def _state_base_for_older_readers(path: Path) -> None:

@@ -6,13 +6,14 @@ key-value heads and tied embeddings they use. Any other family is counted on tor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from longspan.errors import UserError
+from longspan.model.attention import IMPLEMENTATIONS
+from longspan.model.config_json import parse_config
 from longspan.model.positions import Positions, own_positions
 
 EXACT_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -50,6 +51,10 @@ class ModelFacts:
     """The whole of its ``rope_parameters``, sorted."""
     sliding_window: int | None = None
     """Tokens that attention is limited to in at least one layer, where it is."""
+    attention: tuple[str, ...] = IMPLEMENTATIONS
+    """Implementations of attention that the model's class takes."""
+    isolates_documents: bool = True
+    """Whether positions that restart keep the documents of a row apart, in every layer."""
 
     @property
     def embedding_parameters(self) -> int:
@@ -80,21 +85,33 @@ def read_facts(model_dir: str | Path) -> ModelFacts:
     """
     path = Path(model_dir) / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"base_model: there is no {path}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"base_model: {path} is not valid JSON: {error}") from None
-    return facts_from_config(config)
+    return facts_from_config(parse_config(text, str(path)))
 
 
 def facts_from_config(config: Mapping[str, Any]) -> ModelFacts:
     """Facts from a config.json as transformers 4 or 5 writes it.
 
     Raises:
-        UserError: not a dense causal language model with one set of rotary positions.
+        UserError: not a dense causal language model with one set of rotary positions, or a config that cannot
+            be read.
     """
+    try:
+        return _facts(config)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A value of another kind than transformers writes, wherever it is used.
+        raise UserError(
+            f"base_model: the config.json of this {config['model_type']} model cannot be read: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _facts(config: Mapping[str, Any]) -> ModelFacts:
     _require_causal(config)
+    if config["model_type"] not in EXACT_FAMILIES:
+        config = _as_transformers_reads_it(config)
     missing = [key for key in _KEYS if not isinstance(config.get(key), int)]
     if missing:
         raise UserError(
@@ -102,7 +119,7 @@ def facts_from_config(config: Mapping[str, Any]) -> ModelFacts:
             f"{', '.join(missing)}"
         )
     rope = rope_of_config(config)
-    facts = ModelFacts(
+    return ModelFacts(
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
         heads=config["num_attention_heads"],
@@ -118,7 +135,6 @@ def facts_from_config(config: Mapping[str, Any]) -> ModelFacts:
         rope=tuple(sorted(rope.items())),
         sliding_window=_sliding_window(config),
     )
-    return facts
 
 
 def rope_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,9 +193,15 @@ def _head_dim(config: Mapping[str, Any]) -> int:
 
 
 def _sliding_window(config: Mapping[str, Any]) -> int | None:
-    if not config.get("use_sliding_window", config["model_type"] == "mistral"):
+    layers = config["num_hidden_layers"]
+    kinds = config.get("layer_types")
+    if config["model_type"] == "mistral":
+        return config.get("sliding_window", 4096)
+    if not config.get("use_sliding_window"):
         return None
-    return config.get("sliding_window")
+    if kinds is None:
+        kinds = ["sliding_attention"] * (layers - config.get("max_window_layers", 28))
+    return config.get("sliding_window", 4096) if "sliding_attention" in kinds else None
 
 
 def _parameters(config: Mapping[str, Any]) -> int:
@@ -203,6 +225,16 @@ def _parameters(config: Mapping[str, Any]) -> int:
     return config["num_hidden_layers"] * (attention + mlp + 2 * hidden) + hidden + embeddings
 
 
+def _as_transformers_reads_it(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every default of its family filled in."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.for_model(**config).to_dict()
+    except Exception as error:  # Each family checks its config in its own way.
+        raise _unknown(config, error) from error
+
+
 def _count_on_meta(config: Mapping[str, Any]) -> int:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -211,9 +243,13 @@ def _count_on_meta(config: Mapping[str, Any]) -> int:
         known = AutoConfig.for_model(**config)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(known, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"base_model: model_type {config['model_type']!r} is not a causal language model that "
-            f"transformers can build: {error}"
-        ) from None
+    except Exception as error:
+        raise _unknown(config, error) from error
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _unknown(config: Mapping[str, Any], error: Exception) -> UserError:
+    return UserError(
+        f"base_model: model_type {config['model_type']!r} is not a causal language model that "
+        f"transformers can build: {error}"
+    )

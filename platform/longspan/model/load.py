@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,15 @@ from longspan.errors import UserError
 from longspan.model.positions import (
     Positions,
     own_positions,
-    replaced_scaling,
     require_applicable,
     rope_parameters,
     verify,
 )
+from longspan.model.rope import settings_kept
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
 
 
 def load_model(
@@ -98,10 +95,6 @@ def set_positions(config: PretrainedConfig, positions: Positions, window: int) -
     require_applicable(positions, rope, window)
     if positions.encoding == "none":
         positions = _own(positions, rope)
-    said = replaced_scaling(positions, rope)
-    if said:
-        logger.warning(said)
-    _warn_of_sliding_window(config, window)
     write_positions(config, positions, window)
     return positions
 
@@ -111,10 +104,9 @@ def write_positions(config: PretrainedConfig, positions: Positions, window: int)
     config.max_position_embeddings = window
     if positions.encoding == "none":
         return
-    # The share of a head's dimensions that is rotated belongs to the architecture.
-    rotated = {k: v for k, v in _rope_of(config).items() if k == "partial_rotary_factor"}
-    # Replaced as a whole: no key of another encoding may survive in it.
-    config.rope_parameters = {**rotated, **rope_parameters(positions)}  # pyrefly: ignore
+    kept = settings_kept(_rope_of(config))
+    # No key of another encoding may survive.
+    config.rope_parameters = {**kept, **rope_parameters(positions)}  # pyrefly: ignore
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
@@ -154,17 +146,6 @@ def _own(positions: Positions, rope: dict[str, Any]) -> Positions:
     own = own_positions(rope, positions.original_window)
     assert own.base == positions.base, f"the model's base is {own.base}, not {positions.base}"
     return own
-
-
-def _warn_of_sliding_window(config: PretrainedConfig, window: int) -> None:
-    sliding = getattr(config, "sliding_window", None)
-    if sliding and sliding < window and getattr(config, "use_sliding_window", True):
-        logger.warning(
-            "base_model: attention slides over %s tokens in this model; a window of %s reaches "
-            "further only from layer to layer",
-            f"{sliding:,}",
-            f"{window:,}",
-        )
 
 
 def _require_all_weights(report: dict[str, Any], path: str | Path) -> None:

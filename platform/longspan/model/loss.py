@@ -176,15 +176,4 @@ def _head_of(model: Any) -> nn.Module:
         raise UserError(
             f"base_model: {type(model).__name__} has no output head; it is no language model"
         )
-    for key in _LOGIT_SCALES:
-        scale = getattr(model.config, key, None)
-        if scale not in (None, 1):
-            raise UserError(
-                f"base_model: {type(model).__name__} changes its logits after the output head "
-                f"({key} is {scale}), which the loss here would leave out"
-            )
     return head
-
-
-# What Gemma 2, Cohere, Granite and Falcon H1 call a cap or a scale of their logits.
-_LOGIT_SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")

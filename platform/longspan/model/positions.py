@@ -1,15 +1,14 @@
 """Rotary position encodings: the settings a model is built with, and proof that it was built so.
 
-A rotary encoding turns pair j of a head's d dimensions by the angle theta_j * t at position t (Su
-et
-al., arXiv 2104.09864). The encodings here differ in theta_j (radians per token) alone, and YaRN
-also
-in the length of queries and keys. This module imports no torch until it is handed a model.
+A rotary encoding turns pair j of a head's d dimensions by the angle theta_j * t at position t (Su et al.,
+arXiv 2104.09864). The encodings here differ in theta_j (radians per token) alone, and YaRN also in the
+length of queries and keys. This module imports no torch until it is handed a model.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from longspan.errors import UserError
-from longspan.model.rope import rope_attention_scaling, rope_frequencies
+from longspan.model.rope import (
+    ROPE_TYPES,
+    rope_attention_scaling,
+    rope_frequencies,
+    settings_kept,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,9 +33,8 @@ Encoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
 XPOS_GAMMA = 0.8
 XPOS_SCALE_BASE = 4096.0
 
-# Largest relative error of a float32 frequency: computing a power costs about 1e-6, while
-# frequencies
-# that went through bfloat16 are wrong by up to 4e-3, which at 32,768 tokens is twenty full turns.
+# Largest relative error of a float32 frequency: computing a power costs about 1e-6, while frequencies that
+# went through bfloat16 are wrong by up to 4e-3, which at 32,768 tokens is twenty full turns.
 TOLERANCE = 1e-5
 
 
@@ -59,7 +62,8 @@ class Positions:
 def own_positions(rope: Mapping[str, Any], window: int) -> Positions:
     """The encoding a model came with, from its ``rope_parameters`` and window in tokens."""
     plain = rope.get("rope_type", "default") == "default"
-    own = () if plain else tuple(sorted(rope.items()))
+    items = ((k, tuple(v) if isinstance(v, list) else v) for k, v in rope.items())
+    own = () if plain else tuple(sorted(items))
     return Positions("none", float(rope["rope_theta"]), 1.0, window, own)
 
 
@@ -94,7 +98,7 @@ def rope_parameters(positions: Positions) -> dict[str, Any]:
     require_supported(positions)
     base = float(positions.base)
     if positions.encoding == "none" and positions.own:
-        return dict(positions.own)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in positions.own}
     if positions.encoding == "pi":
         return {"rope_type": "linear", "rope_theta": base, "factor": float(positions.factor)}
     if positions.encoding == "yarn":
@@ -152,10 +156,12 @@ def require_applicable(positions: Positions, rope: Mapping[str, Any], window: in
     """Refuse a change that has no agreed meaning for a model with these ``rope_parameters``.
 
     Raises:
-        UserError: pi or yarn on positions that are scaled already, or to a window (in tokens)
-            that is not ``factor`` times the original one.
+        UserError: none for positions that cannot be verified, pi or yarn on positions that are scaled already,
+            or to a window (in tokens) that is not ``factor`` times the original one.
     """
     require_supported(positions)
+    if positions.encoding == "none":
+        _require_formula(rope)
     if positions.encoding not in ("pi", "yarn"):
         return
     kind = rope.get("rope_type", "default")
@@ -179,11 +185,21 @@ def replaced_scaling(positions: Positions, rope: Mapping[str, Any]) -> str | Non
     kind = rope.get("rope_type", "default")
     if positions.encoding != "abf" or kind == "default":
         return None
+    factor = f"factor {rope['factor']:g}, " if rope.get("factor") is not None else ""
     return (
-        f"positions.encoding: abf replaces the model's own {kind} scaling (factor "
-        f"{rope.get('factor')}, base {rope.get('rope_theta'):g}) by plain RoPE of base "
-        f"{positions.base:g}; the model has to learn its positions anew"
+        f"positions.encoding: abf replaces the model's own {kind} scaling ({factor}base "
+        f"{rope['rope_theta']:g}) by plain RoPE of base {positions.base:g}; the model has to learn its "
+        "positions anew"
     )
+
+
+def _require_formula(rope: Mapping[str, Any]) -> None:
+    kind = rope.get("rope_type", "default")
+    if kind not in ROPE_TYPES:
+        raise UserError(
+            f"positions.encoding: none keeps the model's own positions, and those of type {kind} cannot be "
+            f"verified (types that can: {', '.join(ROPE_TYPES)}); set positions.encoding=abf, which replaces them"
+        )
 
 
 def verify(model: nn.Module, positions: Positions) -> None:
@@ -211,20 +227,31 @@ def verify(model: nn.Module, positions: Positions) -> None:
 
 @contextlib.contextmanager
 def using_positions(model: nn.Module, positions: Positions) -> Generator[None]:
-    """Within the block, a built model has other positions (to measure it as it came, say)."""
-    import torch
+    """Give a built model other positions within the block, such as those it came with.
 
-    kept = [(m, m.inv_freq.clone(), m.attention_scaling) for _, m in _rotary_modules(model)]
+    Its rotary modules are replaced by new ones of transformers, which know every type of positions that
+    transformers does, also those whose frequencies change with the length of a row.
+    """
+    kept = _rotary_modules(model)
     try:
-        for module, before, _ in kept:
-            module.inv_freq.copy_(torch.as_tensor(frequencies(positions, 2 * before.numel())))
-            module.attention_scaling = attention_scaling(positions)
-        verify(model, positions)
+        for name, module in kept:
+            model.set_submodule(name, _rotary_like(module, positions))
+        if dict(positions.own).get("rope_type", "default") in ROPE_TYPES:
+            verify(model, positions)
         yield
     finally:
-        for module, before, scaling in kept:
-            module.inv_freq.copy_(before)
-            module.attention_scaling = scaling
+        for name, module in kept:
+            model.set_submodule(name, module)
+
+
+def _rotary_like(module: Any, positions: Positions) -> Any:
+    config = copy.deepcopy(module.config)
+    config.max_position_embeddings = positions.original_window
+    config.rope_parameters = {
+        **settings_kept(config.rope_parameters),
+        **rope_parameters(positions),
+    }
+    return type(module)(config).to(module.inv_freq.device)
 
 
 def _rotary_modules(model: nn.Module) -> list[tuple[str, Any]]:

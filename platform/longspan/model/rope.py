@@ -11,6 +11,44 @@ import numpy as np
 from longspan.errors import UserError
 
 ROPE_TYPES = ("default", "linear", "yarn", "llama3")
+"""Types whose frequencies do not depend on the length of a row, with a formula here."""
+
+FREQUENCY_KEYS = frozenset(
+    {
+        "rope_type",
+        "type",
+        "rope_theta",
+        "factor",
+        "attention_factor",
+        "beta_fast",
+        "beta_slow",
+        "mscale",
+        "mscale_all_dim",
+        "truncate",
+        "original_max_position_embeddings",
+        "max_position_embeddings",
+        "short_factor",
+        "long_factor",
+        "low_freq_factor",
+        "high_freq_factor",
+    }
+)
+"""Keys of ``rope_parameters`` that a new position encoding replaces."""
+
+_ARCHITECTURE_KEYS = frozenset({"partial_rotary_factor", "mrope_section"})
+
+
+def settings_kept(rope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``rope_parameters`` that are not about frequencies: a new encoding keeps them.
+
+    They are the architecture's (the share of dimensions that is rotated), or settings of one model, such as
+    ``llama_4_scaling_beta``. The latter may refer to the original window, which is kept along with them.
+    """
+    kept = {key: value for key, value in rope.items() if key not in FREQUENCY_KEYS}
+    window = rope.get("original_max_position_embeddings")
+    if window is not None and kept.keys() - _ARCHITECTURE_KEYS:
+        kept["original_max_position_embeddings"] = window
+    return kept
 
 
 def rope_frequencies(rope: Mapping[str, Any], dim: int) -> np.ndarray:

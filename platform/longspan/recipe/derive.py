@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from longspan.errors import UserError
+from longspan.model.attention import FLASH, IMPLEMENTATIONS
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
 from longspan.order.order import Stage
 from longspan.plan.memory import Workload, activation_bytes, choose_zero_stage
@@ -206,6 +207,7 @@ class _Dials:
         asked, own = self.recipe.positions, self.facts.positions
         window, factor = self.recipe.target_context, self.recipe.target_context / self.facts.window
         if asked.encoding == "none":
+            require_applicable(own, dict(self.facts.rope), window)
             self._because("positions.base", "none keeps the model's own positions")
             return own
         if window < self.facts.window:
@@ -379,14 +381,26 @@ class _Dials:
         return "fp32"
 
     def attention(self) -> str:
-        asked = self.recipe.training.attention
-        reason = "set in the recipe"
-        if asked == "auto":
-            reason = (
-                "FlashAttention where it is installed and the device is a GPU, else SDPA; "
-                "printed when the run starts"
+        asked, taken = self.recipe.training.attention, self.facts.attention
+        if asked != "auto":
+            if asked in IMPLEMENTATIONS and asked not in taken:
+                raise UserError(
+                    f"training.attention: {self.facts.model_type} models in transformers do not take {asked}; "
+                    f"set one of {', '.join(taken)}, or leave the key out"
+                )
+            self._because("training.attention", "set in the recipe")
+            return asked
+        if missing := [name for name in (*FLASH, "sdpa") if name not in taken]:
+            self._because(
+                "training.attention",
+                f"{self.facts.model_type} models in transformers do not take {', '.join(missing)}",
             )
-        self._because("training.attention", reason)
+            return next(name for name in taken if name not in FLASH)
+        self._because(
+            "training.attention",
+            "FlashAttention where it is installed and the device is a GPU, else SDPA; "
+            "printed when the run starts",
+        )
         return asked
 
     def zero_stage(self, precision: str, workload: Workload) -> Literal[1, 2, 3]:

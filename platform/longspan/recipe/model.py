@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longspan.errors import UserError
+from longspan.model.config_json import parse_config
 from longspan.model.facts import ModelFacts, facts_from_config
 from longspan.model.hub import HubModel, pin, read_file
+from longspan.model.support import measured
 from longspan.model.vocabulary import token_ids, why_foreign
 from longspan.recipe.sources import local_path
 
@@ -45,7 +46,7 @@ def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
         if recipe.architecture is None:
             raise UserError(missing)
         return BaseModel(facts_of(recipe.architecture), unseen=missing)
-    facts = facts_from_config(config)
+    facts = measured(facts_from_config(config), config)
     if recipe.architecture is not None:
         _must_match(recipe.architecture, facts)
     _check_tokenizer(recipe, config, store)
@@ -67,15 +68,7 @@ def _read_json(
     model: str, name: str, store: Store, key: str = "base_model"
 ) -> dict[str, Any] | None:
     text = _read(model, name, store, key)
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{key}: {name} of {model!r} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{key}: {name} of {model!r} is not a JSON object")
-    return value
+    return None if text is None else parse_config(text, f"{name} of {model!r}", key)
 
 
 def _read(model: str, name: str, store: Store, key: str) -> bytes | None:

@@ -373,21 +373,23 @@ class Recipe(DescribedFile):
 
     @model_validator(mode="after")
     def _documents_stay_whole(self) -> Recipe:
-        chat = [corpus.name for corpus in self.corpora if corpus.format == "chat"]
-        alone = [corpus.name for corpus in self.corpora if not corpus.pack]
-        whole = self.packing.method == "best_fit" and self.packing.document_mask
-        if (chat or alone) and not whole:
-            key = f"{chat[0]}.format: chat" if chat else f"{alone[0]}.pack: off"
+        needs = self.needs_document_mask()
+        if needs and not (self.packing.method == "best_fit" and self.packing.document_mask):
             raise ValueError(
-                f"corpora.{key} needs packing.method best_fit and packing.document_mask on: "
-                "conversations are neither cut nor read across"
-            )
-        if self.training.loss == "per_sequence" and not whole:
-            raise ValueError(
-                "training.loss: per_sequence needs packing.method best_fit and packing.document_mask "
-                "on, which keep documents whole and apart"
+                f"{needs} needs packing.method best_fit and packing.document_mask on, which keep documents "
+                "whole and apart; conversations are neither cut nor read across"
             )
         return self
+
+    def needs_document_mask(self) -> str | None:
+        """Return the key and value that need documents whole and apart, or None."""
+        chat = [corpus.name for corpus in self.corpora if corpus.format == "chat"]
+        unpacked = [corpus.name for corpus in self.corpora if not corpus.pack]
+        if chat:
+            return f"corpora.{chat[0]}.format: chat"
+        if unpacked:
+            return f"corpora.{unpacked[0]}.pack: off"
+        return "training.loss: per_sequence" if self.training.loss == "per_sequence" else None
 
     @model_validator(mode="after")
     def _stages_rise_to_one(self) -> Recipe:

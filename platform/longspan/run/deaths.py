@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ray.exceptions import (
+    ActorDiedError,
     LocalRayletDiedError,
     NodeDiedError,
     ObjectLostError,
     OutOfMemoryError,
     RayActorError,
+    RayTaskError,
     WorkerCrashedError,
 )
 
@@ -27,14 +29,13 @@ class ProcessDied(Exception):
 
 
 DEATHS = (
-    ProcessDied,
-    RayActorError,
     WorkerCrashedError,
     OutOfMemoryError,
     NodeDiedError,
     ObjectLostError,
     LocalRayletDiedError,
 )
+"""Deaths other than an actor's."""
 
 ROLES = {
     "TrainController": "Ray Train's controller",
@@ -46,13 +47,15 @@ ROLES = {
 }
 """What an actor does in a job, by the beginning of its class's name."""
 
+DIED_WITH_ITS_OWNER = "the process that started it died before"
+
 REASONS = (
     (
         r"NODE_OUT_OF_MEMORY|memory usage threshold|memory pressure",
         "Ray ended it because its node had too little memory left",
     ),
-    (r"its node has died|node .*died", "its node is gone"),
-    (r"its owner has died", "the process that started it died before"),
+    (r"its node has died", "its node is gone"),
+    (r"its owner has died", DIED_WITH_ITS_OWNER),
     (r"killed by `ray\.kill`", "the job ended it"),
     (
         r"worker process has died",
@@ -67,10 +70,10 @@ def death_in(error: BaseException) -> str | None:
 
     An actor that failed in its constructor is not one: the constructor's own error says more.
     """
-    found = [each for each in errors_in(error) if isinstance(each, DEATHS) and not _failed(each)]
+    found = [line for line in map(_death, errors_in(error)) if line]
     # Where a process has taken others with it, the first one to go says why.
-    found.sort(key=lambda each: "its owner has died" in str(each))
-    return _describe(found[0]) if found else None
+    found.sort(key=lambda line: line.endswith(DIED_WITH_ITS_OWNER))
+    return found[0] if found else None
 
 
 @contextmanager
@@ -89,16 +92,20 @@ def deaths_in_words() -> Iterator[None]:
         raise ProcessDied(death) from error
 
 
-def _failed(error: BaseException) -> bool:
-    return isinstance(error, RayActorError) and error.actor_init_failed
-
-
-def _describe(error: BaseException) -> str:
+def _death(error: BaseException) -> str | None:
     text = redacted(str(error))
+    if isinstance(error, RayTaskError) and ActorDiedError.BASE_ERROR_MSG in text:
+        # A task that met the death of an actor; Ray keeps the text alone.
+        return _actor(text[text.index(ActorDiedError.BASE_ERROR_MSG) :])
     if isinstance(error, ProcessDied):
         return text
-    if not isinstance(error, RayActorError):
-        return text.strip().splitlines()[0].rstrip(".")
+    if isinstance(error, RayActorError):
+        return None if error.actor_init_failed else _actor(text)
+    return text.strip().splitlines()[0].rstrip(".") if isinstance(error, DEATHS) else None
+
+
+def _actor(text: str) -> str:
+    """The death of an actor, from Ray's text on it."""
     name = _field("class_name", text)
     role = next((role for start, role in ROLES.items() if name and name.startswith(start)), None)
     who = role or (f"actor {name}" if name else "an actor")

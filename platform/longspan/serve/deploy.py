@@ -37,7 +37,7 @@ def connected() -> Iterator[str]:
     """Connect to the cluster that runs; yields its dashboard's address.
 
     Raises:
-        UserError: none runs.
+        UserError: none runs, or its head has no dashboard.
     """
     require_head()
     try:
@@ -46,6 +46,11 @@ def connected() -> Iterator[str]:
         raise UserError("no Ray cluster runs here: `make head`, or set RAY_ADDRESS") from None
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
+        if not context.dashboard_url:
+            raise UserError(
+                f"the Ray head at {context.address_info['gcs_address']} runs without its dashboard, which takes "
+                "the configs of Ray Serve; start it without --include-dashboard=false"
+            )
         yield f"http://{context.dashboard_url}"
     finally:
         ray.shutdown()

@@ -28,6 +28,8 @@ HEADER_BYTES = (2**8, 2**13, 2**17, 2**24)
 PROBED_BYTES = 2**32
 """Worst size of a chunk's values from which on its dictionary is read, for its longest entry: below it,
 a few small batches cost less."""
+MAX_PAGES = 2**17
+"""Pages of a column chunk whose headers are read, in some seconds."""
 PAGE_BYTES = 2**26
 """Bytes that a page may have, whatever the metadata says of its chunk."""
 
@@ -113,8 +115,11 @@ class _Chunk:
         if dictionary is not None and 0 < dictionary < at:
             at = dictionary
         end = min(at + chunk.total_compressed_size, self._source.size())
-        num_values = 0
+        num_values = num_pages = 0
         while at < end and num_values < chunk.num_values:
+            num_pages += 1
+            if num_pages > MAX_PAGES:
+                raise UnknownLayout(f"more than {MAX_PAGES:,} pages")
             header, length = self._header(at)
             if header[3] < 0 or not 0 <= header[2] <= self._max_page_bytes:
                 raise UnknownLayout(f"a page of {header[2]:,} bytes")
@@ -235,10 +240,11 @@ def _num_zeros(data: bytes, width: int, num_values: int) -> int:
             count = run >> 1
             if run & 1:
                 count *= 8
-                packed = np.frombuffer(data, np.uint8, count * width // 8, at)
-                at += count * width // 8
-                bits = np.unpackbits(packed, bitorder="little").reshape(count, width)
                 used = min(count, num_values - done)
+                needed = -(-used // 8) * 8
+                packed = np.frombuffer(data, np.uint8, needed * width // 8, at)
+                at += count * width // 8
+                bits = np.unpackbits(packed, bitorder="little").reshape(needed, width)
                 zeros += used - int(np.count_nonzero(bits[:used].any(axis=1)))
             else:
                 is_zero = not any(data[at : at + value_bytes])

@@ -40,6 +40,8 @@ class DataIdentity(Section):
     """Hash of the tokenizer's files."""
     chat_template: str | None
     """Hash of the chat template's own file, empty without one; None if no corpus has conversations."""
+    end_of_turn: str | None = None
+    """Text that ends an answer; None for the control token behind it, and without conversations."""
     document_separator: str | None
     heldout_fraction: float
     deduplicate: str
@@ -78,6 +80,7 @@ def data_identity(recipe: Recipe, tokenizer: str, template: str) -> DataIdentity
     return DataIdentity(
         tokenizer=tokenizer,
         chat_template=template if is_chat else None,
+        end_of_turn=recipe.end_of_turn if is_chat else None,
         document_separator=recipe.document_separator,
         heldout_fraction=recipe.heldout.fraction,
         deduplicate=recipe.deduplicate,
@@ -134,6 +137,7 @@ def _by_key(identity: DataIdentity) -> Iterator[tuple[str, Any]]:
     # No template and an empty one differ: the one has no conversations, which the formats tell.
     if identity.chat_template is not None:
         yield "tokenizer (its chat template)", f"a file with hash {identity.chat_template}"
+    yield "end_of_turn", values["end_of_turn"]
     yield "document_separator", values["document_separator"]
     yield "heldout.fraction", values["heldout_fraction"]
     yield "deduplicate", values["deduplicate"]

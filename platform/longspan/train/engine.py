@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from longspan.model.loss_checks import require_correct
 from longspan.train.fragments import Fragment, fragments_of, take_over
 from longspan.train.schedule import CosineSchedule
 
@@ -148,6 +149,22 @@ class Engine:
         finally:
             self.model.train(was_training)
         return torch.cat(rows)
+
+    def require_own_losses(self, document_mask: bool) -> None:
+        """Compare losses on a few tokens with the model's own, and those of documents that share a row.
+
+        All ranks call it. It finds in the model itself, under DeepSpeed and with the attention in use, what
+        ``--validate`` finds in a tiny model of its architecture.
+
+        Raises:
+            UserError: a loss is not the model's own, or, with ``document_mask``, depends on another document.
+        """
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            require_correct(self.model, document_mask, self.device, self.config.dtype)
+        finally:
+            self.model.train(was_training)
 
     def fragments(self) -> list[Fragment]:
         """This rank's part of the state: views, to be copied before the next update or written to."""

@@ -19,11 +19,12 @@ from longspan.chat.tokenizer import ChatTokenizer
 from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.model.attention import choose
-from longspan.model.export import export_model
-from longspan.model.facts import read_facts
+from longspan.model.export import ExportSpec, export_model, rehearse_export
+from longspan.model.facts import EXACT_FAMILIES, read_facts
 from longspan.model.load import load_model, load_tokenizer
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
+from longspan.model.probe import require_round_trip
 from longspan.model.source import local_model_dir
 from longspan.stream.batch import Batch
 from longspan.train.collectives import broadcast_object
@@ -60,6 +61,7 @@ def train(job: Job, host: Host) -> None:
         try:
             recorder.note(f"attention: {attention.implementation} ({attention.reason})")
             recorder.begins(engine.update_count, resumed=found is not None)
+            broadcast_object(lambda: rehearse(engine, job))
             heldout = HeldOut(job, host.rank, host.world_size)
             if not found and not heldout.is_empty:
                 measure_before(engine, job, heldout, recorder)
@@ -86,6 +88,7 @@ def build_engine(job: Job, model_dir: Path, attention: str) -> Engine:
     model.train()
     engine = Engine(CausalLMLoss(model, plan.loss_chunk), config)
     verify(engine.model, plan.positions)
+    engine.require_own_losses(job.recipe.packing.document_mask)
     return engine
 
 
@@ -180,28 +183,39 @@ def history_facts(engine: Engine, job: Job, host: Host) -> Facts:
     )
 
 
+def rehearse(engine: Engine, job: Job) -> None:
+    """On rank 0, before the first update: find what would make the export fail after the last one.
+
+    Raises:
+        UserError: something would.
+    """
+    model = engine.model.model
+    rehearse_export(model, job.tokenizer_folder(), export_spec(engine, job))
+    if model.config.model_type not in EXACT_FAMILIES:  # A test does it for these.
+        require_round_trip(model.config.to_dict())
+
+
+def export_spec(engine: Engine, job: Job) -> ExportSpec:
+    """How the run's model is written."""
+    model = engine.model.model
+    generation_config = model.generation_config
+    if any(source.chat for source in job.sources):
+        tokenizer = load_tokenizer(job.tokenizer_folder())
+        template = Template(ChatTokenizer(tokenizer), job.recipe.end_of_turn)
+        generation_config = ending_turns(generation_config, template)
+    plan = job.plan
+    return ExportSpec(
+        model.config, plan.positions, plan.window, engine.config.dtype, generation_config
+    )
+
+
 def export(engine: Engine, job: Job, recorder: Recorder) -> None:
     """Rank 0 writes the Hugging Face folder and puts it into the store; all ranks gather the weights."""
     weights = engine.state_dict()
     if weights is not None:
-        config = engine.model.model.config
         with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
             folder = Path(temporary) / "model"
-            tokenizer = load_tokenizer(job.tokenizer_folder())
-            generation_config = engine.model.model.generation_config
-            if any(source.chat for source in job.sources):
-                template = Template(ChatTokenizer(tokenizer), job.recipe.end_of_turn)
-                generation_config = ending_turns(generation_config, template)
-            export_model(
-                weights,
-                tokenizer,
-                config,
-                folder,
-                job.plan.positions,
-                job.plan.window,
-                engine.config.dtype,
-                generation_config,
-            )
+            export_model(weights, job.tokenizer_folder(), export_spec(engine, job), folder)
             job.begin_export()
             job.store.upload(folder, job.model_path)
         job.end_export()

@@ -60,6 +60,27 @@ def require_runnable(recipe: Recipe) -> None:
         )
 
 
+def require_isolation(recipe: Recipe, facts: ModelFacts) -> None:
+    """Refuse a document mask that the model's architecture does not obey.
+
+    Raises:
+        UserError: the recipe asks for the mask, or for what needs it.
+    """
+    if facts.isolates_documents or not recipe.packing.document_mask:
+        return
+    needs = recipe.needs_document_mask()
+    remedy = (
+        f"{needs} needs the mask: use a base model whose documents it keeps apart"
+        if needs
+        else "set packing.document_mask=false, or use a base model whose documents it keeps apart"
+    )
+    raise UserError(
+        f"packing.document_mask: the layers of this {facts.model_type} model let a document see the one before it "
+        "in its row, whatever the mask (short convolutions, linear attention and state spaces do); "
+        f"{remedy} (docs/models.md)"
+    )
+
+
 def require_room(facts: ModelFacts, plan: RunPlan, device: Device) -> None:
     """Refuse weights that one device can't hold, where each has to: ZeRO 1 and 2 don't shard them."""
     weights = facts.parameters * (2 if plan.precision == "bf16" else 4)
@@ -86,6 +107,7 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     sources = _sources(recipe, store, known, problems)
     for require in (
         lambda: require_runnable(recipe),
+        lambda: require_isolation(recipe, model.facts),
         lambda: require_room(model.facts, plan, device),
         lambda: check_chat_template(recipe, store),
         lambda: _require_enough_data(recipe, plan, sources),
@@ -109,6 +131,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     recipe = at_commits(recipe, store)
     _say_commits(recipe, print)
     plan = _planned(recipe, store, device)
+    _print_notes(plan, print)
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
     with _saying_how_to_extend(recipe, store):
@@ -123,7 +146,7 @@ def prepare_without_ray(recipe: Recipe, device: Device, say: Callable[[str], Non
     store = open_store(recipe)
     recipe = at_commits(recipe, store)
     _say_commits(recipe, say)
-    _planned(recipe, store, device)
+    _print_notes(_planned(recipe, store, device), say)
     data = run_data(recipe, store, Ingest.done, say, distributed=False)
     return _job(recipe, store, device, data, say)
 
@@ -168,12 +191,19 @@ def _say_commits(recipe: Recipe, say: Callable[[str], None]) -> None:
             say(f"{key}: {model.name} at commit {model.revision}")
 
 
+def _print_notes(plan: RunPlan, say: Callable[[str], None]) -> None:
+    """Print to the job's output what --plan prints as well: logs of workers are read by nobody."""
+    for note in plan.notes:
+        say(f"Note: {note}")
+
+
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     """The plan of a recipe that can be run."""
     require_runnable(recipe)
     model = look_at_model(recipe, store)
     if model.unseen:
         raise UserError(model.unseen)
+    require_isolation(recipe, model.facts)
     require_weights(resolve(recipe.base_model, store), store)
     plan = derive(recipe, model.facts, device)
     require_room(model.facts, plan, device)
