@@ -1,14 +1,14 @@
 # Type `make` to see what there is. The work is done by the scripts in tools/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample head quickstart pipeline serve test test-chaos test-cluster test-unit lint format lock audit s3 stop clean
+.PHONY: help setup sample head quickstart pipeline serve test test-all test-chaos test-cluster test-deep test-unit lint format lock audit s3 stop clean
 export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL MODEL SERVE_PORT
 
 help: ## show this
 	@echo "Longspan: from a short-context model to a long-context one, on one Ray cluster."
 	@echo
 	@echo "  make quickstart   on a fresh machine: does setup, sample and head, then trains"
-	@echo "  make test         the test suite, nearly an hour"
+	@echo "  make test         the test suite's first tier, a quarter of an hour"
 	@echo
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | awk -F':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
 	@echo
@@ -43,13 +43,19 @@ pipeline: setup ## a chat model: the quickstart's, then self-instruct and finetu
 serve: setup ## a chat page and an OpenAI API for the newest model here, on this machine alone
 	@tools/serve.sh
 
-test: setup ## run the test suite (all but what takes several machines, see test-cluster)
+test: setup ## run the first tier of the tests: each promise once, a quarter of an hour
 	@tools/check.sh test
 
-test-chaos: setup ## run the tests that kill, stop and starve a job's parts (`test` runs nearly all of them)
+test-all: setup ## run all tests but those of test-cluster, about an hour
+	@tools/check.sh test-all
+
+test-deep: setup ## run the second tier: what test-all runs and test does not
+	@tools/check.sh test-deep
+
+test-chaos: setup ## run the tests that kill, stop and starve a job's parts (of the second tier)
 	@tools/check.sh test-chaos
 
-test-cluster: setup ## run what `test` leaves out: a real `ray up` on hosts of network namespaces (as root), and clusters of several pools and tenants
+test-cluster: setup ## run what test-all leaves out: a real `ray up` on hosts of network namespaces (as root), and replicas beside training
 	@tools/check.sh test-cluster
 
 test-unit: setup ## run the fast tests: no Ray, no processes

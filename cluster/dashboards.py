@@ -6,6 +6,7 @@ ours.
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -18,6 +19,9 @@ DASHBOARDS = (TRAINING, SELF_INSTRUCT, CHAT)
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        prog="python -m cluster.dashboards", description=f"Write Grafana's dashboards to {FOLDER}."
+    ).parse_args()
     FOLDER.mkdir(exist_ok=True)
     for dashboard in DASHBOARDS:
         path = FOLDER / f"{dashboard.uid.removeprefix('longspan-')}.json"

@@ -1,5 +1,6 @@
 """Draws docs/order.svg from the real order of two small sources: python docs/draw_order.py."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def ranks(axes: Axes, y: float, order: Order, workers: int) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description="Draw docs/order.svg.").parse_args()
     plt.switch_backend("svg")
     plt.rcParams.update({"svg.hashsalt": "order", "svg.fonttype": "none"})
     blocks = [[sum(block) for block in source] for source in DOCUMENTS]

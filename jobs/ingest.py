@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from longspan.recipe.load import load_recipe
+from longspan.recipe.load import load_training
 from longspan.recipe.options import parse_options
 from longspan.run import console
 
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
         "Corpora into token shards; needs the tokenizer, neither the model's weights nor a GPU.",
         QUICKSTART,
     )
-    recipe = load_recipe(options.recipe, options.overrides)
+    recipe = load_training(options.recipe, options.overrides)
     if options.plan:
         return console.print_plan(recipe)
     if options.validate:

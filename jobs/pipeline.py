@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
     stages = stages_of(pipeline, options.recipe, options.overrides)
     if options.plan or options.validate:
-        return console.print_stages(stages)
+        return console.print_stages(stages, ROOT)
     return run(stages, ROOT)
 
 

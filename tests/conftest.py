@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 from tests.ports import free_ports
 from tests.s3 import s3_server  # noqa: F401
+from tests.session_rules import pytest_addoption, pytest_configure  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,8 +33,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes depends on what else runs.
 hypothesis.settings.register_profile("longspan", deadline=None)
 hypothesis.settings.load_profile("longspan")
-# A test that reads Ray's metrics need not wait ten seconds for them.
-os.environ.update(RAY_metrics_report_interval_ms="2000")
+# A test that reads Ray's metrics need not wait ten seconds for them, nor Serve before it adds or ends a replica.
+os.environ.update(
+    RAY_metrics_report_interval_ms="2000",
+    RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S="1",
+    RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S="1",
+)
 # What drivers say comes through pipes without the help of a person's shell.
 os.environ.pop("PYTHONUNBUFFERED", None)
 # A job's `python` is this one.

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -45,8 +46,7 @@ class Node:
 
     def workers(self) -> list[psutil.Process]:
         """Ray Train's workers on it."""
-        below = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in below if "RayTrainWorker" in _name(process)]
+        return train_workers(psutil.Process(self.process.pid).children(recursive=True))
 
     def kill_raylet(self) -> None:
         """End Ray's own part of it alone; the others have to find out."""
@@ -146,6 +146,40 @@ class Cluster:
         return None
 
 
+@contextmanager
+def slowed(find: Callable[[], Sequence[psutil.Process]]) -> Iterator[None]:
+    """Let processes run a tenth of the time, so that a run is not over before something else has happened.
+
+    Args:
+        find: gives the processes, which may be others each time.
+    """
+    over = threading.Event()
+
+    def alternate() -> None:
+        while not over.is_set():
+            stopped = find()
+            _for_each(stopped, psutil.Process.suspend)
+            over.wait(0.9)
+            _for_each(stopped, psutil.Process.resume)
+            over.wait(0.1)
+
+    thread = threading.Thread(target=alternate, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _for_each(
+    processes: Sequence[psutil.Process], action: Callable[[psutil.Process], None]
+) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # It has ended meanwhile.
+            action(process)
+
+
 def end(nodes: Sequence[Node]) -> None:
     """Kill all that runs on some nodes, at once."""
     trees = [psutil.Process(node.process.pid) for node in nodes]
@@ -156,6 +190,11 @@ def end(nodes: Sequence[Node]) -> None:
     psutil.wait_procs(gone, timeout=30)
     for node in nodes:
         node.process.wait()
+
+
+def train_workers(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Ray Train's workers among some processes."""
+    return [process for process in processes if "RayTrainWorker" in _name(process)]
 
 
 def _name(process: psutil.Process) -> str:

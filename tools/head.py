@@ -215,6 +215,9 @@ def idle(entrypoint: str) -> None:
 def main(arguments: list[str]) -> int:
     """Runs one command; 1 and a message where it could not be done."""
     commands = {"start": start, "stop": stop, "status": status, "idle": idle}
+    if arguments in (["--help"], ["-h"]):
+        print(__doc__)
+        return 0
     if not arguments or arguments[0] not in commands:
         print(__doc__, file=sys.stderr)
         return 2

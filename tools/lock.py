@@ -4,6 +4,7 @@
 the hashes of them; resolved ones (GPU machines, these tools) also get the packages that theirs ask for.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -192,6 +193,10 @@ def changes(old: Lock, new: Lock) -> Iterable[str]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(
+        prog="python -m tools.lock",
+        description="Write the hashes of all pinned packages (make lock).",
+    ).parse_args()
     uv = Uv(os.environ.get("UV") or "uv")
     try:
         cpu = pinned(uv, CPU, os.environ.get("EXTRA_INDEX") or None)

@@ -38,7 +38,7 @@ def start() -> None:
         "  ray job submit --runtime-env .longspan/s3/runtime-env.json -- python jobs/pretrain.py"
         f" jobs/recipes/quickstart.yaml storage.root=s3://{BUCKET}\n"
         "To look at it with any S3 client:  . .longspan/s3/s3.env\n"
-        "To end it:  make stop"
+        "To end it:  make stop   (its data stays in .longspan/s3; make clean removes it)"
     )
 
 
@@ -94,6 +94,7 @@ def _launch(keys: dict[str, str]) -> subprocess.Popen[bytes]:
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.volumeSizeLimitMB=1024",
+        "-master.garbageThreshold=0.1",  # Checkpoints come and go: what is deleted is to be freed.
         "-volume.max=0",
         "-filer",
         "-s3",
@@ -179,6 +180,9 @@ def _fill(variables: dict[str, str]) -> int:
 def main(arguments: list[str]) -> int:
     """Runs one command; 1 and a message where it could not be done."""
     commands = {"start": start, "stop": stop}
+    if arguments in (["--help"], ["-h"]):
+        print(__doc__)
+        return 0
     if len(arguments) != 1 or arguments[0] not in commands:
         print(__doc__, file=sys.stderr)
         return 2

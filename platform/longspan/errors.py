@@ -1,6 +1,11 @@
 """The one exception that means "the user can mend this", and its kind that may pass by itself."""
 
+from collections.abc import Iterator
+
 from longspan.addresses import redacted
+
+WRAPPED = ("cause", "controller_failure", "health_check_failure")
+"""Attributes of Ray's errors that hold another one."""
 
 
 class UserError(Exception):
@@ -25,6 +30,11 @@ class DamagedObject(UserError):
 
 def user_error_in(error: BaseException) -> UserError | None:
     """The :class:`UserError` that ``error`` is, wraps or was caused by; Ray wraps what its workers raise."""
+    return next((found for found in errors_in(error) if isinstance(found, UserError)), None)
+
+
+def errors_in(error: BaseException) -> Iterator[BaseException]:
+    """An error and all that it wraps or was caused by, outermost first."""
     seen: set[int] = set()
     queue: list[BaseException] = [error]
     while queue:
@@ -32,10 +42,8 @@ def user_error_in(error: BaseException) -> UserError | None:
         if id(current) in seen:
             continue
         seen.add(id(current))
-        if isinstance(current, UserError):
-            return current
+        yield current
         linked = [current.__cause__, current.__context__]
-        linked += [getattr(current, name, None) for name in ("cause", "controller_failure")]
+        linked += [getattr(current, name, None) for name in WRAPPED]
         linked += list(getattr(current, "worker_failures", {}).values())
         queue += [link for link in linked if isinstance(link, BaseException)]
-    return None

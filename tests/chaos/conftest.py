@@ -6,10 +6,12 @@ from contextlib import closing
 import pytest
 
 from longspan.history.check import Finding
+from tests.chaos import oracle
 from tests.chaos.bucket import Bucket
 from tests.chaos.run import Run
 from tests.jobs.project import Project
 from tests.nodes import Cluster
+from tests.ranks import RankServer
 from tests.s3 import S3Server
 from tests.tiny import make_tiny_model
 
@@ -27,11 +29,10 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(project: Project) -> Finding:
+def undisturbed(project: Project, ranks: RankServer) -> Finding:
     """The run with one worker that nothing happens to."""
-    with closing(Cluster()) as cluster:
-        cluster.add("a")
-        Run(project, cluster, "undisturbed").ended()
+    done = ranks.run(1, oracle.main, str(project.recipe), "undisturbed")
+    assert done.returncode == 0, done.stdout + done.stderr
     return project.history("undisturbed")
 
 

@@ -27,7 +27,7 @@ class Job:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def said(self, pattern: str, seconds: float = 120) -> re.Match[str]:
+    def said(self, pattern: str, seconds: float = 240) -> re.Match[str]:
         """The next line of that pattern, after the last one that was asked for, once it is there."""
 
         def look() -> re.Match[str] | None:

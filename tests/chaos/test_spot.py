@@ -14,7 +14,7 @@ from tests.cluster.instance import Instance, serving
 from tests.jobs.project import ROOT, Project
 from tests.nodes import Cluster, Node, environment
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.s3 import S3Server
 from tests.serve.load import busy, load
 from tests.serve.service import Service, replicas
 
-pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def test_training_gives_up_a_worker_for_chat_and_takes_it_back(

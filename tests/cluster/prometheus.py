@@ -45,6 +45,7 @@ def prometheus(folder: Path, ray_folder: Path) -> Iterator[Prometheus]:
         pytest.skip("no Prometheus on PATH; on Debian it is the package prometheus")
     text = (ROOT / "cluster" / "prometheus.yml").read_text()
     assert f"/tmp/ray/session_latest/{DISCOVERY}" in text
+    # The other place is the checkout's own head, which is not asked here.
     config = yaml.safe_load(text.replace("/tmp/ray", str(ray_folder)))
     config["global"]["scrape_interval"] = "2s"
     path = folder / "prometheus.yml"

@@ -5,20 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from tests.chaos.run import Job
 from tests.cluster.hosts import Host, Hosts, hosts
 from tests.jobs.project import ROOT, Project
-from tests.nodes import until
+from tests.nodes import slowed, train_workers, until
 from tests.tiny import make_tiny_model
 
 pytestmark = [pytest.mark.real, pytest.mark.hosts, pytest.mark.timeout(900)]
 
-UPDATES = 1500
-"""A minute and more: a host that comes back is taken in before the end."""
-LONG = (f"training.tokens={512 * UPDATES}", "training.checkpoint_every=50", "heldout.every=1500")
+UPDATES = 300
+LONG = (f"training.tokens={512 * UPDATES}", "training.checkpoint_every=20", "heldout.every=300")
 HERE = "cd ~/longspan && . ./env.sh &&"
 """What a command begins with that is typed on a host."""
 
@@ -65,6 +65,10 @@ def up(network: Hosts, config: Path) -> Iterator[Path]:
     until(lambda: not any("raylet" in names_on(host) for host in network.hosts))
 
 
+def workers_on(network: Hosts) -> list[psutil.Process]:
+    return train_workers([process for host in network.hosts for process in host.processes()])
+
+
 def names_on(host: Host) -> list[str]:
     return [process.name() for process in host.processes()]
 
@@ -83,10 +87,12 @@ def test_a_host_that_is_cut_off_is_done_without_and_taken_in_again(
     typed = " ".join([HERE, *job, str(project.recipe), *LONG, *wanted])
     run = Job(network.desk.popen("ray", "exec", str(up), typed))
     run.said(r"started at update 0, workers 2")
-    run.said(r"checkpoint at update 50")
+    run.said(r"checkpoint at update 20")
     with network.cut_off(network.hosts[-1]):
         run.said(r"failed: worker \d: ")
-        run.said(r"resumed at update \d+, workers 1", seconds=200)
+        run.said(r"resumed at update \d+, workers 1")
+    with slowed(lambda: workers_on(network)):  # It would end before the host is back.
+        run.said(r"noticed at update \d+, reason there is room for 2 workers", seconds=300)
     run.said(r"resumed at update \d+, workers 2", seconds=200)
     run.ended()
     finding = project.history("tiny")

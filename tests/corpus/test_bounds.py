@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from longspan.corpus import bounds as row_bounds
-from longspan.corpus import chat, jsonl, text
+from longspan.corpus import chat, jsonl, parquet, text
 from longspan.corpus.bad_input import BadInput
 from longspan.corpus.sources import Format, SourceSpec, read
 from longspan.storage import Store, bounds
@@ -93,7 +93,7 @@ def test_a_small_object_does_not_become_large(
 def test_one_document_line_or_list_is_bounded_however_it_is_stored(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (jsonl, chat):
+    for module in (jsonl, chat, parquet):
         monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", MIB)
     line = b'{"text": "' + b"a" * 3 * MIB + b'"}\n'
     put(store, {"x.jsonl": b'{"text": "good"}\n' + line, "x.json": b"[" + b"[],\n" * MIB})
@@ -104,6 +104,12 @@ def test_one_document_line_or_list_is_bounded_however_it_is_stored(
     ]
     (bad,) = found(store, "x.json", "chat")
     assert "write its items as JSON lines" in bad
+    pq.write_table(pa.table({"text": ["a", "b" * 3 * MIB, "c"]}), f"{store.root}/x.parquet")
+    assert found(store, "x.parquet") == [
+        "",
+        "x.parquet, row 2: too large (one text of more than 1,048,576 bytes; split it into several rows)",
+        "",
+    ]
     (bad,) = text.read(pa.BufferReader(b"a" * 3 * MIB), "x.txt", most=MIB)
     assert "format: text_blocks" in str(bad)
 

@@ -29,7 +29,7 @@ ROWS = [talk(number) for number in range(5)]
 
 def as_parquet(rows: list[dict[str, Any]]) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows), sink)
+    pq.write_table(pa.Table.from_struct_array(pa.array(rows)), sink)
     return sink.getvalue().to_pybytes()
 
 
@@ -95,3 +95,54 @@ def test_bad_input_is_told_by_its_place(
     assert len(bad) == len(expected), bad
     for text, beginning in zip(bad, expected, strict=True):
         assert text.startswith(f"{name}, {beginning}")
+
+
+FIELDS = [
+    {
+        "tools": [
+            {"type": "function", "function": {"name": "get_weather", "parameters": {"a": 1}}}
+        ],
+        "messages": [
+            {"role": "user", "content": "storm?"},
+            {
+                "role": "assistant",
+                "content": "wind",
+                "tool_calls": [{"id": "1", "function": {"name": "get_weather", "arguments": "{}"}}],
+            },
+        ],
+    },
+    {"system": "Answer in French.", "messages": talk(1)["messages"]},
+    {
+        "messages": [
+            {"role": "user", "content": "page?"},
+            {"role": "assistant", "content": "tide", "reasoning_content": "book", "weight": 1},
+        ]
+    },
+]
+
+
+@pytest.mark.parametrize("suffix", FORMS)
+def test_fields_of_rows_and_turns_are_kept(store: Store, suffix: str) -> None:
+    """In Parquet every row has the fields of all, and nulls where it has none."""
+    store.write_bytes(f"x{suffix}", FORMS[suffix](FIELDS))
+    tools, system, reasoning = (
+        Conversation.loads(str(item)) for item in read(store, f"x{suffix}", SPEC)
+    )
+    assert tools.tools[0]["function"]["name"] == "get_weather"
+    (call,) = tools.messages[1].fields["tool_calls"]
+    assert call == {"id": "1", "function": {"name": "get_weather", "arguments": {}}}
+    assert (system.messages[0].role, system.messages[0].content) == ("system", "Answer in French.")
+    assert not system.messages[2].fields
+    assert reasoning.messages[1].fields == {"reasoning_content": "book"}
+
+
+@pytest.mark.parametrize("suffix", FORMS)
+def test_fields_that_would_be_left_out_are_bad_input_unless_ignored(
+    store: Store, suffix: str
+) -> None:
+    store.write_bytes(f"x{suffix}", FORMS[suffix]([talk(1) | {"system_prompt": "Be brief."}]))
+    (bad,) = read(store, f"x{suffix}", SPEC)
+    assert isinstance(bad, BadInput)
+    assert bad.reason == "field is not used"
+    spec = SourceSpec("talk", ("raw",), format="chat", ignore_fields=("system_prompt",))
+    assert isinstance(next(iter(read(store, f"x{suffix}", spec))), str)

@@ -98,6 +98,18 @@ def test_a_name_that_tells_no_format() -> None:
         format_of("a/x.bin", SPEC)
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.TXT.gz"])
+def test_a_text_is_no_conversation_by_its_name(name: str) -> None:
+    """A recipe of pretraining that is given to jobs/sft.py, where conversations are the default."""
+    chat = SourceSpec("books", ("raw",), "chat")
+    with pytest.raises(
+        UserError, match=r"corpora\.books\.path: .* is a text by its name.*pretrain"
+    ):
+        format_of(f"raw/{name}", chat)
+    assert format_of("raw/a.jsonl.gz", chat) == ("chat", "gzip")
+    assert format_of("raw/a", chat) == ("chat", None)
+
+
 def test_lines_longer_than_what_is_read_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,7 @@ TOO_LONG = (
 _ERRORS = {
     "unknown model": _vllm(404, "The model `x` does not exist.", "model"),
     "too long": _vllm(400, TOO_LONG, "input_tokens"),
+    "given up": _vllm(500, "Internal server error"),
     "wordy": _vllm(400, "x" * 5000),
     "text": PlainTextResponse("Traceback: /root/secret.py", status_code=500),
 }

@@ -247,6 +247,18 @@ def test_errors_of_the_inner_app_get_the_shape(house):
         assert "secret" not in failed.text
 
 
+def test_a_request_that_the_engine_gave_up_is_wrong_if_it_has_a_grammar(house):
+    assert error(house.ask("given up"), 500)["type"] == "server_error"
+    assert error(house.ask("given up", response_format={"type": "text"}), 500)
+    for grammar in (
+        {"response_format": {"type": "json_object"}},
+        {"structured_outputs": {"choice": ["a", "b"]}},
+    ):
+        problem = error(house.ask("given up", **grammar), 400)
+        assert problem["code"] == "invalid_grammar"
+        assert problem["message"].startswith("No answer could follow the grammar of this request")
+
+
 def test_a_prompt_that_is_too_long_is_told_its_length(build):
     counted = []
 

@@ -28,6 +28,7 @@ def make(checkout, *arguments) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.deep
 @pytest.mark.real
 def test_a_head_serves_jobs_on_loopback_to_those_who_have_the_token_and_is_ended(checkout):
     token = checkout / ".longspan" / "ray" / "token"

@@ -48,6 +48,17 @@ def test_scripts_that_make_calls_can_be_executed():
     assert [name for name in sorted(called) if not (ROOT / name).stat().st_mode & 0o100] == []
 
 
+def test_make_and_ci_name_only_what_there_is():
+    makefile, ci = ((ROOT / name).read_text() for name in ("Makefile", ".ci/run"))
+    script = (ROOT / "tools" / "check.sh").read_text()
+    called = re.findall(r"@tools/check\.sh (\S+)", makefile)
+    assert set(called) == set(re.findall(r"^    ([a-z-]+)\)", script, flags=re.MULTILINE))
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
+    targets = re.findall(r"^([a-z0-9-]+):", makefile, flags=re.MULTILINE)
+    assert phony and sorted(phony[1].split()) == sorted(targets)
+    assert set(re.findall(r"make --no-print-directory (\S+)", ci)) <= set(targets)
+
+
 def test_what_the_commands_create_is_ignored_by_git():
     tracked_files()
     created = [

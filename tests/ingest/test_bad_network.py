@@ -17,7 +17,7 @@ from tests.fault_proxy import TRANSIENT, Faults, faulty
 from tests.raw import FORMATS, sentences
 from tests.s3 import S3Server
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.deep]
 
 
 @pytest.fixture

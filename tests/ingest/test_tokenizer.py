@@ -103,6 +103,46 @@ def test_control_tokens_in_a_document_stay_text(tokenizer: Tokenizer) -> None:
         assert make_tiny_tokenizer().decode(document[:-1].tolist()) == CONTROL
 
 
+def whole_words(folder: Path) -> Path:
+    """One that looks each text up in its vocabulary first, as Llama 3's does with words."""
+    from tokenizers import Tokenizer as Backend
+    from transformers import PreTrainedTokenizerFast
+
+    definition = json.loads(make_tiny_tokenizer().backend_tokenizer.to_str())
+    definition["model"]["ignore_merges"] = True
+    definition["pre_tokenizer"]["use_regex"] = False
+    backend = Backend.from_str(json.dumps(definition))
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>").save_pretrained(
+        folder
+    )
+    return folder
+
+
+def test_control_tokens_that_a_text_can_become_are_noticed(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(whole_words(tmp_path))
+    assert not tokenizer.splits_special
+    for each in (tokenizer, tokenizer.reference()):
+        assert each.encode_batch(["<|im_end|>"])[0].tolist() == [2, 2]
+
+
+def test_the_fast_tokenizer_is_compared_on_control_tokens(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that differs there alone is not used."""
+    encode = Tokenizer._encode_fast
+
+    def other(self: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        ids, offsets = encode(self, texts)
+        for number, text in enumerate(texts):
+            if text == "<|im_start|>":
+                ids = ids.copy()
+                ids[offsets[number]] = 1
+        return ids, offsets
+
+    monkeypatch.setattr(Tokenizer, "_encode_fast", other)
+    assert Tokenizer(folder).name == "transformers"
+
+
 def test_what_fastokens_does_not_know(tmp_path: Path) -> None:
     tokenizer = Tokenizer(unigram(tmp_path))
 

@@ -19,7 +19,7 @@ from tests.instruct.project import Project, end_of, engine_cores, until
 from tests.instruct.texts import FACT
 from tests.tiny import make_tiny_model
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 
 NO_QUESTION = {"no <question>", "no question and answer in the JSON"}

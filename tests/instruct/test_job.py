@@ -20,7 +20,7 @@ from tests.instruct.server import MODEL, Server, request_hash, serving
 from tests.s3 import OWNER, S3Server
 from tests.tiny import make_tiny_model
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.deep]
 FAULTS = Faults(slow_down=0.1, reset=0.1)
 KEY = "a-key-that-nobody-may-see"
 
@@ -84,6 +84,8 @@ def test_examples_come_out_with_their_provenance(done: tuple[Project, Server, st
         assert row["score"] == 5 and row["correct"] and row["generator"].startswith(MODEL)
     assert {"normal", "short"} == {row["style"] for row in rows}
     assert max(row["position"] for row in rows) > 0.5 > min(row["position"] for row in rows)
+    assert manifest["generator"] == MODEL
+    assert rows[0]["generator"] == f"{MODEL} ({manifest['generator_identity'][:8]})"
     assert manifest["documents"]["taken"] == 14
     assert manifest["documents"]["empty"] == 3 and manifest["documents"]["not UTF-8"] == 1
     assert f"Examples:  {project.store.uri('instruct/x/examples')}" in output

@@ -72,6 +72,10 @@ def test_the_sample_recipe_is_valid() -> None:
         ({"critique": {"min_score": 6}}, "critique.min_score: must be less than or equal to 5"),
         ({"near_duplicates": 0}, "near_duplicates: must be greater than 0"),
         ({"corpora": [{"name": "a", "path": "a"}] * 2}, "two sources are called 'a'"),
+        (
+            {"corpora": [{"name": "a", "path": "a", "heldout_fraction": 0.1}]},
+            "corpora.a.heldout_fraction: 0.1 would be ignored",
+        ),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, Any], said: str) -> None:

@@ -7,12 +7,10 @@ import sys
 from longspan.train import standalone
 from tests.jobs.project import ROOT, Project
 from tests.ranks import RankServer
-from tests.services import started
 
 
 def torchrun(project: Project, *overrides: str) -> subprocess.CompletedProcess[str]:
     """Two workers, as a user starts them."""
-    started("torchrun")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     module = ["-m", "longspan.train.standalone", str(project.recipe), "workers=2", *overrides]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "platform")}

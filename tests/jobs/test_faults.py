@@ -17,7 +17,7 @@ from tests.jobs.project import ROOT, Project, said
 from tests.listeners import Listeners, documented, listeners
 from tests.s3 import OWNER, S3Server
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 BAD = {
     "zz-not-text.txt": b"\xff\xfe broken \xff",
@@ -124,9 +124,7 @@ def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(
     assert "Held-out loss:" in again.stdout
 
 
-def test_wrong_credentials_and_a_missing_bucket_are_one_message_each(
-    project: Project, s3_server: S3Server
-) -> None:
+def test_wrong_credentials_are_one_message(project: Project, s3_server: S3Server) -> None:
     address = f"storage.endpoint={s3_server.endpoint}"
     wrong = json.dumps({"env_vars": {"AWS_SECRET_ACCESS_KEY": "not-the-secret-0123456789"}})
     refused = project.submit(
@@ -136,9 +134,4 @@ def test_wrong_credentials_and_a_missing_bucket_are_one_message_each(
     assert "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY" in said(refused)
     assert "Traceback" not in said(refused)
 
-    missing = project.run("storage.root=s3://longspan-tset/x", address)
-    assert missing.returncode != 0
-    assert "bucket 'longspan-tset' does not exist" in said(missing)
-    assert f"the nearest that does is {s3_server.bucket!r}" in said(missing)
-    for text in (said(refused), said(missing)):
-        assert OWNER.secret not in text
+    assert OWNER.secret not in said(refused)

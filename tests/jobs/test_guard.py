@@ -8,7 +8,7 @@ from tests.jobs.project import Project, said
 from tests.jobs.standalone import forked
 from tests.ranks import RankServer
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 LONG = ("training.tokens=56320", "lengths=64", "heldout.every=110")
 # The tiny recipe's losses jump about by more than this once they have fallen.

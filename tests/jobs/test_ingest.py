@@ -23,7 +23,7 @@ from tests.jobs.project import ROOT, Project, said, write_corpora, write_recipe
 from tests.s3 import S3Server, credentials
 from tests.tiny import make_tiny_tokenizer
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 SOURCES = ("long", "short", "code")
 

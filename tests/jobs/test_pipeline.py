@@ -13,8 +13,10 @@ import ray
 import yaml
 
 from longspan.model.positions import Positions
+from longspan.run import console
 from longspan.samples import chat
 from longspan.storage import Store
+from tests.in_process import main_of
 from tests.instruct.server import MODEL, serving
 from tests.instruct.texts import story
 from tests.jobs.project import ROOT
@@ -146,8 +148,11 @@ def test_a_chat_model_comes_out_and_answers(folder: Path, run: Run, tmp_path: Pa
     assert reply["choices"][0]["message"]["role"] == "assistant"
 
 
-def test_a_stage_that_fails_ends_the_pipeline_with_its_message(run: Run) -> None:
-    failed = run("pretrain.name=other", "pretrain.corpora.stories.path=corpora/nothing")
-    assert failed.returncode == 2
-    assert "corpora.stories.path" in failed.stderr
-    assert "Traceback" not in failed.stderr
+def test_a_stage_that_fails_ends_the_pipeline_with_its_message(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mistake = ["pretrain.name=other", "pretrain.corpora.stories.path=corpora/nothing"]
+    assert console.run(main_of("pipeline"), [str(folder / "pipeline.yaml"), *mistake]) == 2
+    said = capsys.readouterr().err
+    assert "corpora.stories.path" in said
+    assert "Traceback" not in said

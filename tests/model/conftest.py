@@ -51,7 +51,7 @@ def varlen_by_hand() -> Iterator[list[int]]:
         cu_seq_lens_k: Tensor,
         max_length_q: int,
         max_length_k: int,
-        **_: Any,
+        **ignored: Any,
     ) -> tuple[Tensor, None]:
         assert attention_mask is None
         assert torch.equal(cu_seq_lens_q, cu_seq_lens_k) and max_length_q == max_length_k

@@ -19,6 +19,7 @@ WORKER = Path(__file__).with_name("vllm_worker.py")
 GENERATED = 16
 
 
+@pytest.mark.deep
 @pytest.mark.real
 @pytest.mark.timeout(600)
 def test_vllm_generates_what_transformers_does(tiny_untied: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from tests.model import zero_worker
 from tests.ranks import RankServer
 
 
+@pytest.mark.deep
 @pytest.mark.real
 @pytest.mark.parametrize("embeddings", ["tied", "untied"])
 def test_two_ranks_step_as_one_process_does(

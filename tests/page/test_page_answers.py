@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, expect
 from tests.page.browser import Chat
 from tests.page.standin import Standin
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(120)]
 
 
 MARKDOWN = """# Title

@@ -14,7 +14,7 @@ from tests.page.browser import Chat
 from tests.page.hostile import PATHOLOGICAL
 from tests.page.standin import Standin
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(120)]
 
 SIZE = 20_000
 """Characters. What is quadratic in them makes 400 million of nodes or steps."""

@@ -7,7 +7,7 @@ from tests.page.browser import Chat
 from tests.page.pdfs import pdf
 from tests.page.standin import WINDOW, Standin
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(120)]
 
 
 def test_a_document_of_100_kilobytes(chat: Chat, service: Standin):

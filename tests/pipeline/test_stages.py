@@ -1,5 +1,6 @@
 """Stages of a pipeline: what is of which, what is done, and what makes it undone."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import yaml
 
 from longspan.errors import UserError
 from longspan.instruct import prompt_files
+from longspan.pipeline.run import command_line, run
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.pipeline.stages import Stage, stages_of
 from longspan.recipe.load import load, parse
+from longspan.run import console
 from longspan.storage import sealed
 from tests.tiny import make_tiny_tokenizer
 
@@ -24,6 +27,31 @@ def test_the_shipped_pipeline_is_valid() -> None:
     assert stages[2].command[-1] == "training.epochs=2"
     assert stages[1].output == "instruct/quickstart/manifest.json"
     assert stages[2].output == "runs/quickstart-chat/exported.json"
+
+
+def test_a_printed_command_is_what_a_shell_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, path = RECIPES.parents[1], RECIPES / "pipeline" / "quickstart.yaml"
+    stages = stages_of(load(PipelineRecipe, path), path, ["sft.base_model=it's mine"])
+    monkeypatch.chdir(root)
+    assert console.print_stages(stages, root) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("   ")]
+    assert [shlex.split(line) for line in lines] == [["python", *each.command] for each in stages]
+    assert any("corpora=[{" in word for word in shlex.split(lines[2]))
+
+
+def test_a_stage_runs_in_the_folder_of_its_pipeline(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage, tmp_path: Path
+) -> None:
+    job = tmp_path / "checkout" / "jobs" / "pretrain.py"
+    job.parent.mkdir(parents=True)
+    job.write_text("import os; open('ran', 'w').write(os.getcwd()); raise SystemExit(3)")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run([stage], job.parents[1]) == 3
+    assert (tmp_path / "elsewhere" / "ran").read_text() == str(tmp_path / "elsewhere")
+    assert shlex.split(command_line(stage, job.parents[1]))[1] == str(job)
 
 
 @pytest.fixture

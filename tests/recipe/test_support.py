@@ -39,6 +39,7 @@ def recipe_of(base_model: Path, **changes: Any) -> Recipe:
             "storage": {"root": str(base_model.parent / "store")},
         }
         | changes
+        | {"training": {"tokens": 2**20} | changes.get("training", {})}
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.run import Job
 from tests.nodes import Cluster, environment
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

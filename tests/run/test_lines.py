@@ -1,10 +1,12 @@
 """What workers say reaches the job's output, in order and without a failed task on the dashboard."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
-from longspan.run.lines import Lines, printed_lines
+from longspan.run import lines
+from longspan.run.lines import LOST, Collector, Lines, printed_lines
 
 
 def test_taking_waits_for_lines_and_ends_after_the_last() -> None:
@@ -21,6 +23,21 @@ def test_taking_waits_for_lines_and_ends_after_the_last() -> None:
         return [*taken, await lines.take(), await lines.take()]
 
     assert asyncio.run(conversation()) == [["one"], ["two", "three"], None]
+
+
+@pytest.mark.parametrize(("restarted", "said"), [(False, ["one"]), (True, [LOST, "one"])])
+def test_a_collector_that_was_started_again_says_so(
+    monkeypatch: pytest.MonkeyPatch, restarted: bool, said: list[str]
+) -> None:
+    context = SimpleNamespace(was_current_actor_reconstructed=restarted)
+    monkeypatch.setattr(lines.ray, "get_runtime_context", lambda: context)
+
+    async def conversation() -> list[str] | None:
+        collector = Collector()
+        await collector.put("one")
+        return await collector.take()
+
+    assert asyncio.run(conversation()) == said
 
 
 @pytest.mark.real

@@ -20,8 +20,8 @@ from tests.serve.service import PATIENCE, QUESTION, ROOT, WINDOW, Service, metri
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
-SHOWN_EVERY_SECONDS = 15
-"""Ray shows metrics anew every ten."""
+SHOWN_EVERY_SECONDS = 5
+"""Ray shows metrics anew every two, see tests/conftest.py; a process reports them as often."""
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +162,29 @@ def test_the_engine_gets_known_fields_within_bounds(deployed: Service) -> None:
     assert reply.json()["choices"][0]["text"] == "The sea"
 
 
+NOT_BUILT: list[dict[str, Any]] = [
+    {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+    {"$ref": "#/$defs/missing"},
+    {"type": "objekt"},
+    {"type": "string", "pattern": "("},
+    {"type": "string", "minLength": 5, "maxLength": 3},
+    {"enum": []},
+    {"type": "integer", "minimum": 10**30},
+    {"type": "object", "properties": {"x": False}, "required": ["x"]},
+]
+
+
+def test_a_grammar_that_cannot_be_built_is_the_clients_mistake(deployed: Service) -> None:
+    chat = {"model": "tiny", "messages": QUESTION, "max_tokens": 2}
+    for schema in NOT_BUILT:
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        for more in ({"response_format": form}, {"structured_outputs": {"json": schema}}):
+            reply = deployed.post("/v1/chat/completions", chat | more)
+            assert reply.status_code == 400, (schema, reply.text)
+    reply = deployed.post("/v1/chat/completions", chat | {"structured_outputs": {"regex": "("}})
+    assert reply.status_code == 400, reply.text
+
+
 def test_a_control_token_in_a_message_stays_text(deployed: Service) -> None:
     from longspan.model.load import load_tokenizer
 
@@ -217,6 +240,7 @@ def test_headers_that_rays_own_layers_read_open_and_break_nothing(deployed: Serv
     assert (reply.status_code, reply.json()["model"]) == (200, "tiny")
 
 
+@pytest.mark.deep
 def test_vllm_bench_serve_measures_it(deployed: Service, tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/serve.py", "--client", "--backend", "openai-chat"]
     command += ["--base-url", deployed.url, "--endpoint", "/v1/chat/completions", "--model", "tiny"]

@@ -15,6 +15,7 @@ from longspan.serve.exposure import exposure, without_token
 from longspan.serve.model import look_at
 from longspan.serve.schema import ServeSettings
 from longspan.storage import Store
+from tests.serve.clusters import no_cluster
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,7 +80,10 @@ def test_a_folder_is_no_place_for_the_keys_of_several_nodes(tmp_path: Path) -> N
     assert not [*warnings(folder, 1), *warnings(bucket, 2)]
 
 
-def test_keys_and_versions_need_no_model(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_and_versions_need_no_model(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longspan.serve.deploy.connected", no_cluster)
     shutil.rmtree(path.parent / "store" / "runs")
     where = ["--config", str(path)]
     assert main(["keys", "add", "alice", *where]) == 0

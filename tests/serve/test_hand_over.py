@@ -13,7 +13,7 @@ from longspan.serve.app import ROUTER
 from longspan.serve.relay import Relay, answers
 from tests.nodes import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(300)]
 
 CHARACTERS = 40
 APPLICATION = "hand-over"

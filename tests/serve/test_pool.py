@@ -19,6 +19,7 @@ def test_a_pool_without_a_machine_is_not_planned_for(monkeypatch: pytest.MonkeyP
         hardware.look_around("serving")
 
 
+@pytest.mark.deep
 @pytest.mark.real
 def test_a_machine_of_the_pool_is_waited_for_and_has_the_replicas() -> None:
     with closing(Cluster(dashboard=True)) as cluster:

@@ -16,6 +16,7 @@ from longspan.serve.rollback import config_of_version
 from longspan.serve.schema import ServeSettings
 from longspan.serve.versions import FOLDER, NotAVersion, State, Version, Versions, parse_record
 from longspan.storage import Store
+from tests.serve.clusters import no_cluster
 
 ROOT = Path(__file__).parents[2]
 AT = "2026-11-30T10:00:00+00:00"
@@ -239,12 +240,19 @@ def test_other_objects_are_named_and_ignored(
     assert number == (3 if name.startswith("0002") else 2), "nothing is overwritten"
 
 
-def test_status_says_what_is_no_record(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_says_what_is_no_record(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longspan.serve.deploy.connected", no_cluster)
     put(path, "0001.json", record(1))
     put(path, "0002.json", b"{")
     assert main(["status", "--config", str(path)]) == 0
     shown = capsys.readouterr()
-    assert shown.out.split() == ["1", AT, "served", "m"]
+    first, *records = shown.out.splitlines()
+    assert first == (
+        "serving now: unknown, no cluster answers (no Ray cluster runs here); the records:"
+    )
+    assert [line.split() for line in records] == [["1", AT, "served", "m"]]
     assert "'0002.json' is not a record" in shown.err
 
 
@@ -342,7 +350,10 @@ def test_a_rollback_goes_to_the_good_version_before(versions: Versions) -> None:
         versions.before(9)
 
 
-def test_records_need_no_model(path: Path, versions: Versions) -> None:
+def test_records_need_no_model(
+    path: Path, versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longspan.serve.deploy.connected", no_cluster)
     shutil.rmtree(path.parent / "store" / "runs")
     versions.begin(load_config(path).settings)
     assert main(["status", "--config", str(path)]) == 0

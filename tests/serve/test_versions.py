@@ -32,6 +32,7 @@ BLOCK = 128
 """Tokens that the cache holds together."""
 
 
+@pytest.mark.deep
 def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serves_on(
     deployed: Service, ray_session: str
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_model_loaded_otherwise_than_exported_is_refused_and_the_old_one_serve
     assert running["runtime_env"] == {"env_vars": deployed.cache}
 
 
+@pytest.mark.deep
 def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
     deployed: Service,
 ) -> None:
@@ -90,35 +92,47 @@ def test_a_replica_killed_mid_stream_is_an_error_and_the_next_request_works(
 
 
 def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service) -> None:
-    old, key = deployed.answer(), keys.add(deployed.store, "guest-of-sessions")
-    more = (
-        "replicas={min: 0, max: 2, target_tokens: 300, upscale_delay: 0, downscale_delay: 15, "
-        f"prefix_characters: {PREFIX}}}"
-    )
+    old = deployed.answer()
     with load(deployed) as met:
-        status, output = deployed.command("deploy", f"model={deployed.models[1]}", more)
+        status, output = deployed.command("deploy", f"model={deployed.models[1]}")
         assert status == 0, output
         new = deployed.answer()
         assert new != old
         seen = len(met.answers)
         until(lambda: len(met.answers) > seen + 10)
-    assert number_of("RUNNING") == 1
+        assert set(met.answers[-5:]) == {new}
+        status, output = deployed.command("rollback")
+        assert status == 0, output
+        assert deployed.answer() == old
+        seen = len(met.answers)
+        until(lambda: len(met.answers) > seen + 10)
+        assert set(met.answers[-5:]) == {old}
+    assert met.errors == []
+    assert set(met.answers) == {old, new}
+    assert "served" in deployed.command("status")[1]
+
+
+@pytest.mark.deep
+def test_replicas_follow_their_load_and_end_when_nobody_asks(deployed: Service) -> None:
+    before, key = deployed.answer(), keys.add(deployed.store, "guest-of-sessions")
+    scaling = (
+        "replicas={min: 0, max: 2, target_tokens: 300, upscale_delay: 0, downscale_delay: 5, "
+        f"prefix_characters: {PREFIX}}}"
+    )
+    status, output = deployed.command("deploy", scaling)
+    assert status == 0, output
+    assert deployed.answer() == before
     with busy(deployed):
         until(lambda: number_of("RUNNING") == 2)
         requests_of_a_session_go_to_the_same_one(deployed, key)
         questions_about_a_document_go_to_the_same_one(deployed)
     until(lambda: replicas() == [])
-    assert deployed.answer() == new, "nobody asked for a while: one comes back"
-    with load(deployed) as met_again:
-        until(lambda: len(met_again.answers) > 10)
-        status, output = deployed.command("rollback")
-        assert status == 0, output
-        assert deployed.answer() == old
-        until(lambda: old in met_again.answers)
-    assert met.errors == met_again.errors == []
-    assert len(met.answers) + len(met_again.answers) > 30
-    assert set(met.answers) == set(met_again.answers) == {old, new}
-    assert "served" in deployed.command("status")[1]
+    assert deployed.answer() == before, "nobody asked for a while: one comes back"
+    # For the tests that come: one replica, whatever its load.
+    status, output = deployed.command("rollback")
+    assert status == 0, output
+    until(lambda: number_of("RUNNING") == 1)
+    assert deployed.answer() == before
 
 
 def requests_of_a_session_go_to_the_same_one(deployed: Service, key: str) -> None:

@@ -16,7 +16,7 @@ from tests.nodes import until
 from tests.serve.service import Service
 from tests.tiny import make_tiny_model
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 NOT_HERE = {
     "ray_longspan_train_mfu": "a processor's peak is not known",

@@ -15,6 +15,10 @@ from tests.s3 import S3Server
 
 pytestmark = pytest.mark.real
 
+SLOW = ("slow_down", "stall")
+"""Faults that clients wait out, for ten seconds a test."""
+KINDS = [pytest.param(kind, marks=[pytest.mark.deep] if kind in SLOW else []) for kind in TRANSIENT]
+
 MIB = 2**20
 LARGE = b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(17 * MIB // 32))
 
@@ -39,7 +43,13 @@ def content(store: Store, path: str, version: str | None = None) -> bytes:
         return Path(copy.path).read_bytes()
 
 
-@pytest.mark.parametrize("faults", [Faults(gone=True), Faults(slow_down=1.0)], ids=["gone", "busy"])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(Faults(gone=True), id="gone"),
+        pytest.param(Faults(slow_down=1.0), id="busy", marks=pytest.mark.deep),
+    ],
+)
 def test_a_server_that_does_not_answer_is_told_from_a_mistake(
     stored: Store, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +72,7 @@ def test_a_server_that_does_not_answer_is_told_from_a_mistake(
         assert store.read_bytes("in/1") == LARGE[:100_000]
 
 
-@pytest.mark.parametrize("kind", TRANSIENT)
+@pytest.mark.parametrize("kind", KINDS)
 def test_transient_faults_change_nothing(stored: Store, kind: str, tmp_path: Path) -> None:
     listed = stored.list("in")
     with faulty(stored.endpoint or "", TRANSIENT[kind]) as proxy:

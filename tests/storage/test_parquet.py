@@ -17,8 +17,8 @@ from longspan.ingest.shards import Block, read_block, read_index
 from longspan.instruct.tables import each_row, read_table
 from longspan.storage import Store
 from longspan.storage.bounds import TooLarge
-from longspan.storage.parquet import RefusedColumn, batch_rows, open_parquet
-from tests.raw import extension_field, hostile_parquet, hostile_when_opened, parquet, with_column
+from longspan.storage.parquet import RefusedColumn, open_parquet
+from tests.raw import extension_field, hostile_parquet, hostile_when_opened, with_column
 
 OBJECT = "ray.data.arrow_pickled_object"
 BLOB = extension_field("blob", pa.large_binary(), OBJECT)
@@ -162,25 +162,6 @@ def test_a_file_of_many_rows_in_a_few_bytes_is_refused_before_it_is_read() -> No
     with pytest.raises(TooLarge, match="100,000,000 rows"):
         open_parquet(data, ["n"])
     assert open_parquet(data, ["text"]).metadata.num_rows == rows
-
-
-def test_long_values_that_repeat_are_read_few_at_a_time() -> None:
-    """Decoded at once, 8,192 rows of this would take 16 GiB."""
-    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 8192, pa.int32()), ["x" * 2**21])
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.table({"text": texts}), sink, dictionary_pagesize_limit=2**22, compression="zstd"
-    )
-    data = sink.getvalue()
-    assert data.size < 10_000
-    file = open_parquet(data, ["text"])
-    assert batch_rows(file, pa.BufferReader(data), ["text"], 8192) == 511
-    # Pages of other kinds set no bound, and what can't be parsed is read row by row.
-    other = pa.py_buffer(parquet(["a", "b"], use_dictionary=False))
-    assert batch_rows(open_parquet(other), pa.BufferReader(other), ["text"], 100) == 100
-    broken = bytearray(other.to_pybytes())
-    broken[4:12] = bytes(8)
-    assert batch_rows(open_parquet(other), pa.BufferReader(bytes(broken)), ["id"], 100) == 1
 
 
 @pytest.mark.parametrize("data", [b"x", b"PAR1" * 4, b"PAR1" + b"\xff" * 8 + b"PAR1", bytes(99)])

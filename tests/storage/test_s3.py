@@ -62,7 +62,10 @@ def test_no_credentials(s3_server: S3Server, root: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
 
-    with pytest.raises(UserError, match=r"storage\.root: .*no credentials found: set AWS_ACCESS"):
+    with pytest.raises(
+        UserError,
+        match=r"storage\.root: .*no credentials found in the environment of .*: set AWS_ACCESS",
+    ):
         Store(root, endpoint=s3_server.endpoint).preflight()
 
 

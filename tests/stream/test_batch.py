@@ -106,6 +106,19 @@ def test_answers_count_and_prompts_as_their_source_says(
     assert (batch.labels[counted] == np.roll(batch.tokens, -1, axis=1)[counted]).all()
 
 
+def test_an_excluded_answer_counts_nothing_even_where_prompts_do() -> None:
+    row = replace(make_row([4, 4]), source=0)
+    answers = np.array([False, False, True, True, False, False, False, False])
+    excluded = np.array([False, False, False, False, False, False, True, True])
+    row = replace(row, tokens=marked(row.tokens, answers, excluded))
+    for others, prompt in (((0.0,), 0), ((0.5,), 0.5)):
+        weights = TokenWeights(others)
+        batch = collate(3, [row], num_rows=1, length=8, document_mask=True, weights=weights)
+        assert batch.weights is not None
+        assert batch.weights.tolist() == [[prompt, 1, 1, 0, prompt, 0, 0, 0]]
+        assert batch.tokens.tolist() == [list(range(100, 108))]
+
+
 def test_every_document_may_count_the_same() -> None:
     rows = [talk([(1, 4), (2, 1)], 0), talk([(4, 4)], 0)]
     weights = TokenWeights((0.0,), per_sequence=True)

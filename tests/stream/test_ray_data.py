@@ -27,6 +27,7 @@ CRASH_BEFORE = 23
 ARRAYS = ("indices", "sources", "tokens", "labels", "positions")
 
 
+@pytest.mark.deep
 def test_a_crash_and_a_resize_do_not_change_the_global_batches(
     plan: StreamPlan, tmp_path: Path
 ) -> None:

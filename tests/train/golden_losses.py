@@ -1,7 +1,8 @@
-"""Renews golden_losses.json, after a change meant to touch numbers: python -m tests.train.golden_losses.
+"""Renews golden_losses.json: python -m tests.train.golden_losses [--add].
 
-The curves of other machines are of the numbers before, and are dropped. With --add they are kept:
-for the same numbers on one more kind of machine.
+Without an option, after a change that is meant to touch numbers: the curves of other machines hold the numbers from
+before the change, and are dropped. With --add they are kept, and this kind of machine is added; refused if its losses
+differ by more than the last bits.
 """
 
 import json
@@ -9,17 +10,34 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from tests.ranks import RankServer
 from tests.tiny import make_tiny_model
-from tests.train.test_engine import GOLDEN, PLAIN, losses, machine, train
+from tests.train.test_engine import (
+    GOLDEN,
+    GOLDEN_TOLERANCE,
+    PLAIN,
+    golden,
+    losses,
+    machine,
+    train,
+)
 
 
 def main() -> None:
-    kept = json.loads(GOLDEN.read_text()) if "--add" in sys.argv else {}
+    kept = golden() if "--add" in sys.argv else {}
     with tempfile.TemporaryDirectory() as folder:
         make_tiny_model(Path(folder) / "model")
         (result,) = train(RankServer(), Path(folder) / "model", Path(folder), [PLAIN])
-    GOLDEN.write_text(json.dumps(kept | {machine(): losses(result)}, indent=1) + "\n")
+    curve = losses(result)
+    for name, other in kept.items():
+        if curve != pytest.approx(other, rel=GOLDEN_TOLERANCE):
+            sys.exit(
+                f"--add: the losses are not those of {name} to {GOLDEN_TOLERANCE:g}: "
+                "the numbers have changed; renew the file without --add"
+            )
+    GOLDEN.write_text(json.dumps(kept | {machine(): curve}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

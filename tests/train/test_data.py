@@ -1,21 +1,21 @@
 """What a run trains on is what it began with, whatever becomes of the corpora since."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from longspan.errors import UserError
-from longspan.ingest.corpora import Ingest, Manifests
-from longspan.ingest.objects import ingest_object
+from longspan.ingest.corpora import Manifests
 from longspan.ingest.state import SourceState
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.recipe.load import apply_overrides, parse_recipe
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store
 from longspan.storage import Store
-from longspan.train.data import check_data, ingest_of, known_data, run_data
+from longspan.train.data import check_data, check_ingest, ingest_of, known_data, run_data
+from tests.in_process import ingest
 from tests.raw import jsonl, sentences
 from tests.tiny import make_tiny_tokenizer
 
@@ -59,17 +59,6 @@ def say() -> list[str]:
     return []
 
 
-def ingest(asked: Ingest, most: int = 10) -> Manifests:
-    """The ingest in this process, of no more than so many objects of each source."""
-    store, settings = asked.store, asked.settings
-    tokenizer = Tokenizer(asked.tokenizer_dir, asked.separator)
-    states = {spec.name: SourceState(store, spec, settings, "stop") for spec in asked.specs}
-    for state in states.values():
-        for info in state.pending[:most]:
-            state.add(ingest_object(store, state.spec, info, settings, tokenizer, "stop"))
-    return {name: state.finish(lambda line: None) for name, state in states.items()}
-
-
 def never(*_: object, **__: object) -> Manifests:
     raise AssertionError("nothing is to be ingested")
 
@@ -107,6 +96,104 @@ def test_a_run_goes_on_with_what_it_began_with(
     ]
 
 
+def test_a_source_may_hold_out_another_share_or_none(
+    recipe: Callable[..., Recipe], store: Store
+) -> None:
+    store.write_bytes("raw/one.txt", b"the only document")
+    one = "corpora.books.path=raw/one.txt"
+    for fraction in (0.4, 0.0001):
+        with pytest.raises(UserError, match=r"corpora\.books: a held-out fraction of .* of its 1 "):
+            run_data(recipe(one, f"heldout.fraction={fraction}"), store, ingest)
+    with pytest.raises(UserError) as raised:
+        run_data(recipe(one), store, ingest)
+    (change,) = re.findall(r"set (corpora\S+=\S+),", str(raised.value))
+    assert change == "corpora.books.heldout_fraction=0"
+    found = run_data(recipe(one, change), store, ingest)
+    assert (found["books"].train_documents, found["books"].heldout) == (1, ())
+    assert found["web"].heldout
+
+    # What else is suggested is accepted as well.
+    store.write_bytes("raw/books/3.jsonl", jsonl(sentences(3, 4)))
+    two = (
+        "name=two",
+        "corpora.books.path=raw/books/3.jsonl",
+        "corpora.books.heldout_fraction=1e-6",
+    )
+    with pytest.raises(UserError) as raised:
+        run_data(recipe(*two), store, ingest)
+    (change, *_) = re.findall(r"(corpora\S+=[0-9.]+),", str(raised.value))
+    found = run_data(recipe(*two, change), store, ingest)
+    assert found["books"].heldout_documents == 1
+    none = run_data(recipe("name=none", "heldout.fraction=0"), store, ingest)
+    assert not none["books"].heldout and not none["web"].heldout
+
+
+def test_the_share_of_a_source_is_no_other_sources_matter(
+    recipe: Callable[..., Recipe], store: Store
+) -> None:
+    """Objects are read anew where it changes, and nowhere else."""
+    run_data(recipe(), store, ingest)
+    changed = ingest_of(recipe("corpora.books.heldout_fraction=0.3"), store)
+    pending = {
+        spec.name: len(SourceState(store, spec, changed.settings, "stop").pending)
+        for spec in changed.specs
+    }
+    assert pending == {"books": 3, "web": 0}
+    same = ingest_of(recipe("corpora.books.heldout_fraction=0.2"), store)
+    assert not SourceState(store, same.specs[0], same.settings, "stop").pending
+
+
+def test_start_on_ready_needs_no_held_out_document_where_none_is_asked_for(
+    recipe: Callable[..., Recipe], store: Store
+) -> None:
+    early = recipe("start_on=ready", "heldout.fraction=0")
+    ingest(ingest_of(early, store), most=1)
+    assert not run_data(early, store, never)["books"].heldout
+
+
+CHAT = (
+    "corpora=[{name: talk, path: raw/talk, weight: 1, format: chat}]",
+    "packing.method=best_fit",
+)
+
+
+def test_a_chat_template_whose_answers_do_not_end_is_told_before_anything_starts(
+    recipe: Callable[..., Recipe], store: Store, tokenizer_dir: Path, tmp_path: Path
+) -> None:
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}//\n{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "endless")
+    store.write_bytes("raw/talk/x.jsonl", b"{}")
+    endless = f"tokenizer={tmp_path / 'endless'}"
+    checks = (check_ingest, lambda r: check_data(r, store), lambda r: run_data(r, store, never))
+    for check in checks:
+        with pytest.raises(
+            UserError, match=r"tokenizer: the chat template writes no control token"
+        ):
+            check(recipe(*CHAT, endless))
+        with pytest.raises(UserError, match=r"end_of_turn: '</s>' does not follow an answer"):
+            check(recipe(*CHAT, endless, "end_of_turn=</s>"))
+    for check in checks[:2]:
+        check(recipe(*CHAT, endless, "end_of_turn=//"))
+        check(recipe(*CHAT))
+    (info,) = store.list("raw/talk")
+    ingests = [
+        ingest_of(recipe(*CHAT, endless, *more), store) for more in ((), ("end_of_turn=//",))
+    ]
+    assert len({each.settings.key(each.specs[0], info) for each in ingests}) == 2
+
+
+def test_a_tokenizer_without_a_chat_template_is_told_before_anything_starts(
+    recipe: Callable[..., Recipe], store: Store, tmp_path: Path
+) -> None:
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path / "plain")
+    store.write_bytes("raw/talk/x.jsonl", b"{}")
+    with pytest.raises(UserError, match=r"tokenizer: .* has no chat template"):
+        check_ingest(recipe(*CHAT, f"tokenizer={tmp_path / 'plain'}"))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -114,12 +201,12 @@ def test_a_run_goes_on_with_what_it_began_with(
             "corpora.books.path=raw/*",
             "corpora.books.path: run 'run' began with ['raw/books'], this",
         ),
-        ("corpora.web.min_tokens=2", "corpora.web.min_tokens: run 'run' began with its default, "),
+        ("corpora.web.min_tokens=2", "corpora.web.min_tokens: run 'run' began with 0, this recipe"),
         ("corpora.web.where={id: 1}", "this recipe has {'id': 1}; undo the change, or choose anot"),
         ("corpora.web.repository={name: a, path: b}", "corpora.web.repository: run 'run' began"),
         ("corpora.web.name=net", "corpora: run 'run' began with ['books', 'web'], this recipe has"),
         ("heldout.fraction=0.3", "heldout.fraction: run 'run' began with 0.2, this recipe has 0.3"),
-        ("document_separator=<|endoftext|>", "document_separator: run 'run' began with None, this"),
+        ("document_separator=<|endoftext|>", "document_separator: run 'run' began with none, this"),
     ],
 )
 def test_a_run_is_not_continued_on_other_data(
@@ -233,3 +320,17 @@ def test_a_damaged_pin_is_named(recipe: Callable[..., Recipe], store: Store) -> 
     store.write_bytes(path, store.read_bytes(path).replace(b"books", b"bocks"))
     with pytest.raises(UserError, match=r"name: .*runs/run/data/data\.json is damaged"):
         run_data(recipe(), store, never)
+
+
+def test_held_out_shares_that_cannot_work_are_told_of_all_sources_at_once(
+    recipe: Callable[..., Recipe], store: Store
+) -> None:
+    asked = ingest_of(recipe("heldout.fraction=1e-9"), store)
+    with pytest.raises(UserError):
+        ingest(asked)
+    for manifests in (asked.done, lambda: asked.ready(lambda line: None)):
+        with pytest.raises(UserError) as told:
+            manifests()
+        lines = str(told.value).splitlines()
+        assert [line.split(":")[0] for line in lines] == ["corpora.books", "corpora.web"]
+        assert all("holds out none of its" in line for line in lines)

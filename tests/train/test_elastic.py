@@ -1,12 +1,21 @@
 """Which failures of a group of workers end a run."""
 
+from typing import TYPE_CHECKING, cast
+
 import pytest
+from ray.exceptions import ActorDiedError
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from longspan.errors import Unreachable, UserError
+from longspan.run.deaths import ProcessDied
+from longspan.train import ray_host
 from longspan.train.elastic import ProgressPolicy, waiting_line
 from longspan.train.host import Restart
+from tests.deaths import died
+
+if TYPE_CHECKING:
+    from longspan.train.job import Job
 
 AGAIN, ENDS = FailureDecision.RETRY, FailureDecision.RAISE
 
@@ -33,3 +42,54 @@ def test_a_mistake_ends_it_and_leaving_is_no_failure() -> None:
 def test_what_is_waited_for_is_said() -> None:
     line = waiting_line(2, 8, {"CPU": 4.0, "GPU": 1.0})
     assert line.startswith("waiting: room for 2 of 8 workers of 4 CPU and 1 GPU each;")
+
+
+def test_a_dead_process_is_told_before_those_that_it_has_taken_along() -> None:
+    said: list[str] = []
+    policy = ProgressPolicy(lambda: 20, 1, said.append)
+    broken = RuntimeError("Connection closed by peer\nand so on")
+    failures = {0: broken, 1: died("RayTrainWorker")}
+    assert policy.make_decision(WorkerGroupError("it failed", failures)) is AGAIN
+    (line,) = said
+    assert line.startswith("failed: worker 1: a training worker died (process 77 on 10.0.0.3): it ")
+    assert line.endswith(
+        "or crashed; worker 0: RuntimeError: Connection closed by peer; starting again from the "
+        "checkpoint at update 20"
+    )
+
+
+def test_what_all_workers_say_is_said_once() -> None:
+    said: list[str] = []
+    failures = {rank: ProcessDied("the coordinator died") for rank in range(64)}
+    failures |= {64: ValueError("one"), 65: ValueError("two"), 66: ValueError("three")}
+    policy = ProgressPolicy(lambda: 20, 1, said.append)
+    policy.make_decision(WorkerGroupError("it failed", failures))
+    assert said == [
+        "failed: worker 0: the coordinator died (the same on 63 other workers); worker 64: ValueError: "
+        "one; worker 65: ValueError: two; and 1 more; starting again from the checkpoint at update 20"
+    ]
+
+
+def test_deaths_of_the_controller_are_counted_as_other_failures_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    checkpoints = iter([0, 20, 20, 20])
+    starts: list[int] = []
+
+    class Trainer:
+        def fit(self) -> None:
+            starts.append(1)
+            raise died("TrainController")
+
+    monkeypatch.setattr(ray_host, "_trainer", lambda job, say, failures: Trainer())
+    policy = ProgressPolicy(lambda: next(checkpoints), 2, said.append)
+    with pytest.raises(ActorDiedError):
+        while not ray_host._fit_once(cast("Job", None), said.append, policy):
+            pass
+    assert len(starts) == 4
+    assert said[0].startswith(
+        "failed: Ray Train's controller died (process 77 on 10.0.0.3): it was"
+    )
+    assert said[0].endswith("; starting again from the checkpoint at update 0")
+    assert said[3].startswith("failed 3 times in a row without a new checkpoint: Ray Train's contr")

@@ -1,4 +1,4 @@
-"""Held-out rows: no document is measured with a copy of itself in sight."""
+"""Held-out rows: of the sources that hold documents out, each document without a copy of itself in sight."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,36 +7,42 @@ import numpy as np
 import pytest
 
 from longspan.ingest.manifest import SourceManifest
+from longspan.order.order import Stage
 from longspan.storage import Store
 from longspan.train.heldout import HeldOut
-from tests.sources import sources, store, tokenizer  # noqa: F401
-
-LENGTH = 5000
+from tests.sources import Sources, sources, store, tokenizer  # noqa: F401
 
 
-def heldout(store: Store, manifest: SourceManifest, mask: bool) -> HeldOut:  # noqa: F811
-    job: Any = SimpleNamespace(
-        store=store,
-        corpora=(manifest,),
-        plan=SimpleNamespace(stages=[SimpleNamespace(length=LENGTH)]),
-        recipe=SimpleNamespace(
-            packing=SimpleNamespace(document_mask=mask),
-            corpora=[SimpleNamespace(format="text")],
-            heldout=SimpleNamespace(rows_per_source=4),
-        ),
+def job_of(
+    store: Store,  # noqa: F811
+    *manifests: SourceManifest,
+    length: int = 32,
+    mask: bool = True,
+) -> Any:
+    recipe = SimpleNamespace(
+        packing=SimpleNamespace(document_mask=mask),
+        corpora=[SimpleNamespace(format="auto") for _ in manifests],
+        heldout=SimpleNamespace(rows_per_source=2),
     )
-    return HeldOut(job, 0, 1)
+    plan = SimpleNamespace(stages=[Stage(length, 8, 20)])
+    return SimpleNamespace(plan=plan, recipe=recipe, corpora=manifests, store=store)
+
+
+def test_a_source_that_holds_nothing_out_has_no_rows(store: Store, sources: Sources) -> None:  # noqa: F811
+    first, second = sources
+    none = SourceManifest(second.name, second.fingerprint, second.tokenizer, second.train)
+    some = HeldOut(job_of(store, first, none), 0, 1)
+    assert not some.is_empty
+    assert {int(batch.sources[0]) for batch in some._batches} == {0}
+    for rank in range(2):
+        assert HeldOut(job_of(store, none, none), rank, 2).is_empty
 
 
 @pytest.mark.parametrize("mask", [True, False])
-def test_a_source_shorter_than_a_row(
-    store: Store,  # noqa: F811
-    sources: tuple[SourceManifest, ...],  # noqa: F811
-    mask: bool,
-) -> None:
-    manifest = sources[0]
-    assert manifest.heldout_tokens < LENGTH
-    (batch,) = heldout(store, manifest, mask)._batches
+def test_a_source_shorter_than_a_row(store: Store, sources: Sources, mask: bool) -> None:  # noqa: F811
+    length, manifest = 5000, sources[0]
+    assert manifest.heldout_tokens < length
+    (batch,) = HeldOut(job_of(store, manifest, length=length, mask=mask), 0, 1)._batches
     counted = int((batch.labels != -100).sum())
     if mask:  # The copies that fill the row are kept apart.
         assert counted > manifest.heldout_tokens

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from longspan.errors import UserError
-from longspan.recipe.device import this_machines_device
+from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe, parse_recipe
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
-from longspan.train.prepare import at_commits, plan_text, prepare_without_ray
+from longspan.train.prepare import at_commits, plan_text, prepare, prepare_without_ray
 from tests.model.hub import hub_on_loopback, use
+from tests.train.identity import identity
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 
@@ -37,8 +38,7 @@ def test_a_run_goes_on_with_the_commit_of_its_base_model_that_it_began_with(
         use(monkeypatch, tmp_path / "hub", hub.url)
         first = f"someone/model@{hub.push('someone/model', tiny_model)}"
         assert at_commits(recipe, store).base_model == first
-        settings = {"base_model": first}
-        began = Checkpoint(CheckpointFacts(1, 1, "order", settings), ())
+        began = Checkpoint(CheckpointFacts(1, 1, "order", identity(f"base_model={first}")), ())
         Checkpoints(store, "runs/run").commit(began)
         second = f"someone/model@{hub.push('someone/model', tiny_model)}"
         assert at_commits(recipe, store).base_model == first
@@ -48,7 +48,53 @@ def test_a_run_goes_on_with_the_commit_of_its_base_model_that_it_began_with(
         asked = at_commits(recipe.model_copy(update={"base_model": second}), store)
         assert asked.base_model == second
         with pytest.raises(UserError, match=r"base_model: the checkpoint .* has someone/model@"):
-            began.facts.require(CheckpointFacts(1, 1, "order", {"base_model": second}))
+            began.facts.require(CheckpointFacts(1, 1, "order", identity(f"base_model={second}")))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_recipe_under_a_finished_run_s_name_is_told_how_to_extend_it(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UserError("training.tokens: the run has 10 updates, this recipe 20; undo the change")
+
+    monkeypatch.setattr("longspan.train.prepare.run_data", refuse)
+    corpora = [{"name": "a", "path": "corpora", "weight": 1}]
+    facts = {"name": "run", "target_context": 4096, "corpora": corpora}
+    recipe = parse_recipe(
+        facts | {"base_model": str(tiny_model), "storage": {"root": str(tmp_path)}}
+    )
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "a.txt").write_text("Some text.")
+    if finished:
+        (tmp_path / "runs" / "run" / "model").mkdir(parents=True)
+        (tmp_path / "runs" / "run" / "exported.json").write_text("{}")
+        (tmp_path / "runs" / "run" / "model" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="undo the change") as told:
+        prepare(recipe, Device("cpu", "CPU", 2**34, bf16=False))
+    how = "name=NEW-NAME base_model=runs/run/model training.seed=1"
+    assert (how in str(told.value)) == finished
+
+
+def test_the_default_length_is_refused_where_the_data_is_far_too_little(tmp_path: Path) -> None:
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "notes.txt").write_text("A few words of one's own. " * 4000)
+    changes = [
+        f"storage.root={tmp_path}",
+        "corpora=[{name: notes, path: corpora, weight: 1}]",
+        "training={}",
+        "optimizer={}",
+        "workers={min: 1, max: 1, gpus_per_worker: 1}",
+    ]
+    recipe = load_recipe(RECIPES / "llama2-7b-32k.yaml", changes)
+    text, problems = plan_text(recipe)
+    (told,) = [problem for problem in problems if problem.startswith("training.tokens: unset")]
+    assert "corpora.notes (about 24,761 tokens) about 169,392 times" in told
+    assert "For 4 passes set training.tokens=99044" in told
+    small = load_recipe(RECIPES / "llama2-7b-32k.yaml", [*changes, "training.tokens=99044"])
+    text, problems = plan_text(small)
+    assert not [problem for problem in problems if problem.startswith("training.tokens")]
+    assert "Note: training.tokens: 99,044 is rounded up by 32 % to 131,072" in text
 
 
 def test_notes_of_the_plan_are_printed_by_the_job(tmp_path: Path, tiny_model: Path) -> None:

@@ -78,7 +78,8 @@ class ChatTokenizer:
 
     Attributes:
         hash: of its definition and its template.
-        special: matches the control tokens, the longest first.
+        control_tokens: the tokens that are marked special, the longest first.
+        special: matches any of them.
 
     Raises:
         UserError: it has no chat template, or cannot tell where its tokens lie in a text.
@@ -97,7 +98,8 @@ class ChatTokenizer:
             )
         self.loaded: Any = tokenizer
         self.hash = _hash(self.loaded)
-        self.special = re.compile("|".join(map(re.escape, _control_tokens(tokenizer))) or r"\Z.")
+        self.control_tokens = _control_tokens(tokenizer)
+        self.special = re.compile("|".join(map(re.escape, self.control_tokens)) or r"\Z.")
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], key: str = "tokenizer") -> ChatTokenizer:
@@ -120,14 +122,25 @@ class ChatTokenizer:
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.hash, pickle.dumps(self.loaded))
 
-    def render(self, turns: Sequence[Mapping[str, str]], ask: bool = False) -> str:
-        """Turns as the template writes them; `ask` adds what comes before an answer.
+    def render(
+        self,
+        turns: Sequence[Mapping[str, Any]],
+        ask: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        """Turns and definitions of tools as the template writes them.
+
+        `ask` adds what comes before an answer.
 
         Raises:
             jinja2.TemplateError: the template refuses them.
         """
         return self.loaded.apply_chat_template(
-            [dict(turn) for turn in turns], tokenize=False, add_generation_prompt=ask, **DATE
+            [dict(turn) for turn in turns],
+            tools=[dict(tool) for tool in tools] or None,
+            tokenize=False,
+            add_generation_prompt=ask,
+            **DATE,
         )
 
     def encode(self, text: str) -> Encoded:

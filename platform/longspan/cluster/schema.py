@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from longspan.cluster.kubernetes.schema import Kubernetes
 from longspan.recipe.describe import ASSUMED_MFU
+from longspan.recipe.kinds import CLUSTER, DescribedFile, Kind
 from longspan.recipe.schema import Section
 
 POOLS = ("data", "training", "training_on_demand", "serving")
@@ -153,8 +154,10 @@ class Fabric(Section):
     """It must let all of its own members' traffic in and out, and SSH in."""
 
 
-class Settings(Section):
+class Settings(DescribedFile):
     """A cluster on AWS."""
+
+    kind: ClassVar[Kind] = CLUSTER
 
     cluster: str
     """Names what is made: machines' tag, roles, security group."""

@@ -115,7 +115,7 @@ def load_settings(path: str | Path = SETTINGS, overrides: Sequence[str] = ()) ->
         UserError: there is no such file, a value is not valid, or an instance type is not known or
             cannot do what its pool is for.
     """
-    return checked(load(Settings, path, overrides, what="settings"))
+    return checked(load(Settings, path, overrides))
 
 
 def checked(settings: Settings) -> Settings:

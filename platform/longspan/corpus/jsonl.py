@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
 from longspan.corpus.bad_input import BadInput, undecodable, unreadable
-from longspan.corpus.filters import FILTERED_OUT, LeftOut
+from longspan.corpus.filters import FILTERED_OUT, LeftOut, field_path, value_at
 from longspan.corpus.wanted import File, Wanted, unknown_condition
 from longspan.storage.bounds import MAX_DOCUMENT_BYTES, Readable, TooLarge
 
@@ -52,7 +53,7 @@ def _fast(lines: bytes, count: int, object_path: str, wanted: Wanted) -> list[It
             return None
         if wanted.filter:
             rows = [row for row in rows if wanted.filter.matches(row)]
-        texts = [row[wanted.text] for row in rows]
+        texts = _texts(rows, wanted.text)
         # JSON can write half of a surrogate pair, which is no character.
         if b"\\u" in lines:
             "".join(texts).encode("utf-8")
@@ -68,6 +69,13 @@ def _fast(lines: bytes, count: int, object_path: str, wanted: Wanted) -> list[It
         if any(isinstance(item, BadInput) for item in items):
             return None
     return items if len(rows) == count else [*items, LeftOut(FILTERED_OUT, count - len(rows))]
+
+
+def _texts(rows: list[Any], field: str) -> list[Any]:
+    if "." not in field:
+        return [row[field] for row in rows]
+    path = field_path(field)
+    return [value_at(row, path) for row in rows]
 
 
 def _slow(lines: bytes, object_path: str, before: int, wanted: Wanted) -> Iterator[Item]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from longspan.corpus.bad_input import (
     BadInput,
@@ -15,45 +16,55 @@ from longspan.corpus.bad_input import (
     unreadable,
     without_field,
 )
+from longspan.corpus.columns import Unreadable, chosen, field_names, field_of, plain, texts
 from longspan.corpus.filters import FILTERED_OUT, LeftOut, Row, nearest
 from longspan.corpus.wanted import File, Wanted, missing, no_such_field
-from longspan.storage.parquet import batch_rows, open_parquet
+from longspan.storage.bounds import MAX_DOCUMENT_BYTES, TooLarge
+from longspan.storage.parquet import open_parquet
+from longspan.storage.parquet_batches import BUFFER_BYTES, read_batches
 
-BATCH_BYTES = 2**23
 DAMAGE = (OSError, ValueError, pa.ArrowException)
+WHOLE = "the whole object"
 
 Item = str | File | LeftOut | BadInput
 
 
 def read(file: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
     """What is wanted of every row, read in batches of some megabytes."""
-    whole = "the whole object"
     columns = _columns(wanted)
     try:
-        table = open_parquet(file, columns)
-        rows = batch_rows(table, file, columns, _rows_of_batch(table))
+        table = open_parquet(file, columns, BUFFER_BYTES)
+        bad = unfit(table.schema_arrow, object_path, wanted)
     except DAMAGE as error:
-        yield unreadable(object_path, whole, error)
+        yield unreadable(object_path, WHOLE, error)
         return
-    if bad := _unfit(table.schema_arrow, object_path, wanted):
+    if bad:
         yield bad
     elif not table.metadata.num_rows:
-        yield BadInput(object_path, whole, "empty", "it has 0 rows")
+        yield BadInput(object_path, WHOLE, "empty", "it has 0 rows")
     else:
-        yield from _rows(
-            table.iter_batches(rows, columns=columns, use_threads=False), object_path, wanted
-        )
+        yield from _rows(read_batches(table, file, columns), object_path, wanted)
 
 
-def _unfit(schema: pa.Schema, object_path: str, wanted: Wanted) -> BadInput | None:
-    """Columns that the schema lacks."""
-    whole, names = "the whole object", field_names(schema)
-    if wanted.text not in schema.names:
-        return without_field(object_path, whole, wanted.text, schema.names)
+def unfit(schema: pa.Schema, object_path: str, wanted: Wanted) -> BadInput | None:
+    """Columns that the schema lacks, or has twice."""
+    names = list(field_names(schema))
+    if wanted.text not in names:
+        return without_field(object_path, WHOLE, wanted.text, schema.names)
     if field := missing(wanted.filter.fields, names):
         return no_such_field(object_path, field, nearest(field, names))
     if field := missing(wanted.file or (), names):
-        return no_field(object_path, whole, "no repository field", field, schema.names)
+        return no_field(object_path, WHOLE, "no repository field", field, schema.names)
+    return repeated(names, _columns(wanted), object_path)
+
+
+def repeated(names: list[str], wanted: list[str], object_path: str) -> BadInput | None:
+    """What is wrong with an object that has a wanted field twice."""
+    counts = Counter(names)
+    for name in wanted:
+        if counts[name] > 1:
+            detail = f"it has {counts[name]} fields called {name!r}; rename all but one"
+            return BadInput(object_path, WHOLE, "repeated field", detail)
     return None
 
 
@@ -72,12 +83,13 @@ def _rows(batches: Iterator[pa.RecordBatch], object_path: str, wanted: Wanted) -
     while True:
         try:
             batch = next(batches, None)
+            if batch is None:
+                return
+            found = list(_items(batch, others, object_path, number, wanted))
         except DAMAGE as error:
-            yield unreadable(object_path, f"after row {number}", error)
+            yield unreadable(object_path, f"after row {number}" if number else WHOLE, error)
             return
-        if batch is None:
-            return
-        yield from _items(batch, others, object_path, number, wanted)
+        yield from found
         number += batch.num_rows
 
 
@@ -86,87 +98,47 @@ def _items(
 ) -> Iterator[Item]:
     """What a batch gives, whose rows follow `before` others."""
     rows = _fields(batch, others) if others else None
-    texts = batch.column(wanted.text)
-    numbers = range(batch.num_rows)
-    if rows and wanted.filter:
-        numbers = [number for number in numbers if wanted.filter.matches(rows[number])]
-        if left_out := batch.num_rows - len(numbers):
-            # Only the texts that are wanted become Python's.
-            texts = texts.take(pa.array(numbers, pa.int64()))
+    column = field_of(batch, wanted.text)
+    numbers: Sequence[int] = range(batch.num_rows)
+    if rows:
+        bad = {number: error for number, row in enumerate(rows) if (error := _error_in(row))}
+        for number, error in bad.items():
+            yield unreadable(object_path, f"row {before + number + 1}", error)
+        readable = [number for number in numbers if number not in bad]
+        numbers = [number for number in readable if wanted.filter.matches(rows[number])]
+        if left_out := len(readable) - len(numbers):
             yield LeftOut(FILTERED_OUT, left_out)
-    for number, value in zip(numbers, _values(texts), strict=True):
-        if isinstance(value, str):
+        # Only the texts that are wanted become Python's.
+        values = chain.from_iterable(texts(part) for part in chosen(column, numbers))
+    else:
+        values = texts(column)
+    for number, value in zip(numbers, values, strict=True):
+        if isinstance(value, str) and len(value) > MAX_DOCUMENT_BYTES:
+            yield unreadable(object_path, f"row {before + number + 1}", _long_text())
+        elif isinstance(value, str):
             where = f"row {before + number + 1}"
             yield wanted.of(rows[number], value, object_path, where) if rows else value
         elif isinstance(value, UnicodeDecodeError):
             yield undecodable(object_path, f"row {before + number + 1}", value)
+        elif isinstance(value, Unreadable):
+            yield unreadable(object_path, f"row {before + number + 1}", value.error)
         else:
             yield not_text(object_path, f"row {before + number + 1}", wanted.text, value)
+
+
+def _long_text() -> TooLarge:
+    return TooLarge(
+        f"one text of more than {MAX_DOCUMENT_BYTES:,} bytes; split it into several rows"
+    )
+
+
+def _error_in(row: Row) -> Exception | None:
+    return next((each.error for each in row.values() if isinstance(each, Unreadable)), None)
 
 
 def _fields(batch: pa.RecordBatch, wanted: list[str]) -> list[Row]:
     """The rows' values of some fields, within others those are in."""
     roots = {name.split(".")[0] for name in wanted}
     names = [name for name in batch.schema.names if name in roots or name in wanted]
-    columns = [_plain(batch.column(name)) for name in names]
+    columns = [plain(batch.column(name)) for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _plain(column: pa.Array) -> list:
-    """A column as Python values; what is no text although its type says so becomes null."""
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        return [_plain_value(value) for value in column]
-
-
-def _plain_value(value: pa.Scalar) -> object:
-    try:
-        return value.as_py()
-    except UnicodeDecodeError:
-        return None
-
-
-def field_names(schema: pa.Schema) -> list[str]:
-    """All fields, those within others with dots."""
-
-    def below(field: pa.Field, name: str) -> Iterator[str]:
-        yield name
-        if pa.types.is_struct(field.type):
-            for inner in field.type:
-                yield from below(inner, f"{name}.{inner.name}")
-
-    return [name for field in schema for name in below(field, field.name)]
-
-
-def _values(column: pa.Array) -> list:
-    """A column as Python values; text that is not UTF-8 becomes its UnicodeDecodeError."""
-    if isinstance(column, pa.ExtensionArray):  # arrow.json, say.
-        column = column.storage
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
-    try:
-        if not binary:
-            return column.to_pylist()
-    except UnicodeDecodeError:
-        column = column.view(pa.large_binary() if _is_large(column.type) else pa.binary())
-    return [_decoded(value) for value in column.to_pylist()]
-
-
-def _is_large(type: pa.DataType) -> bool:
-    return pa.types.is_large_string(type)
-
-
-def _decoded(value: bytes | None) -> str | UnicodeDecodeError | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error
-
-
-def _rows_of_batch(table: pq.ParquetFile) -> int:
-    """Rows that take about `BATCH_BYTES`, so that a book per row does not fill the memory."""
-    groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
-    size = sum(group.total_byte_size for group in groups)
-    return max(1, min(8192, BATCH_BYTES * table.metadata.num_rows // max(size, 1)))

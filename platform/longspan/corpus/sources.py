@@ -16,6 +16,7 @@ import pyarrow as pa
 from longspan.corpus import chat, jsonl, parquet, text
 from longspan.corpus.bad_input import BadInput
 from longspan.corpus.bounds import Document, within_bounds
+from longspan.corpus.compressed import Compression, decompressed
 from longspan.corpus.filters import Condition, Filter, LeftOut
 from longspan.corpus.repository import RepositoryRule, grouped
 from longspan.corpus.wanted import File, Wanted
@@ -34,8 +35,9 @@ SUFFIXES: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
 }
+_TEXT_SUFFIXES = tuple(suffix for suffix, format in SUFFIXES.items() if format == "text")
 TEXTS = ("text", "text_blocks")
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 __all__ = ["BadInput", "SourceSpec", "documents", "format_of", "read"]
 
@@ -50,11 +52,15 @@ class SourceSpec:
         format: of all the source's objects; "auto" goes by each object's name, and takes a text as
             one document ("text_blocks" takes each block between blank lines as one); "chat" is of
             conversations, in Parquet or JSON, as `chat.conversation` knows them.
-        text_field: the column or key that holds a document's text (not used by texts).
+        text_field: the column or key that holds a document's text, with dots into nested objects
+            (not used by texts).
         min_tokens: documents of fewer tokens are left out.
         max_tokens: documents of more tokens are left out; None is no limit.
         where: conditions on a row's other fields; rows that do not meet all are left out.
         repository: what makes files one document; None where each row or object is its own.
+        ignore_fields: fields of conversations and their turns that are left out.
+        heldout_fraction: share of its documents that never enter training; None is the same as of
+            other sources.
     """
 
     name: str
@@ -65,6 +71,8 @@ class SourceSpec:
     max_tokens: int | None = None
     where: tuple[Condition, ...] = ()
     repository: RepositoryRule | None = None
+    ignore_fields: tuple[str, ...] = ()
+    heldout_fraction: float | None = None
 
     @property
     def of_folders(self) -> int:
@@ -79,17 +87,23 @@ class SourceSpec:
         return "repository" if self.repository and self.repository.fields else None
 
 
-def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, str | None]:
+def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, Compression | None]:
     """An object's format, and its compression ("gzip", "zstd" or None).
 
     Raises:
-        UserError: the format is "auto" and the object's name does not tell it.
+        UserError: the format is "auto" and the object's name does not tell it, or "chat" and it tells a text.
     """
     name = object_path.rsplit("/", 1)[-1].lower()
-    compression = None
+    compression: Compression | None = None
     for suffix, codec in COMPRESSIONS.items():
         if name.endswith(suffix):
             name, compression = name.removesuffix(suffix), codec
+    if spec.format == "chat" and name.endswith(_TEXT_SUFFIXES):
+        raise UserError(
+            f"corpora.{spec.name}.path: {object_path!r} is a text by its name, and format chat reads rows of Parquet "
+            f"or JSON; set corpora.{spec.name}.format=text if its texts are to be trained on, or run the recipe with "
+            "jobs/pretrain.py if it is one of pretraining; JSON lines are named .jsonl"
+        )
     if spec.format != "auto":
         return spec.format, compression
     if spec.of_folders:
@@ -134,18 +148,14 @@ def read(
         elif format == "parquet" or (format == "chat" and object_path.lower().endswith(".parquet")):
             yield from within_bounds(_packed(file, object_path, spec), object_path, size)
         else:
-            # Arrow finds out where a compressed stream ends too early, and reads several streams
-            # that follow each other in one file as one.
-            stream = (
-                Bounded(pa.CompressedInputStream(file, compression), size) if compression else file
-            )
+            stream = Bounded(decompressed(file, compression), size) if compression else file
             yield from _streamed(stream, object_path, format, spec)
 
 
 def _packed(file: pa.NativeFile, object_path: str, spec: SourceSpec) -> Iterator[Document]:
     """Content of a Parquet object."""
     if spec.format == "chat":
-        return chat.read_parquet(file, object_path, Filter(spec.where))
+        return chat.read_parquet(file, object_path, _rows_wanted(spec))
     return _documents(parquet.read(file, object_path, _wanted(spec)), spec)
 
 
@@ -156,10 +166,14 @@ def _streamed(
     if format == "jsonl":
         return _documents(jsonl.read(stream, object_path, _wanted(spec)), spec)
     if format == "chat":
-        return chat.read_json(stream, object_path, Filter(spec.where))
+        return chat.read_json(stream, object_path, _rows_wanted(spec))
     if format == "text_blocks":
         return text.read_blocks(stream, object_path)
     return text.read(stream, object_path)
+
+
+def _rows_wanted(spec: SourceSpec) -> chat.Rows:
+    return chat.Rows(Filter(spec.where), frozenset(spec.ignore_fields))
 
 
 def _wanted(spec: SourceSpec) -> Wanted:

@@ -30,7 +30,7 @@ class Wanted:
     """What is wanted of one object's rows.
 
     Attributes:
-        text: the field with the text.
+        text: the field with the text; dots reach into nested objects.
         filter: passes the rows that are wanted; it has state, so it is of one object.
         file: the fields with a file's repository and path; None where a row is a document.
     """
@@ -49,9 +49,9 @@ class Wanted:
 
     def text_of(self, row: Row, object_path: str, where: str) -> str | BadInput:
         """A row's text."""
-        if self.text not in row:
+        text = value_at(row, field_path(self.text))
+        if text is ABSENT:
             return without_field(object_path, where, self.text, list(row))
-        text = row[self.text]
         if not isinstance(text, str):
             return not_text(object_path, where, self.text, text)
         return text if _is_unicode(text) else _half(object_path, where)

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from starlette.types import Receive
 
 from longspan.doors.answer_size import bound_answer
-from longspan.doors.control_tokens import ControlTokens
+from longspan.doors.control_tokens import RENDERED, ControlTokens
 from longspan.doors.errors import Refusal
 from longspan.doors.limits import DoorLimits
 from longspan.doors.request_bounds import (
@@ -22,6 +22,7 @@ from longspan.doors.request_bounds import (
     check_lengths,
     check_names,
     check_template_kwargs,
+    has_grammar,
     invalid,
     num_prompts,
     num_token_ids,
@@ -97,6 +98,7 @@ class Question:
         answers_per_prompt: `n`.
         prompt_tokens: estimate, of all its prompts.
         window: tokens of the model's window.
+        has_grammar: whether its answers have to follow a grammar.
     """
 
     body: dict[str, Any]
@@ -108,6 +110,7 @@ class Question:
     answers_per_prompt: int
     prompt_tokens: int
     window: int
+    has_grammar: bool = False
 
     def forwarded(self, control_tokens: ControlTokens, cache_salt: str | None = None) -> bytes:
         """The body for the engine; of a stream, every event is asked to carry the usage, to be counted here.
@@ -122,7 +125,9 @@ class Question:
         if cache_salt:
             more["cache_salt"] = cache_salt
         if "messages" in self.body:
-            more["messages"] = control_tokens.split_messages(self.body["messages"])
+            for name in RENDERED:
+                if name in self.body:
+                    more[name] = control_tokens.split_all(self.body[name])
         return to_json(self.body | more)
 
     def reserved_tokens(self, unstated: int) -> int:
@@ -191,6 +196,7 @@ def _question(asked: GenerationFields, num_bytes: int, window: int) -> Question:
         answers_per_prompt=asked.n or 1,
         prompt_tokens=num_token_ids(asked) or num_bytes // BYTES_PER_TOKEN,
         window=window,
+        has_grammar=has_grammar(asked),
     )
 
 

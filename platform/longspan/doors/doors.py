@@ -33,7 +33,7 @@ from longspan.doors.admission import Admission, Room, TokenUsage
 from longspan.doors.body import ClientGone, Question, parse, read_body
 from longspan.doors.charge import charged_tokens
 from longspan.doors.control_tokens import ControlTokens
-from longspan.doors.errors import CONTEXT_LENGTH, Refusal
+from longspan.doors.errors import CONTEXT_LENGTH, Refusal, of_grammar
 from longspan.doors.forward import forward
 from longspan.doors.keys import Key
 from longspan.doors.limits import DoorLimits
@@ -193,7 +193,8 @@ class Doors:
         finally:
             usage.charged = charged_tokens(visit, question, reply.complete, reply.refusal)
         if reply.refusal is not None:
-            raise await self._with_numbers(reply.refusal, question)
+            refusal = of_grammar(reply.refusal) if question.has_grammar else reply.refusal
+            raise await self._with_numbers(refusal, question)
 
     def _cache_salt(self, key: Key, question: Question) -> str | None:
         """A salt for the prefixes of a key, which others cannot guess; what the client sends makes a finer one."""

@@ -11,6 +11,9 @@ from pydantic_core import from_json, to_json
 MAX_MESSAGE = 2000
 """Characters; a validation error may quote a whole prompt."""
 
+REQUEST_FAILED = "Internal server error"
+"""vLLM's words for a request that the engine gave up."""
+
 CONTEXT_LENGTH = "context_length_exceeded"
 """OpenAI's code for a prompt that is too long."""
 
@@ -91,6 +94,22 @@ def refusal_of(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> 
         code=_code(status, message, error.get("code")),
         param=param if isinstance(param, str) else None,
         headers=kept,
+    )
+
+
+def of_grammar(refusal: Refusal) -> Refusal:
+    """The answer to a request with a grammar, where the engine gave the request up.
+
+    vLLM fails a request by itself only where it cannot compile the grammar or go on in it, and does
+    not say which grammar that is.
+    """
+    if (refusal.status, refusal.message) != (500, REQUEST_FAILED):
+        return refusal
+    return Refusal(
+        400,
+        "No answer could follow the grammar of this request: the engine could not build it, or no token "
+        "may follow in it; change response_format, structured_outputs or tools.",
+        code="invalid_grammar",
     )
 
 

@@ -44,7 +44,7 @@ class GrammarSize:
 def schema_size(schema: Any) -> GrammarSize:
     """Measure a JSON schema, a structural tag, or a text with either in JSON."""
     if isinstance(schema, str):
-        num_bytes, schema = len(schema.encode()), _json_in(schema)
+        num_bytes, schema = len(schema.encode()), json_in(schema)
     else:
         num_bytes = len(to_json(schema))
     depth, squares = 0, 0
@@ -72,8 +72,10 @@ def text_size(text: str) -> GrammarSize:
     return GrammarSize(len(text.encode()), 1, 0.0, 0)
 
 
-def _json_in(text: str) -> Any:
-    """The JSON in a text, None where it holds none: the engine then refuses it."""
+def json_in(text: Any) -> Any:
+    """The JSON in a text, None where it holds none: the engine then refuses it. Other values stay as they are."""
+    if not isinstance(text, str):
+        return text
     try:
         return from_json(text)
     except ValueError:

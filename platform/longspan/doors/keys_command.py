@@ -71,7 +71,12 @@ def _add(store: Store, options: argparse.Namespace) -> None:
 
 
 def _list(store: Store, options: argparse.Namespace) -> None:
-    for name, key in keys.listed(store):
+    found = list(keys.listed(store))
+    if not found:
+        print(
+            f"no keys in {store.uri(keys.FOLDER)}; make one: python -m longspan.serve keys add NAME"
+        )
+    for name, key in found:
         if isinstance(key, UserError):
             print(f"{name}  not accepted: {key}")
             continue

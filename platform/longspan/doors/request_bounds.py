@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from longspan.doors.answerable import endless_part
 from longspan.doors.errors import Refusal
-from longspan.doors.grammar import GrammarSize, pattern_size, schema_size, text_size
+from longspan.doors.grammar import GrammarSize, json_in, pattern_size, schema_size, text_size
 from longspan.doors.limits import DoorLimits
 from longspan.doors.request_fields import (
     IGNORED,
@@ -125,6 +126,33 @@ def check_grammars(fields: GenerationFields, limits: DoorLimits) -> None:
         _check_grammar(name, "optional properties", math.ceil(squares**0.5), most, hint)
         hint = "leave out maxLength and {m,n}, or make them smaller"
         _check_grammar(name, "repeated characters", places, limits.max_grammar_repeats, hint)
+    for name, schema in _schemas(fields):
+        if part := endless_part(schema):
+            raise invalid(
+                f"{name}: no answer can follow this schema: {part!r} refers to itself without an end.",
+                name,
+            )
+
+
+def has_grammar(fields: GenerationFields) -> bool:
+    """Whether an answer has to follow a grammar."""
+    form = (fields.response_format or {}).get("type", "text")
+    tools = isinstance(fields, ChatFields) and bool(fields.tools) and _compiles_tools(fields)
+    return form != "text" or fields.structured_outputs is not None or tools
+
+
+def _schemas(fields: GenerationFields) -> Iterator[tuple[str, Any]]:
+    """JSON schemas that the engine would compile, by field."""
+    described = (fields.response_format or {}).get("json_schema")
+    if isinstance(described, dict):
+        yield "response_format", described.get("schema")
+    if fields.structured_outputs:
+        yield "structured_outputs.json", json_in(fields.structured_outputs.json_)
+    if isinstance(fields, ChatFields) and fields.tools and _compiles_tools(fields):
+        for at, tool in enumerate(fields.tools):
+            function = tool.get("function")
+            if isinstance(function, dict):
+                yield f"tools.{at}", function.get("parameters")
 
 
 def _check_kinds(fields: GenerationFields, limits: DoorLimits) -> None:

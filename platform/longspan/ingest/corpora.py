@@ -8,7 +8,7 @@ nothing, and a changed object never overwrites shards that a running job may be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -16,7 +16,7 @@ from typing import Literal
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.sources import SourceSpec
-from longspan.errors import UserError
+from longspan.errors import Unreachable, UserError
 from longspan.ingest.conversations import ConversationTokenizer, template_hash
 from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.objects import Settings
@@ -38,9 +38,10 @@ class Ingest:
         tokenizer_dir: local folder with the tokenizer; only the caller's node needs it.
         separator: the token that ends every document; None is the tokenizer's eos_token.
         heldout_fraction: share of each source's documents that never enter training, in [0, 1),
-            chosen by a hash of their text; with 0 there is no held-out split.
+            chosen by a hash of their text, where a source has no other; 0 holds none out.
         bad_input: "stop" at the first object or row that cannot be read, or "skip" and count them.
         block_tokens: tokens per block, the unit in which data is shuffled and fetched.
+        end_of_turn: the text that ends an answer of a conversation; the control token behind it if None.
     """
 
     store: Store
@@ -50,6 +51,7 @@ class Ingest:
     heldout_fraction: float
     bad_input: Literal["stop", "skip"]
     block_tokens: int = 2**20
+    end_of_turn: str | None = None
 
     def run(self, progress: Callable[[str], None] = print) -> Manifests:
         """Bring the token shards of all sources up to date with their raw objects.
@@ -75,7 +77,7 @@ class Ingest:
             job = self._job({task.spec.format == "chat" for task in tasks}, progress)
             for name, done in ingest_objects(job, tasks, progress):
                 sources[name].add(done)
-        return {name: source.finish(progress) for name, source in sources.items()}
+        return _of_all(sources, lambda source: source.finish(progress))
 
     def done(self) -> Manifests:
         """The manifests that `run` would give, where it would have nothing to read.
@@ -90,7 +92,7 @@ class Ingest:
                     f"corpora.{name}: {len(source.pending)} of its objects are not ingested with "
                     "this recipe's settings; run jobs/ingest.py or the Ray job, which ingest them"
                 )
-        return {name: source.finish(lambda line: None) for name, source in sources.items()}
+        return _of_all(sources, lambda source: source.finish(lambda line: None))
 
     def ready(self, progress: Callable[[str], None] = print) -> Manifests:
         """The manifests of the objects that are ingested by now, while others may be at work.
@@ -100,7 +102,7 @@ class Ingest:
         Raises:
             UserError: a source has nothing ready, or nothing of it is held out or left to train on.
         """
-        return {name: source.ready(progress) for name, source in self._states().items()}
+        return _of_all(self._states(), lambda source: source.ready(progress))
 
     @cached_property
     def settings(self) -> Settings:
@@ -108,7 +110,12 @@ class Ingest:
         tokenizer = tokenizer_hash(self.tokenizer_dir)
         template = template_hash(self.tokenizer_dir)
         return Settings(
-            tokenizer, self.separator, self.heldout_fraction, self.block_tokens, template
+            tokenizer,
+            self.separator,
+            self.heldout_fraction,
+            self.block_tokens,
+            template,
+            self.end_of_turn,
         )
 
     def _job(self, are_chat: set[bool], progress: Callable[[str], None]) -> IngestJob:
@@ -117,7 +124,8 @@ class Ingest:
             tokenizer = Tokenizer(self.tokenizer_dir, self.separator)
             progress(_describe(tokenizer))
         if True in are_chat:
-            chat_tokenizer = ConversationTokenizer(Template(ChatTokenizer.load(self.tokenizer_dir)))
+            tokenizer_of_chat = ChatTokenizer.load(self.tokenizer_dir)
+            chat_tokenizer = ConversationTokenizer(Template(tokenizer_of_chat, self.end_of_turn))
             progress("ingest: conversations are rendered by the tokenizer's chat template")
         return IngestJob(self.store, self.settings, tokenizer, chat_tokenizer, self.bad_input)
 
@@ -128,6 +136,28 @@ class Ingest:
             spec.name: SourceState(self.store, spec, self.settings, self.bad_input)
             for spec in self.specs
         }
+
+
+def _of_all(
+    sources: Mapping[str, SourceState], manifest: Callable[[SourceState], SourceManifest]
+) -> Manifests:
+    """The manifest of every source; what is wrong with several is one message, a line each.
+
+    Raises:
+        UserError: a source has no manifest, for instance because nothing is held out.
+    """
+    found: Manifests = {}
+    problems: list[str] = []
+    for name, source in sources.items():
+        try:
+            found[name] = manifest(source)
+        except Unreachable:  # The store's problem, not the source's.
+            raise
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    return found
 
 
 def _describe(tokenizer: Tokenizer) -> str:

@@ -24,6 +24,8 @@ from longspan.ingest.tokenizer import Tokenizer
 from longspan.storage import LocalCopy, ObjectInfo, Store, sealed
 
 FORMAT = 3
+CHAT_FORMAT = 2
+"""Of conversations: changes with what is made of them."""
 BATCH_CHARACTERS = 2**20
 SHARD_BLOCKS = 16
 HASHED = 4096
@@ -42,9 +44,10 @@ class Settings:
     Attributes:
         tokenizer: hash of the tokenizer's files.
         separator: the token that ends every document; None is the tokenizer's eos_token.
-        heldout_fraction: share of the documents that never enter training.
+        heldout_fraction: share of the documents that never enter training, where a source sets none.
         block_tokens: tokens per block.
         template: hash of the chat template, where that has a file of its own.
+        end_of_turn: the text that ends an answer of a conversation; None is the control token behind it.
     """
 
     tokenizer: str
@@ -52,9 +55,16 @@ class Settings:
     heldout_fraction: float
     block_tokens: int
     template: str = ""
+    end_of_turn: str | None = None
+
+    def heldout_of(self, spec: SourceSpec) -> float:
+        """Share of a source's documents that never enter training."""
+        own = spec.heldout_fraction
+        return self.heldout_fraction if own is None else own
 
     def key(self, spec: SourceSpec, info: ObjectInfo) -> str:
         """Name of what one version of an object, or a repository, becomes with these settings."""
+        of_chat = [self.template, self.end_of_turn, CHAT_FORMAT, spec.ignore_fields]
         parts = [
             FORMAT,
             info.path,
@@ -65,8 +75,8 @@ class Settings:
             spec.max_tokens,
             facts(spec.where),
             spec.repository and astuple(spec.repository),
-            *(self.tokenizer, self.separator, self.heldout_fraction, self.block_tokens),
-            *([self.template] if spec.format == "chat" else []),
+            *(self.tokenizer, self.separator, self.heldout_of(spec), self.block_tokens),
+            *(of_chat if spec.format == "chat" else []),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -163,7 +173,7 @@ def _ingest(
         skipped["empty document"] += int(empty.sum())
         skipped["fewer than min_tokens"] += int(short.sum())
         skipped["more than max_tokens"] += int(long.sum())
-        held = scores < settings.heldout_fraction
+        held = scores < settings.heldout_of(spec)
         train.add(tokens, sizes, kept & ~held)
         heldout.add(tokens, sizes, kept & held)
         lengths.append(sizes[kept & ~held])
@@ -215,7 +225,7 @@ def _good(
             skipped[item.reason] += item.count
         elif mode == "stop":
             raise UserError(
-                f"corpora.{spec.name}: {item}; mend it, or set bad_input=skip to leave out and "
+                f"corpora.{spec.name}: {item}; fix it, or set bad_input=skip to leave out and "
                 "count what cannot be read"
             )
         else:

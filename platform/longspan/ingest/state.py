@@ -65,7 +65,7 @@ class SourceState:
         """
         manifest = self._manifest()
         progress(_summary(manifest))
-        _check_split(manifest, self._settings.heldout_fraction)
+        _check_split(manifest, self._fraction)
         if manifest != self._before:
             manifest.save(self._store)
         return manifest
@@ -85,14 +85,20 @@ class SourceState:
                 "once it has done some"
             )
         manifest = self._manifest()
-        for what, blocks in (("to train on", manifest.train), ("held out", manifest.heldout)):
+        parts = [("to train on", manifest.train)]
+        parts += [("held out", manifest.heldout)] if self._fraction else []
+        for what, blocks in parts:
             if self.pending and not blocks:
                 raise UserError(
                     f"start_on=ready: corpora.{source} has no document {what} in the {there} "
                     f"{self._objects_in_words} that are ready; start once there are more"
                 )
-        _check_split(manifest, self._settings.heldout_fraction)
+        _check_split(manifest, self._fraction)
         return manifest
+
+    @property
+    def _fraction(self) -> float:
+        return self._settings.heldout_of(self.spec)
 
     @property
     def _objects_in_words(self) -> str:
@@ -141,21 +147,29 @@ def _check_split(manifest: SourceManifest, fraction: float) -> None:
     source = f"corpora.{manifest.name}"
     if not documents:
         raise UserError(f"{source}: no document is left of its objects ({manifest.skipped})")
+    key = f"{source}.heldout_fraction"
     if manifest.heldout and not manifest.train:
         raise UserError(
-            f"{source}: heldout.fraction={fraction:g} holds out all of its {documents} documents, "
-            "and none is left to train on: use a smaller fraction or more documents"
+            f"{source}: a held-out fraction of {fraction:g} holds out all of its {documents} documents, "
+            f"and none is left to train on; {_way_out(key, manifest, documents)}"
         )
     if fraction > 0 and not manifest.heldout:
-        lowest = min(item.lowest for item in manifest.objects)
-        # Rounded up, to a number that is short and enough.
-        digits = 2 - math.floor(math.log10(max(lowest, 1e-12)))
-        enough = (math.floor(lowest * 10**digits) + 1) / 10**digits
-        copies = "" if documents > 1 else " (its only one: it needs more to have both)"
         raise UserError(
-            f"{source}: heldout.fraction={fraction:g} holds out none of its {documents} documents"
-            f"{copies}; the smallest fraction that holds one out is {enough:g}"
+            f"{source}: a held-out fraction of {fraction:g} holds out none of its {documents} documents; "
+            f"{_way_out(key, manifest, documents)}"
         )
+
+
+def _way_out(key: str, manifest: SourceManifest, documents: int) -> str:
+    """Settings of a source's own held-out fraction that work."""
+    none = f"{key}=0, which holds none out"
+    lowest = min(item.lowest for item in manifest.objects)
+    # Rounded up, to a number that is short and enough.
+    digits = 2 - math.floor(math.log10(max(lowest, 1e-12)))
+    enough = (math.floor(lowest * 10**digits) + 1) / 10**digits
+    if documents < 2 or enough >= 1:
+        return f"set {none}, or add documents"
+    return f"set {key}={enough:g}, which holds one out, or {none}"
 
 
 def _summary(manifest: SourceManifest) -> str:

@@ -2,8 +2,8 @@
 
 The reference is what transformers loads from the model's folder, since that is what every other
 tool uses. fastokens reads the same definition and is tens of times faster. It is used when it
-gives identical ids for awkward strings here, and, object by object, for excerpts of the very
-corpus (`Tokenizer.verify`).
+gives identical ids for awkward strings here, the control tokens spelled out among them, and, object by
+object, for excerpts of the very corpus (`Tokenizer.verify`).
 
 Text is data: a control token spelled out in a document ("<|im_end|>") is encoded as ordinary text
 by both. Only tokens marked as special are; other added tokens (runs of spaces, "<think>") are
@@ -53,6 +53,9 @@ AWKWARD = (
     "def f(x):\n    return {'a': [x, *range(10)]}  # \u2192",
     "a" * 300 + "-" * 200 + " " * 100,
 )
+
+AROUND = (("", ""), ("a", "b"), (" ", " "), ("\n", "\n"), ("\u4f60", "1"))
+"""What stands before and after a control token that a text spells out."""
 
 
 def tokenizer_hash(folder: str | os.PathLike[str]) -> str:
@@ -104,6 +107,7 @@ class Tokenizer:
         self.separator = _separator(loaded, separator)
         self._wanted: Name = "fastokens"
         self._definition: str | None = None
+        self._special = _special(loaded)
         self._loaded: PreTrainedTokenizerBase | None = None
         backend: Any = getattr(loaded, "backend_tokenizer", None)
         if hasattr(backend, "to_str"):
@@ -112,8 +116,8 @@ class Tokenizer:
             self._definition = backend.to_str()
         else:
             self._loaded = loaded
-        self.splits_special = self._splits_special(loaded)
-        if not self.verify(AWKWARD):
+        self.splits_special = self._splits_special()
+        if not self.verify((*AWKWARD, *spelled_out([token for token, _ in self._special]))):
             self._wanted = "transformers"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -212,11 +216,25 @@ class Tokenizer:
         reference.encode_special_tokens = True
         return reference
 
-    def _splits_special(self, loaded: PreTrainedTokenizerBase) -> bool:
-        special = dict(zip(loaded.all_special_tokens, loaded.all_special_ids, strict=True))
-        texts = [f"a{token}b" for token in special]
-        encoded = self._encode_reference(texts)
-        return not any(number in ids for number, ids in zip(special.values(), encoded, strict=True))
+    def _splits_special(self) -> bool:
+        """Whether no control token that a text spells out becomes one."""
+        numbers = [number for _, number in self._special]
+        encoded = self._encode_reference(spelled_out([token for token, _ in self._special]))
+        return not any(np.isin(ids, numbers).any() for ids in encoded)
+
+
+def _special(loaded: PreTrainedTokenizerBase) -> tuple[tuple[str, int], ...]:
+    """Control tokens and their ids."""
+    added = loaded.added_tokens_decoder.items()
+    found = {str(token): int(number) for number, token in added if token.special}
+    found |= dict(zip(loaded.all_special_tokens, loaded.all_special_ids, strict=True))
+    return tuple(sorted(found.items()))
+
+
+def spelled_out(tokens: Sequence[str]) -> list[str]:
+    """Texts in which control tokens are spelled out, in the places where tokenizers treat them differently."""
+    apart = [f"{before}{token}{after}" for token in tokens for before, after in AROUND]
+    return [*apart, "".join(tokens), " ".join(tokens)]
 
 
 def _cut(flat: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:

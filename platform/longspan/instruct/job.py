@@ -222,10 +222,14 @@ class _Stages:
         return ask(store, folder, schema, self._generator, asking, files, total, doing, self._say)
 
 
-def _name(prepared: Prepared) -> str:
+def _model(prepared: Prepared) -> str:
     endpoint = prepared.recipe.generator.endpoint
-    name = endpoint.model if endpoint else str(prepared.recipe.generator.model)
-    return f"{name} ({prepared.identity[:8]})"
+    return endpoint.model if endpoint else str(prepared.recipe.generator.model)
+
+
+def _name(prepared: Prepared) -> str:
+    """What examples call the generator; part of a set's fingerprint, so another wording makes all sets anew."""
+    return f"{_model(prepared)} ({prepared.identity[:8]})"
 
 
 def _facts(prepared: Prepared, files: Sequence[DocumentFile]) -> Row:
@@ -252,4 +256,5 @@ def _facts(prepared: Prepared, files: Sequence[DocumentFile]) -> Row:
         [file.path for file in files],
         documents,
     )
-    return {"fingerprint": fingerprint, **facts}
+    generator = {"generator": _model(prepared), "generator_identity": prepared.identity}
+    return {"fingerprint": fingerprint, **facts, **generator}

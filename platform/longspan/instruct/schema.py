@@ -6,12 +6,13 @@ Validation here is pure, as that of the pretraining recipe: it reads no file and
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from longspan.recipe.engine_options import checked_options
+from longspan.recipe.kinds import SELF_INSTRUCT, DescribedFile, Kind
 from longspan.recipe.places import Data, Storage
 from longspan.recipe.schema import Corpus, FolderName, require_own_names
 from longspan.recipe.section import Section
@@ -28,6 +29,13 @@ class LongCorpus(Corpus):
     weight: float = Field(1.0, gt=0, le=1)
     """Share of max_documents, relative to the other sources'."""
 
+    @field_validator("heldout_fraction")
+    @classmethod
+    def _nothing_is_held_out(cls, fraction: float | None) -> float | None:
+        if fraction is not None:
+            raise ValueError(f"{fraction:g} would be ignored: documents to ask about are not split")
+        return fraction
+
 
 class Endpoint(Section):
     """A server that speaks the OpenAI chat API, as the generator."""
@@ -37,8 +45,8 @@ class Endpoint(Section):
     model: str = Field(min_length=1)
     """The model's name there."""
     key_variable: str | None = None
-    """Environment variable that holds the API key: API_KEY, or a name that ends in _API_KEY. The key
-    itself is never in a recipe, and is sent over https only, or to this machine."""
+    """Environment variable of the driver that holds the API key: API_KEY, or a name that ends in _API_KEY. The key
+    itself is never in a recipe, and is sent over https only, or to this machine. Unset: no key is sent."""
     requests: int = Field(16, ge=1)
     """Requests on their way at a time."""
     timeout: float = Field(300.0, gt=0)
@@ -73,25 +81,29 @@ class Generator(Section):
     """The model that asks, answers and judges: a local vLLM engine, or an endpoint."""
 
     model: str | None = None
-    """Hugging Face folder (local, relative to storage.root, s3://) or hub name, of a chat model."""
+    """Hugging Face folder (local, relative to storage.root, s3://) or hub name, of a chat model. Unset: the
+    endpoint generates."""
     endpoint: Endpoint | None = None
+    """A server instead of an engine of this job."""
     window: int | None = Field(None, ge=128)
-    """Tokens of a prompt and its reply; the model's own when unset, 4,096 for an endpoint."""
+    """Tokens of a prompt and its reply. Unset: the model's own, 4,096 for an endpoint."""
     max_tokens: int = Field(256, ge=16)
     """Longest reply: a question and its answer."""
     temperature: float = Field(0.7, ge=0)
+    """Sampling temperature of questions and answers."""
     top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus sampling of questions and answers."""
     constrained: bool = False
     """Hold the decoding of questions and answers to JSON: for models that do not keep to a form."""
     engines: int = Field(1, ge=1)
     """Engines at most; each takes a GPU of the cluster, or the CPUs of a node."""
     pool: str | None = Field(None, min_length=1)
-    """Engines only on nodes whose label `longspan.io/pool` has this value; on any node when unset."""
+    """Engines only on nodes whose label `longspan.io/pool` has this value. Unset: any node."""
     batch: int = Field(16, ge=1)
     """Requests that an engine is given, and gives back, together."""
     engine: dict[str, Any] = Field(default_factory=dict)
-    """More arguments of the vLLM engine (tensor_parallel_size, dtype, gpu_memory_utilization, ...); see
-    `recipe.engine_options`."""
+    """More arguments of the vLLM engine (tensor_parallel_size, dtype, gpu_memory_utilization, ...); docs/serving.md
+    lists them."""
 
     @model_validator(mode="after")
     def _an_engine_of_a_pool_is_on_one_node(self) -> Generator:
@@ -129,40 +141,47 @@ class Least(Section):
     """What must be left for the job to count as a success."""
 
     examples: int = Field(1, ge=1)
+    """Fewest examples."""
     share: float = Field(0.01, ge=0, le=1)
-    """Of the questions asked for."""
+    """Fewest examples, as a share of the questions asked for."""
 
 
-class InstructRecipe(Section):
+class InstructRecipe(DescribedFile):
     """One set of synthetic examples."""
+
+    kind: ClassVar[Kind] = SELF_INSTRUCT
 
     name: FolderName
     """The set's name; submitting it again goes on with what is missing."""
     target_context: int = Field(ge=128)
     """The longest example, in tokens, as the chat template renders it."""
     tokenizer: str | None = None
-    """Folder or hub name of the tokenizer, with chat template, of the model that will be tuned; the
-    generator's own when unset."""
+    """Folder or hub name of the tokenizer, with chat template, of the model that will be tuned. Unset: the
+    generator's own."""
     generator: Generator
     corpora: list[LongCorpus] = Field(min_length=1)
+    """Sources of long documents."""
     bad_input: Literal["stop", "skip"] = "skip"
     """What an unreadable object or row leads to: the end of the job, or a counted, reported skip."""
     max_documents: int = Field(1000, ge=1)
     """Documents to take, at most, chosen by a seeded hash of their text."""
     chunk_tokens: int | None = Field(None, ge=16)
-    """Longest chunk, in tokens of the generator; what its window has room for, up to 2,048, when unset."""
+    """Longest chunk, in tokens of the generator. Unset: what its window has room for, up to 2,048."""
     chunks_per_document: int | None = Field(1, ge=1)
     """Chunks to ask about, chosen by a seeded hash; all when null."""
     questions_per_chunk: int = Field(2, ge=1)
+    """Questions to ask about each chunk."""
     min_grounding: float = Field(0.5, ge=0, le=1)
     """Smallest share of an answer's words that must occur in the chunk."""
     critique: Critique = Critique()
     near_duplicates: float = Field(0.7, gt=0, le=1)
     """Questions whose word sequences overlap at least so far (Jaccard) count as one."""
     prompts: str | None = None
-    """Local folder with prompt files in place of ours; see docs/self_instruct.md."""
+    """Local folder with prompt files in place of ours; see docs/self_instruct.md. Unset: those that come with the
+    package."""
     least: Least = Least()
     seed: int = Field(0, ge=0)
+    """Seed of the choice of documents and chunks, and of the sampling."""
     data: Data = Data()
     storage: Storage = Storage()
 

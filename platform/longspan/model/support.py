@@ -6,6 +6,7 @@ or of all causal language models in transformers.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -206,17 +207,29 @@ def _markdown(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table; status 2 with a type that transformers does not have."""
+    parser = argparse.ArgumentParser(
+        prog="python -m longspan.model.support",
+        description="Print which architectures can be trained, found by running a tiny model of each.",
+    )
+    parser.add_argument(
+        "types",
+        nargs="*",
+        metavar="MODEL_TYPE",
+        help="as in config.json; all causal language models in transformers by default",
+    )
+    types: list[str] = parser.parse_args(arguments).types
+
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    unknown = sorted(set(arguments) - set(model_types()))
+    unknown = sorted(set(types) - set(model_types()))
     if unknown:
         print(
             f"error: no causal language models in transformers: {', '.join(unknown)}",
             file=sys.stderr,
         )
         return 2
-    print(table(arguments))
+    print(table(types))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -29,7 +31,7 @@ def run(stages: Sequence[Stage], root: Path) -> int:
             continue
         inputs = stage.inputs()
         stage.begin(inputs)
-        print(f"$ python {' '.join(map(_quoted, stage.command))}", flush=True)
+        print(f"$ {command_line(stage, root)}", flush=True)
         began = time.monotonic()
         status = _run(stage, root)
         if status:
@@ -46,15 +48,25 @@ def run(stages: Sequence[Stage], root: Path) -> int:
     return 0
 
 
+def command_line(stage: Stage, root: Path) -> str:
+    """A stage's job as a shell takes it, in the current folder.
+
+    Args:
+        stage: of a pipeline.
+        root: the checkout, in which `jobs` lies.
+    """
+    job, *words = stage.command
+    script = job if Path.cwd() == root else str(root / job)
+    return shlex.join(["python", script, *words])
+
+
 def _run(stage: Stage, root: Path) -> int:
-    process = subprocess.Popen([sys.executable, "-u", *stage.command], cwd=root)
+    # In the folder of the pipeline itself: the relative paths of both mean the same there.
+    job, *words = stage.command
+    process = subprocess.Popen([sys.executable, "-u", os.fspath(root / job), *words])
     while True:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            # The terminal has told the stage as well; it ends, and says how to go on.
+            # The terminal has told the stage as well; it ends, and says how to resume.
             continue
-
-
-def _quoted(word: str) -> str:
-    return f"'{word}'" if set(word) & set(" {}[]*'") else word

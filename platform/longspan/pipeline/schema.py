@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from longspan.recipe.kinds import PIPELINE, DescribedFile, Kind
 from longspan.recipe.schema import FolderName, Section
 
 StageName = Literal["pretrain", "self_instruct", "sft"]
@@ -17,18 +18,24 @@ class StageRecipe(Section):
     """One stage."""
 
     recipe: str
-    """YAML file, relative to the pipeline's own."""
+    """Recipe of the stage's own job: a YAML file, relative to the pipeline's own."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Values to change in it, by dotted key."""
 
 
-class PipelineRecipe(Section):
+class PipelineRecipe(DescribedFile):
     """A chat model from a base model: continual pretraining, self-instruct, finetuning."""
 
+    kind: ClassVar[Kind] = PIPELINE
+
     name: FolderName
+    """Name of the pipeline, below whose folder in the store its stages are recorded."""
     pretrain: StageRecipe | None = None
+    """Continual pretraining, first."""
     self_instruct: StageRecipe | None = None
+    """Synthetic examples about long documents."""
     sft: StageRecipe | None = None
+    """Supervised finetuning, last."""
 
     @model_validator(mode="after")
     def _there_is_a_stage(self) -> PipelineRecipe:

@@ -11,6 +11,7 @@ from longspan.model.attention import FLASH, IMPLEMENTATIONS
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
 from longspan.order.order import Stage
 from longspan.plan.memory import Workload, activation_bytes, choose_zero_stage
+from longspan.recipe.update_size import MIN_UPDATES
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
@@ -51,6 +52,8 @@ class RunPlan:
     """Why each derived value is what it is, by recipe key."""
     notes: tuple[str, ...] = ()
     """What the user should know before starting."""
+    unknown: frozenset[str] = frozenset()
+    """Keys whose values follow from data that is not ingested yet: their values here are placeholders."""
 
     @property
     def updates(self) -> int:
@@ -67,7 +70,7 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
     """Fill in a recipe for one model and one kind of device. Pure arithmetic.
 
     Raises:
-        UserError: the recipe asks for a window, positions or a warm-up that this model or run can't have.
+        UserError: the recipe asks for a window, positions, an update or a warm-up that this model or run can't have.
     """
     dials = _Dials(recipe, facts, device)
     stages = dials.stages()
@@ -103,6 +106,7 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         long_threshold=dials.long_threshold(),
         reasons=dials.reasons,
         notes=(*dials.notes, *_notes(recipe, facts, stages)),
+        unknown=frozenset(dials.unknown),
     )
 
 
@@ -156,6 +160,8 @@ def _untrained_positions(recipe: Recipe, stages: tuple[Stage, ...]) -> str | Non
 
 def _surplus_workers(recipe: Recipe, stages: tuple[Stage, ...]) -> str | None:
     workers, sharing = recipe.workers.max, recipe.workers.sequence_parallel
+    if recipe.training.tokens_per_update is None and not recipe.has_known_tokens:
+        return None
     stage = min(stages, key=lambda stage: stage.rows_per_update)
     rows = stage.rows_per_update
     busy = rows * sharing
@@ -186,9 +192,16 @@ class _Dials:
         self.recipe, self.facts, self.device = recipe, facts, device
         self.reasons: dict[str, str] = {}
         self.notes: list[str] = []
+        self.unknown: set[str] = set()
 
     def _because(self, key: str, reason: str) -> None:
         self.reasons[key] = reason
+
+    def _because_of_updates(self, key: str, reason: str) -> None:
+        """The reason of a value that is a share of the run's updates."""
+        if not self.recipe.has_known_tokens:
+            self.unknown.add(key)
+        self._because(key, reason)
 
     def positions(self) -> Positions:
         asked, own = self.recipe.positions, self.facts.positions
@@ -232,20 +245,8 @@ class _Dials:
         return base
 
     def stages(self) -> tuple[Stage, ...]:
-        training = self.recipe.training
-        per_update = training.tokens_per_update
-        if training.tokens is None:
-            updates = 1000
-            self._because(
-                "training.tokens",
-                f"1,000 updates of {per_update:,} tokens; 5B tokens recover most of a long run (arXiv 2402.10171)",
-            )
-        else:
-            updates = math.ceil(training.tokens / per_update)
-            self._because(
-                "training.tokens",
-                f"{training.tokens:,} asked for, in whole updates of {per_update:,}",
-            )
+        per_update = self._tokens_per_update()
+        updates = self._updates(per_update)
         ends = [round(stage.until * updates) for stage in self.recipe.length_stages]
         starts = [0, *ends[:-1]]
         self._note_stages_left_out(starts, ends)
@@ -254,6 +255,56 @@ class _Dials:
             for asked, start, end in zip(self.recipe.length_stages, starts, ends, strict=True)
             if end > start
         )
+
+    def _tokens_per_update(self) -> int:
+        training, key = self.recipe.training, "training.tokens_per_update"
+        if training.tokens_per_update is not None:
+            self._because(key, "set in the recipe")
+            return training.tokens_per_update
+        self._because_of_updates(
+            key,
+            f"about {training.largest_update:,}, or {MIN_UPDATES} updates of a shorter run; whole rows, "
+            "one for each worker",
+        )
+        return self.recipe.tokens_per_update
+
+    def _updates(self, per_update: int) -> int:
+        tokens, key = self.recipe.training.tokens, "training.tokens"
+        if not self.recipe.has_known_tokens:
+            self._because_of_updates(key, _AFTER_INGEST)
+            return _PLACEHOLDER_UPDATES
+        if tokens is None:
+            self._because(
+                key,
+                f"{_DEFAULT_UPDATES:,} updates of {per_update:,} tokens; 5B tokens recover most of a long run "
+                "(arXiv 2402.10171)",
+            )
+            return _DEFAULT_UPDATES
+        self._because(key, f"{tokens:,} asked for, in whole updates of {per_update:,}")
+        updates = math.ceil(tokens / per_update)
+        self._check_rounding(tokens, updates * per_update, updates)
+        return updates
+
+    def _check_rounding(self, asked: int, planned: int, updates: int) -> None:
+        """Refuse one update of more than twice the run; note what else is rounded up by more than a little."""
+        training, percent = self.recipe.training, 100 * (planned / asked - 1)
+        if planned > 2 * asked:
+            shortest = math.lcm(*(stage.length for stage in self.recipe.length_stages))
+            remedy = (
+                f"leave it out (null), or give training.tokens at least {planned:,}"
+                if training.tokens_per_update is not None
+                else f"give training.tokens at least {planned:,}, or shorter rows (lengths)"
+            )
+            row = f"; whole rows are {shortest:,} tokens" if planned == shortest else ""
+            raise UserError(
+                f"training.tokens_per_update: one update of {planned:,} tokens is more than twice the whole run of "
+                f"{asked:,} tokens{row}; {remedy}"
+            )
+        if percent > _ROUNDING_PERCENT:
+            self.notes.append(
+                f"training.tokens: {asked:,} is rounded up by {percent:.0f} % to {planned:,}, {updates:,} whole "
+                f"update{'s' if updates > 1 else ''} of {planned // updates:,} tokens"
+            )
 
     def _note_stages_left_out(self, starts: list[int], ends: list[int]) -> None:
         asked, updates = self.recipe.length_stages, ends[-1]
@@ -274,9 +325,11 @@ class _Dials:
         if not asked:
             reason = f"about {budget:,} tokens in all keep a {self.device.kind} device busy"
         per_worker = ", ".join(str(share) for share in shares.values())
-        self._because(
-            "training.micro_batch", f"{reason}; a worker has {per_worker} rows per update"
-        )
+        if "training.tokens_per_update" in self.unknown:
+            self.unknown.add("training.micro_batch")
+        else:
+            reason += f"; a worker has {per_worker} rows per update"
+        self._because("training.micro_batch", reason)
         return {
             length: min(share, asked or max(1, budget // length))
             for length, share in shares.items()
@@ -297,7 +350,7 @@ class _Dials:
     def warmup(self, updates: int) -> int:
         asked = self.recipe.optimizer.warmup_updates
         if asked is not None:
-            if asked > updates:
+            if asked > updates and self.recipe.has_known_tokens:
                 raise UserError(
                     f"optimizer.warmup_updates: {asked:,} updates of warm-up do not fit into a run of {updates:,}; "
                     f"give at most {updates:,}, leave it out (null), or raise training.tokens"
@@ -305,7 +358,7 @@ class _Dials:
             self._because("optimizer.warmup_updates", "set in the recipe")
             return asked
         warmup = min(2000, math.ceil(updates / 10))
-        self._because(
+        self._because_of_updates(
             "optimizer.warmup_updates", "2,000 as in the paper, but at most a tenth of the run"
         )
         return warmup
@@ -411,7 +464,9 @@ class _Dials:
         if asked is not None:
             self._because("training.checkpoint_every", "set in the recipe")
             return asked
-        self._because("training.checkpoint_every", "a tenth of the run, at most 100 updates")
+        self._because_of_updates(
+            "training.checkpoint_every", "a tenth of the run, at most 100 updates"
+        )
         return max(1, min(100, updates // 10))
 
     def heldout_every(self, updates: int) -> int:
@@ -419,7 +474,7 @@ class _Dials:
         if asked is not None:
             self._because("heldout.every", "set in the recipe")
             return asked
-        self._because("heldout.every", "a fifth of the run, at most 500 updates")
+        self._because_of_updates("heldout.every", "a fifth of the run, at most 500 updates")
         return max(1, min(500, math.ceil(updates / 5)))
 
     def long_threshold(self) -> int:
@@ -430,6 +485,13 @@ class _Dials:
         self._because("mixture.threshold", "the base model's own window: longer ones are long")
         return self.facts.window
 
+
+_DEFAULT_UPDATES = 1000
+_PLACEHOLDER_UPDATES = 1
+_ROUNDING_PERCENT = 5
+_AFTER_INGEST = (
+    "of epochs: known once the examples are ingested and packed (the job does that first)"
+)
 
 _MICRO_BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from longspan.plan.flops import training_flops
 from longspan.plan.hardware import peak_tflops
 from longspan.plan.memory import state_bytes
 from longspan.recipe.describe_rows import RowSource, row_tables
+from longspan.recipe.repeats import SourceFacts, repeat_notes
+from longspan.recipe.sources import local_path
 from longspan.recipe.tables import count, shares, size, table
 
 if TYPE_CHECKING:
@@ -19,18 +20,7 @@ if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
 
 ASSUMED_MFU = 0.4
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """What is known of a source: exact once it is ingested, estimated from its size before."""
-
-    name: str
-    objects: int | None
-    bytes: int | None
-    documents: int | None
-    tokens: int | None
-    exact: bool
+UNKNOWN = "unknown"
 
 
 def describe(
@@ -54,7 +44,8 @@ def describe(
         *row_tables(plan, rows),
         table(_cost_rows(facts, plan, device, sources)),
     ]
-    parts += [f"Note: {note}" for note in plan.notes]
+    notes = [*plan.notes, *repeat_notes(recipe, plan, sources)]
+    parts += [f"Note: {note}" for note in notes]
     return "\n\n".join(parts)
 
 
@@ -68,15 +59,23 @@ def _model_rows(recipe: Recipe, facts: ModelFacts, plan: RunPlan) -> list[tuple[
             positions.encoding,
             f"RoPE base {facts.rope_base:,.0f} -> {positions.base:,.0f}",
         ),
+        ("storage", local_path(recipe.storage.root), "storage.root"),
         ("document mask", "on" if recipe.packing.document_mask else "off", "packing.document_mask"),
-        ("updates", f"{plan.updates:,}", f"{plan.tokens:,} tokens"),
+        ("updates", *_updates(plan)),
     ]
+
+
+def _updates(plan: RunPlan) -> tuple[str, str]:
+    if "training.tokens" in plan.unknown:
+        return UNKNOWN, plan.reasons["training.tokens"]
+    return f"{plan.updates:,}", f"{plan.tokens:,} tokens"
 
 
 def _value_rows(plan: RunPlan) -> list[tuple[str, ...]]:
     values: dict[str, Any] = {
         "positions.base": f"{plan.positions.base:,.0f}",
         "training.tokens": f"{plan.tokens:,}",
+        "training.tokens_per_update": f"{plan.stages[0].rows_per_update * plan.stages[0].length:,}",
         "optimizer.learning_rate": f"{plan.learning_rate:g} -> {plan.final_learning_rate:g}",
         "optimizer.warmup_updates": plan.warmup_updates,
         "training.precision": plan.precision,
@@ -91,17 +90,24 @@ def _value_rows(plan: RunPlan) -> list[tuple[str, ...]]:
         "heldout.every": plan.heldout_every,
         "mixture.threshold": f"{plan.long_threshold:,}",
     }
-    return [(key, str(value), plan.reasons[key]) for key, value in values.items()]
+    return [
+        (key, UNKNOWN if key in plan.unknown else str(value), plan.reasons[key])
+        for key, value in values.items()
+    ]
 
 
 def _stage_rows(plan: RunPlan) -> list[tuple[str, ...]]:
+    def shown(key: str, value: int) -> str:
+        return UNKNOWN if key in plan.unknown else f"{value:,}"
+
+    update, micro = "training.tokens_per_update", "training.micro_batch"
     return [
         (
             f"{stage.length:,}",
-            f"{stage.updates:,}",
-            f"{stage.rows_per_update:,}",
-            f"{stage.rows_per_update * stage.length:,}",
-            str(plan.micro_batch[stage.length]),
+            shown("training.tokens", stage.updates),
+            shown(update, stage.rows_per_update),
+            shown(update, stage.rows_per_update * stage.length),
+            shown(micro, plan.micro_batch[stage.length]),
         )
         for stage in plan.stages
     ]
@@ -123,19 +129,21 @@ def _source_rows(
     recipe: Recipe, plan: RunPlan, sources: Sequence[SourceFacts]
 ) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for share, source in zip(shares(recipe.weights), sources, strict=True):
-        asked = share * plan.tokens
+    known, rounded = recipe.known_weights, shares(recipe.weights)
+    for weight, share, source in zip(known, rounded, sources, strict=True):
+        asked = None if weight is None or "training.tokens" in plan.unknown else share * plan.tokens
         about = "" if source.exact else "~"
+        repeats = asked / source.tokens if asked is not None and source.tokens else None
         rows.append(
             (
                 source.name,
-                f"{share:.2%}",
+                UNKNOWN if weight is None else f"{share:.2%}",
                 count(source.objects),
                 size(source.bytes),
                 count(source.documents),
-                about + count(source.tokens) if source.tokens else "unknown",
-                f"{asked:,.0f}",
-                f"{about}{asked / source.tokens:.2f} x" if source.tokens else "unknown",
+                about + count(source.tokens) if source.tokens else UNKNOWN,
+                UNKNOWN if asked is None else f"{asked:,.0f}",
+                UNKNOWN if repeats is None else f"{about}{repeats:.2f} x",
             )
         )
     return rows
@@ -156,15 +164,9 @@ def _shards_row(sources: Sequence[SourceFacts]) -> tuple[str, ...]:
 def _cost_rows(
     facts: ModelFacts, plan: RunPlan, device: Device, sources: Sequence[SourceFacts]
 ) -> list[tuple[str, ...]]:
-    flops = training_flops(facts, plan.stages)
     workers = plan.workers[0]
     states = state_bytes(facts.parameters, plan.zero_stage, workers, plan.precision)
     rows: list[tuple[str, ...]] = [
-        (
-            "operations",
-            f"{flops.causal:.3g}",
-            f"causal attention; {flops.full:.3g} when the whole matrix is counted",
-        ),
         _shards_row(sources),
         (
             "a checkpoint",
@@ -178,18 +180,24 @@ def _cost_rows(
         ),
         ("exported model", size(2 * facts.parameters), "bf16 safetensors"),
     ]
+    return [*rows, *_work_rows(facts, plan, device)]
+
+
+def _work_rows(facts: ModelFacts, plan: RunPlan, device: Device) -> list[tuple[str, ...]]:
+    """Operations and time, which follow from the run's length."""
+    if "training.tokens" in plan.unknown:
+        return [("time", UNKNOWN, "the number of updates is unknown")]
+    flops, workers = training_flops(facts, plan.stages), plan.workers[0]
+    how = f"causal attention; {flops.full:.3g} when the whole matrix is counted"
+    rows: list[tuple[str, ...]] = [("operations", f"{flops.causal:.3g}", how)]
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
+    if not peak:
+        return [*rows, ("time", UNKNOWN, f"no published peak for {device.name}")]
     assumed = " (assumed: no GPU here)" if device.assumed else ""
-    if peak:
-        hours = flops.causal / (peak * 1e12 * ASSUMED_MFU) / 3600
-        rows.append(
-            (
-                "device hours",
-                f"{hours:,.0f}",
-                f"{device.name}{assumed} at {ASSUMED_MFU:.0%} of {peak:g} TFLOP/s",
-            )
-        )
-        rows.append(("time", f"{hours / workers:,.1f} h", f"on {workers} workers"))
-    else:
-        rows.append(("time", "unknown", f"no published peak for {device.name}"))
-    return rows
+    hours = flops.causal / (peak * 1e12 * ASSUMED_MFU) / 3600
+    at = f"{device.name}{assumed} at {ASSUMED_MFU:.0%} of {peak:g} TFLOP/s"
+    return [
+        *rows,
+        ("device hours", f"{hours:,.0f}", at),
+        ("time", f"{hours / workers:,.1f} h", f"on {workers} workers"),
+    ]

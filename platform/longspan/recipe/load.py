@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,9 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from longspan.config.yaml_text import load_yaml
 from longspan.errors import UserError
+from longspan.place import is_submitted
+from longspan.recipe.kinds import DescribedFile, Kind, is_finetuning, require_kind
 from longspan.recipe.schema import Recipe
+from longspan.recipe.sft import SftRecipe
 
 Described = TypeVar("Described", bound=BaseModel)
+File = TypeVar("File", bound=DescribedFile)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -23,25 +28,35 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return load(Recipe, path, overrides)
 
 
-def load(
-    schema: type[Described], path: str | Path, overrides: Sequence[str] = (), what: str = "recipe"
-) -> Described:
-    """Read a job's recipe, or ``what`` it is, and apply ``key.path=value`` overrides (values are YAML).
+def load_training(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe of continual pretraining or of supervised finetuning, whichever it is; see :func:`load`."""
+    schema = SftRecipe if is_finetuning(_read(path, Recipe.kind)) else Recipe
+    return load(schema, path, overrides)
+
+
+def load(schema: type[File], path: str | Path, overrides: Sequence[str] = ()) -> File:
+    """Read a file of the kind that the schema describes, and apply ``key.path=value`` overrides (values are YAML).
 
     Raises:
-        UserError: the file is missing or not YAML, a key is unknown (the nearest one is named), a
-            value has the wrong type, or values contradict each other.
+        UserError: the file is missing, not YAML or of another kind, a key is unknown (the nearest one is named),
+            a value has the wrong type, or values contradict each other.
     """
+    data = _read(path, schema.kind)
+    require_kind(data, schema.kind, path)
+    return parse(schema, apply_overrides(data, overrides))
+
+
+def _read(path: str | Path, kind: Kind) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{what}: there is no file {str(path)!r}{_nearest_file(path)}")
+        raise UserError(f"{kind.what}: {missing_file(path)}")
     try:
         data = load_yaml(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{what}: {path} is not valid YAML: {error}") from None
+        raise UserError(f"{kind.what}: {path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
-        raise UserError(f"{what}: {path} must hold keys and values, not {type(data).__name__}")
-    return parse(schema, apply_overrides(data, overrides))
+        raise UserError(f"{kind.what}: {path} must hold keys and values, not {type(data).__name__}")
+    return data
 
 
 def parse_recipe(data: dict[str, Any]) -> Recipe:
@@ -147,7 +162,7 @@ def _explain(problem: dict[str, Any], data: dict[str, Any], schema: type[BaseMod
     if kind == "extra_forbidden":
         return f"{key}: unknown key{_nearest_key(location, key, schema)}"
     if kind == "missing":
-        return f"{key}: required, but not set"
+        return f"{key}: required, but not set{_described(location, schema)}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "value_error":
         return f"{key}: {message}" if key else message
@@ -189,6 +204,15 @@ def _nearest_key(location: Sequence[Any], key: str, schema: type[BaseModel]) -> 
     return f"; known keys here: {', '.join(siblings)}" if siblings else ""
 
 
+def _described(location: Sequence[Any], schema: type[BaseModel]) -> str:
+    """The description of a key, in parentheses; nothing where it has none."""
+    *parents, name = location
+    section = _section_at(parents, schema)
+    field = section.model_fields.get(str(name)) if section else None
+    text = " ".join((field.description or "").split()) if field else ""
+    return f" ({text.removesuffix('.')})" if text else ""
+
+
 def _section_at(path: Sequence[Any], schema: type[BaseModel]) -> type[BaseModel] | None:
     section: type[BaseModel] | None = schema
     for part in path:
@@ -220,9 +244,21 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((model for model in found if model is not None), None)
 
 
-def _nearest_file(path: Path) -> str:
-    if not path.parent.is_dir():
-        return ""
-    names = [entry.name for entry in path.parent.glob("*.yaml")]
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.4)
-    return f"; the nearest is {str(path.parent / close[0])!r}" if close else ""
+def missing_file(path: Path) -> str:
+    """Message about a file that is not there: the folder that was searched, and the nearest name in it."""
+    folder = os.path.abspath(path.parent)
+    if path.exists():
+        return f"{str(path)!r} is a folder, not a file"
+    message = f"there is no file {path.name!r} in {folder}"
+    if not os.path.isdir(folder):
+        message = f"there is no folder {folder}, so no {path.name!r} in it"
+    else:
+        names = [entry.name for entry in Path(folder).glob("*.yaml")]
+        close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.4)
+        message += f"; the nearest is {str(path.parent / close[0])!r}" if close else ""
+    if not path.is_absolute() and is_submitted():
+        message += (
+            f"; a submitted job starts in a folder of the cluster's ({Path.cwd()}), not in the one that you typed "
+            "it in: give an absolute path of the head node, or upload your folder with --working-dir ."
+        )
+    return message

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,9 +23,11 @@ from pydantic import (
 )
 
 from longspan.corpus.filters import conditions
+from longspan.recipe.kinds import PRETRAINING, DescribedFile, Kind
 from longspan.recipe.places import Data, Storage
 from longspan.recipe.section import Section
 from longspan.recipe.training import Optimizer, Training, Workers
+from longspan.recipe.update_size import update_tokens
 
 PositionEncoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
 
@@ -37,11 +39,12 @@ class Repository(Section):
     """What makes files one document: the fields of rows that name them, or the folders of objects."""
 
     name: str | None = Field(None, min_length=1)
-    """Rows (Parquet, JSONL) are files: the field that holds a file's repository."""
+    """Rows (Parquet, JSONL) are files: the field that holds a file's repository. Unset: rows are no files."""
     path: str | None = Field(None, min_length=1)
-    """The field that holds a file's path in its repository."""
+    """The field that holds a file's path in its repository. Unset: rows are no files."""
     depth: int | None = Field(None, ge=1)
-    """Objects are files: the first so many folders below the fixed part of the path are a repository."""
+    """Objects are files: the first so many folders below the fixed part of the path are a repository. Unset:
+    objects are no files."""
     header: str = "{path}\n"
     """Stands before each file; {path} is its path in the repository. May be empty."""
 
@@ -60,20 +63,26 @@ class Corpus(Section):
     """One source of documents and its share of the tokens."""
 
     name: str
+    """Name of the source in messages, metrics and `shards/`: lower-case letters, digits, - and _."""
     path: str | list[str]
     """Object, folder, prefix or glob (``*``, ``?``, ``**``), relative to storage.root unless absolute or s3://."""
     weight: float = Field(gt=0, le=1)
-    """Share of the training tokens; the order of rows rounds it to ten-thousandths."""
+    """Share of the training tokens, rounded to ten-thousandths; only recipes of jobs/sft.py may leave it out."""
     base_weight: float | None = Field(None, ge=0, le=1)
-    """Share in the mix that the base model was pretrained on, for mixture.arm; not in it when unset."""
+    """Share in the mix that the base model was pretrained on, for mixture.arm. Unset: not in that mix."""
     format: Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"] = "auto"
     """By the object's name, or as said; text_blocks: each block between blank lines of a text is a document;
     chat: each row is a conversation (messages, ShareGPT or Alpaca)."""
     text_field: str = "text"
+    """The column or key with a document's text; dots reach into nested objects."""
+    ignore_fields: list[str] = Field(default_factory=list)
+    """For chat: fields of rows or turns that are left out; any other that is not rendered is bad input."""
+    heldout_fraction: float | None = Field(None, ge=0, lt=1)
+    """Share of its documents that never enter training, 0 for none. Unset: heldout.fraction."""
     min_tokens: int = Field(0, ge=0)
     """Documents shorter than this are left out (and counted)."""
     max_tokens: int | None = Field(None, ge=1)
-    """Documents longer than this are left out (and counted)."""
+    """Documents longer than this are left out (and counted). Unset: no limit."""
     where: dict[str, Any] = Field(default_factory=dict)
     """Rows to take, by their other fields: a value, a list of values, or min, max (inclusive) and not."""
     repository: Repository | None = None
@@ -96,6 +105,11 @@ class Corpus(Section):
             raise ValueError(
                 f"prompt_loss: {self.prompt_loss:g} would be ignored: all tokens of a text count; "
                 "it is for format: chat"
+            )
+        if self.ignore_fields and self.format != "chat":
+            raise ValueError(
+                f"ignore_fields: {self.ignore_fields[0]!r} would be ignored: of a text's row only its text "
+                "is used; it is for format: chat"
             )
         if repository and self.format == "chat":
             raise ValueError("repository: it is for code, and format is chat")
@@ -152,8 +166,11 @@ class Positions(Section):
     """How positions are encoded in the extended model (paper, section 4.1)."""
 
     encoding: PositionEncoding = "abf"
+    """`abf` raises RoPE's base frequency, `pi` interpolates positions, `yarn` scales by frequency, `none` keeps
+    the model's own; `xpos_abf` can be planned only."""
     base: float | None = Field(None, gt=1)
-    """RoPE base for abf and yarn; derived from target_context."""
+    """RoPE base for abf and yarn. Unset: a published value for target_context, or between two of them; never below
+    the model's own."""
 
     @field_validator("base")
     @classmethod
@@ -175,12 +192,14 @@ class EvaluationFiles(Section):
     text_fields: list[str] = Field(["text"], min_length=1)
     """Each is looked for on its own: a question also where its answer is not."""
     format: Literal["auto", "parquet", "jsonl", "text", "text_blocks"] = "auto"
+    """Format of the objects, as of a corpus."""
 
 
 class Decontaminate(Section):
     """Training documents that contain evaluation documents are left out, and reported."""
 
     against: dict[str, EvaluationFiles] = Field(min_length=1)
+    """Evaluation sets, by a name of your choice."""
     ngram: int = Field(13, ge=1, le=1000)
     """Tokens of a gram."""
     share: float = Field(0.5, gt=0, le=1)
@@ -194,9 +213,9 @@ class Mixture(Section):
     """own: the weights as given. The others take the base weights: as they are, without long
     documents, or with long documents sampled more often."""
     threshold: int | None = Field(None, ge=1)
-    """Documents of more tokens than this are long; the base model's own window when unset."""
+    """Documents of more tokens than this are long. Unset: the base model's own window."""
     share: float | None = Field(None, gt=0, lt=1)
-    """Share of the tokens in long documents, for long_upsampled; that of the own mix when unset."""
+    """Share of the tokens in long documents, for long_upsampled. Unset: that of the own mix."""
 
     @model_validator(mode="after")
     def _share_is_used(self) -> Mixture:
@@ -212,7 +231,9 @@ class LengthStage(Section):
     """Rows of one length until a fraction of the run's tokens."""
 
     length: int = Field(gt=1)
+    """Tokens of a row."""
     until: float = Field(1.0, gt=0, le=1)
+    """Fraction of the run's tokens at which the stage ends; rises from stage to stage, the last is 1."""
 
 
 class Packing(Section):
@@ -227,11 +248,13 @@ class Packing(Section):
 class HeldOut(Section):
     """Documents that never enter training, and how often the loss on them is measured."""
 
-    fraction: float = Field(0.01, gt=0, lt=0.5)
-    """Share of each source's documents, chosen by a hash of their text."""
+    fraction: float = Field(0.01, ge=0, lt=0.5)
+    """Share of each source's documents, chosen by a hash of their text; 0 holds none out."""
     every: int | None = Field(None, ge=1)
-    """Updates between measurements; always at the start and the end."""
+    """Updates between measurements; there is always one at the start and one at the end. Unset: a fifth of the
+    run, at most 500."""
     rows_per_source: int = Field(8, ge=1)
+    """Rows of each source that the held-out loss is measured on, at most."""
     original_model: bool = True
     """Also measure the model as it came, before its positions were changed."""
 
@@ -240,15 +263,25 @@ class Architecture(Section):
     """The base model's shape, for plans where its config.json can't be reached; checked against it where it can."""
 
     parameters: PositiveInt
+    """Number of parameters."""
     layers: PositiveInt
+    """Number of layers."""
     hidden: PositiveInt
+    """Size of the hidden states."""
     heads: PositiveInt
+    """Number of attention heads."""
     kv_heads: PositiveInt
+    """Number of key-value heads."""
     head_dim: PositiveInt
+    """Size of a head."""
     intermediate: PositiveInt
+    """Size of the MLP's hidden layer."""
     vocab: PositiveInt
+    """Number of token ids."""
     window: PositiveInt
+    """Context window before it is extended, in tokens."""
     rope_base: float = Field(gt=1)
+    """RoPE base before it is changed."""
 
 
 def _folder_name(name: str) -> str:
@@ -276,24 +309,29 @@ def _one_stage(value: object) -> object:
     return [{"length": value}] if isinstance(value, int) else value
 
 
-class Recipe(Section):
+class Recipe(DescribedFile):
     """One run of continual pretraining."""
+
+    kind: ClassVar[Kind] = PRETRAINING
 
     name: FolderName
     """The run's name; submitting it again continues the run."""
     base_model: str
     """Hugging Face folder (local, relative to storage.root, s3://) or hub name."""
     tokenizer: str | None = None
-    """Folder or hub name; the base model's own when unset."""
+    """Folder or hub name of the tokenizer. Unset: the base model's own."""
     document_separator: str | None = None
-    """Token that ends every document; the tokenizer's eos token when unset."""
+    """Token that ends every document. Unset: the tokenizer's eos token."""
+    end_of_turn: str | None = Field(None, min_length=1)
+    """For format chat: token or text that ends an answer. Unset: the control token behind it."""
     architecture: Architecture | None = None
     target_context: int = Field(gt=1)
     """The window to extend to, in tokens."""
     positions: Positions = Positions()
     lengths: Annotated[list[LengthStage], BeforeValidator(_one_stage)] | None = None
-    """Length schedule; rows of target_context all along when unset."""
+    """Length schedule: tokens of a row, or a list of stages. Unset: rows of target_context all along."""
     corpora: list[Corpus] = Field(min_length=1)
+    """Sources of documents; their weights add up to 1."""
     bad_input: Literal["stop", "skip"] = "stop"
     """What an unreadable object or row leads to: the end of the job, or a counted, reported skip."""
     deduplicate: Literal["none", "within", "across"] = "none"
@@ -369,10 +407,10 @@ class Recipe(Section):
                 raise ValueError(
                     f"lengths: rows of {stage.length:,} tokens do not fit target_context {self.target_context:,}"
                 )
-            if self.training.tokens_per_update % stage.length:
-                near = max(1, round(self.training.tokens_per_update / stage.length)) * stage.length
+            if self.tokens_per_update % stage.length:
+                near = max(1, round(self.tokens_per_update / stage.length)) * stage.length
                 raise ValueError(
-                    f"training.tokens_per_update: {self.training.tokens_per_update:,} is not a whole number of rows "
+                    f"training.tokens_per_update: {self.tokens_per_update:,} is not a whole number of rows "
                     f"of {stage.length:,} tokens; the nearest that is: {near:,}"
                 )
             if stage.length % sp:
@@ -401,6 +439,26 @@ class Recipe(Section):
         if self.mixture.arm == "own":
             return tuple(corpus.weight for corpus in self.corpora)
         return tuple(corpus.base_weight or 0.0 for corpus in self.corpora)
+
+    @property
+    def has_known_tokens(self) -> bool:
+        """Whether the run's length in tokens follows from the recipe alone."""
+        return True
+
+    @property
+    def known_weights(self) -> tuple[float | None, ...]:
+        """Weights that follow from the recipe alone; None for one that follows from the data."""
+        return self.weights
+
+    @property
+    def tokens_per_update(self) -> int:
+        """Tokens of one optimizer update, as given or derived."""
+        training, workers = self.training, self.workers
+        if training.tokens_per_update is not None:
+            return training.tokens_per_update
+        lengths = [stage.length for stage in self.length_stages]
+        groups = max(1, workers.min // workers.sequence_parallel)
+        return update_tokens(training.tokens, lengths, groups, training.largest_update)
 
     @property
     def length_stages(self) -> list[LengthStage]:

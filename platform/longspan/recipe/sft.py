@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from longspan.errors import UserError
+from longspan.recipe.kinds import FINETUNING, Kind
 from longspan.recipe.schema import (
     SMALLEST_WEIGHT,
     Corpus,
@@ -28,8 +29,11 @@ class SftCorpus(Corpus):
     """One source of examples; conversations unless another format is given."""
 
     weight: float | None = Field(None, gt=0, le=1)  # pyrefly: ignore
-    """Share of the training tokens; unset: what is left, so that each example is seen once an epoch."""
+    """Share of the training tokens. Unset: what the given weights leave, by rows, so that each example is seen
+    once an epoch."""
     format: Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"] = "chat"
+    """By the object's name (`auto`), or as said; `chat`: each row is a conversation (messages, ShareGPT or
+    Alpaca)."""
 
     @field_validator("weight")
     @classmethod
@@ -40,9 +44,13 @@ class SftCorpus(Corpus):
 class SftTraining(Training):
     """The engine's dials; a batch is smaller than in pretraining."""
 
+    largest_update: ClassVar[int] = 2**20
+    """Tokens of an update of a long run where `tokens_per_update` is unset."""
+
     epochs: float | None = Field(None, gt=0)
-    """How often each example is seen, of the sources without a weight; 2 unless training.tokens is set."""
-    tokens_per_update: PositiveInt = 2**20
+    """How often each example of the sources without a weight is seen. Unset: 2, or what training.tokens comes to."""
+    tokens_per_update: int | None = Field(None, gt=0)
+    """Tokens of one optimizer update. Unset: 1,048,576, or a hundredth of a shorter run."""
 
     @model_validator(mode="after")
     def _one_length_of_the_run(self) -> SftTraining:
@@ -54,10 +62,16 @@ class SftTraining(Training):
 class SftRecipe(Recipe):
     """One run of supervised finetuning, from a model whose window has been extended."""
 
+    kind: ClassVar[Kind] = FINETUNING
+
     corpora: list[SftCorpus] = Field(min_length=1)  # pyrefly: ignore
+    """Sources of examples; weights of some may be unset."""
     positions: Positions = Positions(encoding="none")
+    """How positions are encoded; the base model's window has been extended before."""
     packing: Packing = Packing(method="best_fit")
+    """How examples become rows."""
     training: SftTraining = SftTraining()
+    """The engine's dials; a batch is smaller than in pretraining."""
 
     @field_validator("corpora")
     @classmethod
@@ -98,6 +112,21 @@ class SftRecipe(Recipe):
         packed = all(corpus.pack for corpus in self.corpora)
         length = min(self.target_context, PACKED_LENGTH) if packed else self.target_context
         return self.lengths or [LengthStage(length=length)]
+
+    @property
+    def has_known_tokens(self) -> bool:
+        """Whether the run's length is given in tokens: of epochs it is known once the examples are packed."""
+        return self.training.tokens is not None
+
+    @property
+    def known_weights(self) -> tuple[float | None, ...]:
+        """Weights that follow from the recipe alone: the given ones, and what these leave to a single other corpus."""
+        weights = self.weights
+        unset = sum(corpus.weight is None for corpus in self.corpora)
+        return tuple(
+            weight if corpus.weight is not None or unset == 1 else None
+            for corpus, weight in zip(self.corpora, weights, strict=True)
+        )
 
     @property
     def settled(self) -> bool:

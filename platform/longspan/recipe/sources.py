@@ -13,6 +13,8 @@ from longspan.corpus.filters import conditions
 from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
+from longspan.errors import UserError
+from longspan.place import is_submitted, is_uploaded_copy
 from longspan.selection.cleaning import CleaningRules
 from longspan.selection.evaluation import EvaluationSpec
 from longspan.storage import Need, Store
@@ -56,9 +58,8 @@ def base_folder() -> Path:
     A job submitted with ``--working-dir`` runs in an uploaded copy that has no data; there it is the
     checkout that the environment belongs to.
     """
-    here = Path.cwd()
-    if "working_dir_files" not in here.parts:
-        return here
+    if not is_uploaded_copy():
+        return Path.cwd()
     return Path(os.environ.get("LONGSPAN_ROOT") or Path(sys.prefix).parent)
 
 
@@ -68,9 +69,39 @@ def local_path(path: str) -> str:
 
 
 def open_store(recipe: WithStorage) -> Store:
-    """The recipe's store; nothing is contacted yet."""
+    """The recipe's store; nothing is contacted yet.
+
+    Raises:
+        UserError: the root is a relative path, in a submitted job, of a folder that is not there.
+    """
     storage = recipe.storage
+    if (
+        is_submitted()
+        and _is_relative(storage.root)
+        and not Path(local_path(storage.root)).is_dir()
+    ):
+        raise UserError(
+            f"storage.root: {storage.root!r} is a relative path, and a submitted job resolves it on the head node, in "
+            f"the folder where `ray start` ran: {local_path(storage.root)} is not there; give an absolute path that "
+            "all nodes see, or s3://bucket/prefix"
+        )
     return Store(local_path(storage.root), endpoint=storage.endpoint, region=storage.region)
+
+
+def relative_root_note(recipe: WithStorage) -> str | None:
+    """What a relative root comes to here, and that it may be another folder in a submitted job; None for any other."""
+    root = recipe.storage.root
+    of_head = os.environ.get("LONGSPAN_ROOT")
+    if not _is_relative(root) or is_submitted() or (of_head and base_folder() == Path(of_head)):
+        return None
+    return (
+        f"storage.root: {root!r} is relative, here {local_path(root)}; a submitted job starts it in the folder where "
+        "`ray start` ran. An absolute path is the same folder in both"
+    )
+
+
+def _is_relative(root: str) -> bool:
+    return "://" not in root and not Path(root).expanduser().is_absolute()
 
 
 def source_specs(recipe: WithSources) -> list[SourceSpec]:
@@ -85,6 +116,8 @@ def source_specs(recipe: WithSources) -> list[SourceSpec]:
             corpus.max_tokens,
             conditions(corpus.where),
             RepositoryRule(**corpus.repository.model_dump()) if corpus.repository else None,
+            tuple(sorted(set(corpus.ignore_fields))),
+            corpus.heldout_fraction,
         )
         for corpus in recipe.corpora
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,36 +21,48 @@ class Optimizer(Section):
     """
 
     learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate. Unset: 2e-5 up to 20 billion parameters, 1e-5 above."""
     final_learning_rate_fraction: float = Field(0.1, ge=0, le=1)
+    """Learning rate at the end of the cosine, as a fraction of the peak."""
     warmup_updates: int | None = Field(None, ge=0)
+    """Updates of linear warm-up. Unset: 2,000, at most a tenth of the run."""
     betas: tuple[Beta, Beta] = (0.9, 0.95)
+    """AdamW's decay rates of the first and second moment."""
     eps: float = Field(1e-8, gt=0)
+    """AdamW's epsilon."""
     weight_decay: float = Field(0.1, ge=0)
+    """AdamW's decoupled weight decay."""
     gradient_clipping: float = Field(1.0, gt=0)
+    """Largest norm of the gradient of all parameters."""
 
 
 class Workers(Section):
     """The training workers on the Ray cluster: one number, or as many as there is room for."""
 
     min: int = Field(1, ge=1)
+    """Fewest workers that the run trains with. `workers: 8` sets min and max."""
     max: int = Field(1, ge=1)
+    """Most workers."""
     grow_after: float = Field(60.0, ge=0)
     """Seconds for which a group is left alone before more workers are taken in."""
     yield_after: float | None = Field(30.0, ge=0)
-    """Seconds for which the chat service waits for room before workers are given up for it, none of `min`;
-    null: never."""
+    """Seconds for which the chat service waits for room before workers are given up for it, none of `min`; null:
+    never."""
     hang_after: float = Field(60.0, ge=5)
     """Seconds after which a worker that does not answer is given up."""
     max_failures: int = Field(5, ge=0)
     """Failures in a row without a new checkpoint; one more ends the run."""
     gpus_per_worker: float | None = Field(None, ge=0)
+    """GPUs of a worker; 0 trains on processors. Unset: 1 where the cluster has GPUs, else 0."""
     cpus_per_worker: float | None = Field(None, gt=0)
+    """Logical CPUs that Ray reserves for a worker. Unset: 1."""
     pool: str | None = Field(None, min_length=1)
-    """Only nodes whose label `longspan.io/pool` has this value; any node when unset."""
+    """Only nodes whose label `longspan.io/pool` has this value. Unset: any node."""
     on_demand_after: float | None = Field(300.0, ge=0)
     """Seconds for which workers may be missing whose machines the cloud refuses to start, before the pool is asked
     for machines on demand as well; null: never."""
     sequence_parallel: int = Field(1, ge=1)
+    """Workers that share a row; only 1 can be trained yet."""
 
     @model_validator(mode="before")
     @classmethod
@@ -66,30 +78,42 @@ class Workers(Section):
 class Training(Section):
     """The engine's dials; what is unset is derived."""
 
+    largest_update: ClassVar[int] = 2**22
+    """Tokens of an update of a long run where `tokens_per_update` is unset (the paper: 4M)."""
+
     tokens: int | None = Field(None, gt=0)
-    """Tokens of the whole run; rounded up to whole updates."""
-    tokens_per_update: int = Field(2**22, gt=0)
-    """Constant over all lengths (the paper: 4M)."""
+    """Tokens of the whole run, rounded up to whole updates. Unset: 1,000 updates, refused where a source would be
+    read more than 100 times."""
+    tokens_per_update: int | None = Field(None, gt=0)
+    """Tokens of one optimizer update, at every row length. Unset: 4,194,304, or a hundredth of a shorter run."""
     micro_batch: int | None = Field(None, ge=1)
-    """Rows per forward pass and worker."""
+    """Rows per forward pass and worker. Unset: rows of about 16,384 tokens on a GPU, 2,048 on a CPU."""
     zero_stage: Literal[1, 2, 3] | None = None
+    """DeepSpeed ZeRO stage. Unset: the lowest whose states fit into the device's memory."""
     precision: Precision = "auto"
+    """Precision of the forward and backward pass; `auto`: bf16 where the device computes it natively. Master
+    weights and moments are fp32."""
     attention: Attention = "auto"
+    """Attention kernel; `auto`: FlashAttention where it is installed and the device is a GPU, else SDPA."""
     activation_checkpointing: bool | None = None
+    """Recompute activations in the backward pass. Unset: where those of a micro-batch take more than a quarter of
+    the device's memory."""
     loss_chunk: int | None = Field(None, ge=1)
-    """Tokens whose logits exist at one time."""
+    """Tokens whose logits exist at one time. Unset: as many as fit into 1 GiB in fp32, at least 256."""
     checkpoint_every: int | None = Field(None, ge=1)
-    """Updates between checkpoints."""
+    """Updates between checkpoints. Unset: a tenth of the run, at most 100."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the newest stay."""
     max_skipped: int = Field(3, ge=1)
     """Updates in a row that are skipped, for want of a finite gradient say; then the run goes back."""
     max_loss_rise: float | None = Field(None, gt=0)
-    """Nats per token above the median of the last 32 updates; one with a higher loss is skipped."""
+    """Nats per token above the median of the last 32 updates; an update with a higher loss is skipped. Unset: no
+    update is skipped for its loss."""
     keep_every: int | None = Field(None, ge=1)
-    """Those after a multiple of so many updates stay as well."""
+    """Checkpoints after a multiple of so many updates stay as well. Unset: none but the newest."""
     give_up_after: float = Field(600.0, ge=0)
     """Seconds for which checkpoints may go on failing; then three in a row end the run."""
     loss: Literal["per_token", "per_sequence"] = "per_token"
     """Every token counts the same, or every document (LongAlign): a long answer no more than a short one."""
     seed: int = Field(0, ge=0)
+    """Seed of the order of the data."""

@@ -16,6 +16,7 @@ import longspan
 from longspan.errors import UserError
 from longspan.pools import selector
 from longspan.recipe.device import Device, this_machines_device
+from longspan.run.head_address import require_head
 from longspan.run.lines import Say, printed_lines
 from longspan.run.machines import Labels, awaited, gpus_of, machines, none_up, start_machine
 
@@ -30,8 +31,12 @@ def connected(data_pool: str | None = None) -> Iterator[Say]:
     Args:
         data_pool: Ray Data works on its nodes alone; on any where it is None.
 
+    Raises:
+        UserError: RAY_ADDRESS names a head that does not answer.
+
     Yields what workers speak through: their lines are printed at once, without Ray's prefixes.
     """
+    require_head()
     package = Path(longspan.__file__).parent
     # The job's output is for people: what Ray's own parts have to say is in the dashboard's logs.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longspan.addresses import redacted
@@ -25,17 +26,28 @@ def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
         return main(arguments)
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. What was finished is kept; the same command goes on from the last checkpoint.",
+            "\nInterrupted. What was finished is kept; re-run the same command to resume.",
             file=sys.stderr,
         )
         return 130
     except Exception as error:
-        mistake = user_error_in(error)
-        if mistake is None:
+        if mistake := user_error_in(error):
+            print(f"error: {mistake}", file=sys.stderr)
+            return 2
+        if death := _death_in(error):
+            print(f"failed: {death}; re-run the same command to resume", file=sys.stderr)
+        else:
             print(redacted(traceback.format_exc()), file=sys.stderr)
-            return 1
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
+        return 1
+
+
+def _death_in(error: Exception) -> str | None:
+    """A process of the job that has died, if that is the error; Ray is not imported for other commands."""
+    if "ray" not in sys.modules:
+        return None
+    from longspan.run.deaths import death_in
+
+    return death_in(error)
 
 
 def print_validation(recipe: Recipe) -> int:
@@ -46,6 +58,7 @@ def print_validation(recipe: Recipe) -> int:
     print(
         f"{recipe.name}: the recipe is valid, its model, tokenizer and {len(recipe.corpora)} sources are there"
     )
+    _print_root_note(recipe)
     return 0
 
 
@@ -57,15 +70,31 @@ def print_ingest_validation(recipe: Recipe) -> int:
     print(
         f"{recipe.name}: the recipe is valid, its tokenizer and {len(recipe.corpora)} sources are there"
     )
+    _print_root_note(recipe)
     return 0
 
 
-def print_stages(stages: Sequence[Stage]) -> int:
-    """Say what a pipeline would do."""
+def _print_root_note(recipe: Recipe) -> None:
+    from longspan.recipe.sources import relative_root_note
+
+    if note := relative_root_note(recipe):
+        print(f"note: {note}")
+
+
+def print_stages(stages: Sequence[Stage], root: Path) -> int:
+    """Print what a pipeline would do: each stage, whether it is done, and its command.
+
+    Args:
+        stages: of one pipeline.
+        root: the checkout, in which `jobs` lies.
+    """
+    from longspan.pipeline.run import command_line
+
     for number, stage in enumerate(stages, 1):
         done = f"done: {stage.store.uri(stage.output)}" if stage.is_done() else "to be run"
         print(f"{number}. {stage.name:<14} {stage.recipe.name:<24} {done}")
-        print(f"   python {' '.join(stage.command)}   (--plan says what it will do)")
+        print(f"   {command_line(stage, root)}")
+    print("Each command takes --plan, which prints what that stage will do.")
     return 0
 
 
@@ -75,6 +104,7 @@ def print_plan(recipe: Recipe) -> int:
 
     text, problems = plan_text(recipe)
     print(text)
+    _print_root_note(recipe)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 2 if problems else 0

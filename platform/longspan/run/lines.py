@@ -11,6 +11,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+LOST = (
+    "the process that collects this output died and was started again; lines may be missing above"
+)
+
 
 class Lines:
     """An actor that holds lines until they are taken.
@@ -43,6 +47,16 @@ class Lines:
         return taken or None
 
 
+class Collector(Lines):
+    """The actor of a job: Ray starts it again where it dies, and calls it again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            self._lines.append(LOST)
+            self._news.set()
+
+
 class Say:
     """The worker's end: prints a line in the job's output, wherever the worker is."""
 
@@ -59,7 +73,8 @@ def printed_lines() -> Iterator[Say]:
     """Print, as they come, the lines that workers give to what this yields."""
     # Beside this process: any other node may go while the job goes on.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Lines).remote()
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    actor = ray.remote(scheduling_strategy=here, **options)(Collector).remote()
     printer = threading.Thread(target=_print, args=(actor,), daemon=True)
     printer.start()
     try:

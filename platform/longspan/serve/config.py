@@ -13,7 +13,8 @@ import yaml
 from longspan.config.yaml_text import load_yaml
 from longspan.errors import UserError
 from longspan.model.source import revision
-from longspan.recipe.load import apply_overrides, parse
+from longspan.recipe.kinds import SERVING, require_kind
+from longspan.recipe.load import apply_overrides, missing_file, parse
 from longspan.recipe.model import resolve
 from longspan.recipe.sources import local_path, open_store
 from longspan.serve.schema import ServeSettings
@@ -77,11 +78,13 @@ def read_config(path: str | Path) -> Any:
     """What a config file holds, unchecked."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"there is no config file {str(path)!r}")
+        raise UserError(f"config: {missing_file(path)}")
     try:
-        return load_yaml(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
+    require_kind(data, SERVING, path)
+    return data
 
 
 def application_of(data: Any) -> dict[str, Any]:

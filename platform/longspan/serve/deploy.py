@@ -20,6 +20,7 @@ from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from longspan.errors import UserError
 from longspan.recipe.load import parse
+from longspan.run.head_address import require_head
 from longspan.serve.config import BUILDER, ServeConfig, application_of
 from longspan.serve.control import open_control, open_to_others
 from longspan.serve.follow import Say, deployed_at, follow
@@ -36,14 +37,20 @@ def connected() -> Iterator[str]:
     """Connect to the cluster that runs; yields its dashboard's address.
 
     Raises:
-        UserError: none runs.
+        UserError: none runs, or its head has no dashboard.
     """
+    require_head()
     try:
         context = ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
     except ConnectionError:
         raise UserError("no Ray cluster runs here: `make head`, or set RAY_ADDRESS") from None
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
+        if not context.dashboard_url:
+            raise UserError(
+                f"the Ray head at {context.address_info['gcs_address']} runs without its dashboard, which takes "
+                "the configs of Ray Serve; start it without --include-dashboard=false"
+            )
         yield f"http://{context.dashboard_url}"
     finally:
         ray.shutdown()

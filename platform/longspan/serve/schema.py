@@ -30,9 +30,9 @@ class Replicas(Section):
     min: int = Field(1, ge=0)
     """0: none while nobody asks; the first request then waits for one to start."""
     max: int = Field(1, ge=1)
+    """Most replicas."""
     target_tokens: int | None = Field(None, ge=1)
-    """Queued and running tokens of one replica, above which there are more of them; what its cache holds
-    when unset."""
+    """Queued and running tokens of one replica, above which there are more of them. Unset: what its cache holds."""
     upscale_delay: float = Field(15.0, ge=0)
     """Seconds for which there is too much to do before one more is started."""
     downscale_delay: float = Field(300.0, ge=0)
@@ -56,27 +56,29 @@ class ServeSettings(Section):
     model: str = Field(min_length=1)
     """Hugging Face folder (local, relative to storage.root, s3://) or hub name (owner/name, owner/name@revision)."""
     revision: str | None = None
-    """What the model's folder held when this was deployed, as a hash, or a hub model's commit; taken down by
-    `deploy`. A replica that finds something else there does not start."""
+    """What the model's folder held when this was deployed, as a hash, or a hub model's commit; a replica that
+    finds something else there does not start. Unset: taken down by `python -m longspan.serve deploy`."""
     name: str | None = Field(None, pattern=r"^[\w.-]+$")
-    """What clients call it; the run's name, or the folder's, when unset."""
+    """What clients call the model. Unset: the run's name, or the folder's."""
     window: int | None = Field(None, ge=16)
-    """Tokens of a prompt and its answer; the model's own when unset."""
+    """Tokens of a prompt and its answer. Unset: the model's own."""
     pool: str | None = Field(None, min_length=1)
-    """Only nodes whose label `longspan.io/pool` has this value; any node when unset."""
+    """Only nodes whose label `longspan.io/pool` has this value. Unset: any node."""
     replicas: Replicas = Replicas()
     expected_answer: int = Field(512, ge=1)
     """Tokens that an answer is counted with beforehand, at most, when replicas are added."""
     cache_gib: float | None = Field(None, gt=0)
-    """Memory of the key-value cache, GiB; derived when unset."""
+    """Memory of the key-value cache, GiB. Unset: derived from the device's memory; `plan` says how."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """More arguments of the vLLM engine, in place of what is derived (tensor_parallel_size, dtype,
-    tool_call_parser, ...); see `recipe.engine_options`."""
+    tool_call_parser, ...); docs/serving.md lists them."""
     limits: DoorLimits = DoorLimits()
+    """What the gateway lets through."""
     storage: Storage = Storage()
     """Where relative names of models start."""
     control: Storage | None = None
-    """Where API keys and version records are, if not in `storage`: a store that jobs cannot write."""
+    """Where API keys and version records are, if not in `storage`: a store that jobs cannot write. Unset: in
+    `storage`."""
 
     @field_validator("engine")
     @classmethod

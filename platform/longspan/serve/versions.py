@@ -120,25 +120,37 @@ class Versions:
         ended = version.model_copy(update={"state": state})
         self._store.write_bytes(_path(version.number), _to_json(ended))
 
-    def before(self, number: int | None = None) -> Version:
+    def before(self, number: int | None = None, running: ServeSettings | None = None) -> Version:
         """Return the version to go back to: the one asked for, or the latest good one before the newest.
 
-        What the newest one went back to counts in its place: twice back is two versions back.
+        What the newest one went back to counts in its place: twice back is two versions back. Where what runs is no
+        recorded version, the latest good one is the one before it.
+
+        Args:
+            number: of the version that is asked for.
+            running: arguments of what serves now, by Ray Serve; None if nothing does, or they can't be read.
 
         Raises:
             UserError: there is none.
         """
         versions = self.all()
-        served = [version for version in versions if version.state == "served"]
-        if number is not None:
-            found = [version for version in versions if version.number == number]
-        else:
-            found = [each for each in served if self._is_before(each, versions[-1])]
+        found = _candidates(versions, number)
+        is_recorded = running is None or plain(running) in [each.values for each in versions]
+        if number is None and is_recorded:
+            found = [each for each in found if self._is_before(each, versions[-1])]
         if not found:
-            known = ", ".join(str(version.number) for version in served) or "none"
-            asked = f"there is no version {number}" if number else "there is no other good version"
-            raise UserError(f"rollback: {asked}; versions that have served: {known}")
+            raise UserError(_nothing_to_go_back_to(versions, number))
         return found[-1]
+
+    def require_candidate(self, number: int | None = None) -> None:
+        """Check that there may be a version to go back to, before anything that takes time.
+
+        Raises:
+            UserError: there is none.
+        """
+        versions = self.all()
+        if not _candidates(versions, number):
+            raise UserError(_nothing_to_go_back_to(versions, number))
 
     @staticmethod
     def _is_before(version: Version, newest: Version) -> bool:
@@ -169,6 +181,19 @@ class Versions:
         if version.number != int(name[1]):
             raise NotAVersion(f"it is of version {version.number}")
         return version
+
+
+def _candidates(versions: list[Version], number: int | None) -> list[Version]:
+    """The version with a number, or all that have served."""
+    if number is not None:
+        return [version for version in versions if version.number == number]
+    return [version for version in versions if version.state == "served"]
+
+
+def _nothing_to_go_back_to(versions: list[Version], number: int | None) -> str:
+    known = ", ".join(str(version.number) for version in _candidates(versions, None)) or "none"
+    asked = f"there is no version {number}" if number else "there is no other good version"
+    return f"rollback: {asked}; versions that have served: {known}"
 
 
 def parse_record(data: bytes, is_earlier: bool = False) -> Version:

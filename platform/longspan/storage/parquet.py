@@ -19,14 +19,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from longspan.storage.bounds import MAX_DOCUMENT_BYTES, allowed_bytes, expands
+from longspan.storage.bounds import allowed_bytes, expands
+from longspan.storage.parquet_pages import VALUE_BYTES
 
 PLAIN_TYPES = ("arrow.bool8", "arrow.json", "arrow.uuid")
 """Extension types that are accepted: Arrow's own, in C++ and without parameters to parse."""
 
 TAIL_BYTES = 2**16
-VALUE_BYTES = 16
-"""Bytes counted for each value besides its stored ones: run lengths store any number of values in a few bytes."""
 
 _NAME = b"ARROW:extension:name"
 _ENCODED_NAMES = tuple(base64.b64encode(_NAME[skip : skip + 18]) for skip in (0, 1, 2))
@@ -37,7 +36,6 @@ _MESSAGE = re.compile(
 """A message of Arrow's IPC format, which begins with four bytes 0xff."""
 _HIDDEN = b"arrow:extension:NAME"
 """As long as `_NAME`, so that it can take its place: pyarrow then builds the storage type alone."""
-_DICTIONARY_PAGE = 2
 
 
 class RefusedColumn(ValueError):
@@ -58,13 +56,16 @@ class RefusedColumn(ValueError):
 
 
 def open_parquet(
-    source: pa.NativeFile | pa.Buffer, columns: Sequence[str] | None = None
+    source: pa.NativeFile | pa.Buffer,
+    columns: Sequence[str] | None = None,
+    buffer_bytes: int = 0,
 ) -> pq.ParquetFile:
     """Open a Parquet file for reading, with its page checksums verified.
 
     Args:
         source: the file's content; it stays open.
         columns: those that will be read, with dots within nested types; None is all of them.
+        buffer_bytes: read so much of a column chunk at a time; 0 reads a chunk as a whole.
 
     Raises:
         RefusedColumn: any column, to be read or not, has an extension type other than `PLAIN_TYPES`.
@@ -80,6 +81,7 @@ def open_parquet(
         raw,
         metadata=metadata,
         page_checksum_verification=True,
+        buffer_size=buffer_bytes,
         # Parquet's own logical types (JSON, UUID, geometry) stay what they are stored as.
         arrow_extensions_enabled=False,
     )
@@ -87,25 +89,6 @@ def open_parquet(
         _refuse(found)
     _check_size(metadata, raw.size(), columns)
     return file
-
-
-def batch_rows(
-    file: pq.ParquetFile, source: pa.NativeFile, columns: Sequence[str], most: int
-) -> int:
-    """Rows to read at a time, so that no column's values take more than `MAX_DOCUMENT_BYTES`.
-
-    A column that is stored as a dictionary repeats long values at no cost in the file, so its
-    longest value is taken to be as long as the dictionary.
-
-    Args:
-        file: an opened file.
-        source: what it was opened from.
-        columns: those that will be read, as in `open_parquet`.
-        most: rows at most.
-    """
-    chunks = _chunks(file.metadata, columns)
-    longest = max((_dictionary_bytes(source, chunk) for chunk in chunks), default=0)
-    return max(1, min(most, MAX_DOCUMENT_BYTES // max(1, longest)))
 
 
 def _end(source: pa.NativeFile) -> bytes:
@@ -176,45 +159,17 @@ def _chunks(
     metadata: pq.FileMetaData, columns: Sequence[str] | None
 ) -> Iterator[pq.ColumnChunkMetaData]:
     """The column chunks of all row groups that some columns are made of."""
-    paths = (metadata.schema.column(number).path for number in range(metadata.num_columns))
-    chosen = [
-        number for number, path in enumerate(paths) if columns is None or _is_in(path, columns)
-    ]
+    chosen = leaf_numbers(metadata, columns)
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
         yield from map(row_group.column, chosen)
 
 
+def leaf_numbers(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> list[int]:
+    """Numbers of the leaf columns that some columns are made of, as in `open_parquet`."""
+    paths = (metadata.schema.column(number).path for number in range(metadata.num_columns))
+    return [n for n, path in enumerate(paths) if columns is None or _is_in(path, columns)]
+
+
 def _is_in(path: str, columns: Sequence[str]) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in columns)
-
-
-def _dictionary_bytes(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> int:
-    """Size of a column chunk's dictionary in bytes; 0 where it has none.
-
-    It is in the header of the chunk's first page (Thrift's compact protocol), whose first two fields
-    are the page's type and its uncompressed size; the metadata does not have it. One that can't be
-    parsed, which is damage or intent, counts as the largest: its rows are read one at a time.
-    """
-    start, dictionary = chunk.data_page_offset, chunk.dictionary_page_offset
-    if dictionary is not None and 0 < dictionary < start:
-        start = dictionary
-    header = source.read_at(16, start)
-    try:
-        type, place = _i32(header, 0)
-        return _i32(header, place)[0] if type == _DICTIONARY_PAGE else 0
-    except ValueError:
-        return MAX_DOCUMENT_BYTES
-
-
-def _i32(header: bytes, place: int) -> tuple[int, int]:
-    """The value of the next field, a 32-bit number, and the place after it."""
-    if header[place : place + 1] != b"\x15":
-        raise ValueError("not a 32-bit field")
-    value = shift = 0
-    for end in range(place + 1, len(header)):
-        value |= (header[end] & 0x7F) << shift
-        shift += 7
-        if header[end] < 0x80:
-            return (value >> 1) ^ -(value & 1), end + 1
-    raise ValueError("a field without an end")

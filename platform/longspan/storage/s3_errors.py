@@ -15,6 +15,7 @@ from botocore import exceptions as botocore
 from s3transfer.exceptions import RetriesExceededError
 
 from longspan.errors import Unreachable, UserError
+from longspan.place import environment_in_words, is_submitted
 
 ERRORS = (botocore.ClientError, botocore.BotoCoreError, Boto3Error, RetriesExceededError)
 
@@ -80,16 +81,27 @@ def _is_silence(error: Exception) -> bool:
 
 def _reason(error: Exception, code: str) -> str:
     if isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
-        return f"no credentials found: set {KEYS}"
+        return f"no credentials found in {environment_in_words()}: set {KEYS} there{_for_one_job()}"
     if code in REFUSED:
-        return f"the server refuses the credentials ({code}): check {KEYS}"
+        return (
+            f"the server refuses the credentials ({code}): check {KEYS} in {environment_in_words()}"
+        )
     if code in DENIED:
-        return f"the credentials found do not allow it ({code}): check {KEYS}, and the policy"
+        return (
+            f"the credentials found do not allow it ({code}): check {KEYS} in {environment_in_words()}, "
+            "and the policy"
+        )
     if code in OTHER_REGION:
         return f"the bucket is in another region ({code}): set storage.region"
     if _is_silence(error):
         return f"no answer ({code}): check storage.endpoint or AWS_ENDPOINT_URL, and the network"
     return code
+
+
+def _for_one_job() -> str:
+    if not is_submitted():
+        return ""
+    return ", or give them to this job alone: ray job submit --runtime-env FILE (README, On S3)"
 
 
 def _no_bucket(where: Where, buckets: list[str]) -> str:

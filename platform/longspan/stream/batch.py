@@ -37,9 +37,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class TokenWeights:
-    """What each token counts in the loss: one of an answer 1, any other what its source says.
+    """What each token counts in the loss: one of an answer 1, of an excluded one 0, any other what its source says.
 
-    Answers are told by their marks (:mod:`longspan.ingest.marks`).
+    Both are told by their marks (:mod:`longspan.ingest.marks`).
     """
 
     others: tuple[float, ...]
@@ -82,9 +82,9 @@ def collate(
     sources = np.zeros(num_rows, np.int32)
     indices = np.full(num_rows, -1, np.int64)
     tokens[:real] = rows.tokens.reshape(real, length)
-    answers = None
+    marks = None
     if weights:
-        tokens, answers = unmarked(tokens)
+        tokens, *marks = unmarked(tokens)
     labels[:real, :-1] = tokens[:real, 1:]
     sources[:real] = rows.sources
     indices[:real] = rows.indices
@@ -102,24 +102,34 @@ def collate(
     np.subtract(np.arange(tokens.size, dtype=np.int32), positions, out=positions)
     positions = positions.reshape(tokens.shape)
     of_labels = None
-    if weights and answers is not None:
-        of_labels = _label_weights(weights, answers, sources, labels, starts)
+    if weights and marks:
+        of_labels = _label_weights(weights, marks, sources, labels, starts)
         labels[of_labels == 0] = NOT_COUNTED
     return Batch(update, length, tokens, labels, positions, sources, indices, rows, of_labels)
 
 
 def _label_weights(
     weights: TokenWeights,
-    answers: np.ndarray,
+    marks: Sequence[np.ndarray],
     sources: np.ndarray,
     labels: np.ndarray,
     starts: np.ndarray,
 ) -> np.ndarray:
-    """What each label counts, float32 [k, S]; `starts` is where pieces begin in all rows together."""
+    """What each label counts, float32 [k, S].
+
+    Args:
+        weights: what tokens count.
+        marks: answers, and what is excluded, bool [k, S] each.
+        sources: of the rows, int32 [k].
+        labels: int32 [k, S].
+        starts: where pieces begin in all rows together.
+    """
+    answers, excluded = marks
     others = np.array(weights.others, np.float32)[sources]
     found = np.zeros(labels.shape, np.float32)
     # A label is the token after it.
     found[:, :-1] = np.where(answers[:, 1:], np.float32(1), others[:, None])
+    found[:, :-1][excluded[:, 1:]] = 0
     found[labels == NOT_COUNTED] = 0
     if weights.per_sequence:
         sums = np.add.reduceat(found.reshape(-1), starts, dtype=np.float64)

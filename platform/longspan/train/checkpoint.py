@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from longspan.errors import UserError
 from longspan.storage import Store, sealed
+from longspan.train.identity import Difference, RunIdentity
+from longspan.train.identity_v1 import SettingsV1
 from longspan.train.parts import Part
 
 FOLDER = "checkpoints"
@@ -34,7 +36,7 @@ class Superseded(UserError):
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What a run must agree with to continue from a checkpoint."""
+    """How far a run is, and the values that it must have to resume from there."""
 
     update: int
     """Updates done; the next one has this number."""
@@ -42,32 +44,68 @@ class CheckpointFacts:
     """Steps of the optimizer: updates that were not skipped."""
     order: str
     """Fingerprint of the data and its global order."""
-    settings: dict[str, str] = field(default_factory=dict)
-    """What else makes it this run, in words, by recipe key."""
+    run: RunIdentity | SettingsV1 | None = None
+    """Identity of the run, as the version of the code that wrote it has stored it."""
     losses: tuple[float, ...] = ()
     """Of the last updates that were made, which the next ones are compared with."""
     skipped: tuple[int, ...] = ()
     """The last updates, where they were skipped in a row."""
 
-    def require(self, expected: CheckpointFacts) -> None:
-        """The run may continue from here; how far it is is not compared.
+    def differences(self, current: CheckpointFacts) -> list[Difference]:
+        """Values that another run does not share; how far it is is not compared.
+
+        Args:
+            current: of a run as this version of the code describes it.
+        """
+        found: list[Difference] = []
+        if self.run and isinstance(current.run, RunIdentity):
+            found = self.run.differences(current.run)
+        if not found and self.order != current.order:
+            data = [f"rows with fingerprint {order}" for order in (self.order, current.order)]
+            found = [Difference("corpora", *data)]
+        return found
+
+    def require(self, current: CheckpointFacts) -> None:
+        """Refuse to resume another run from here.
 
         Raises:
-            UserError: it is of another run (the key that differs is named, with both values).
+            UserError: it is another one (each key that differs is named, with both values).
         """
-        nothing = "nothing of it"
-        for key in expected.settings | self.settings:
-            saved, wanted = (of.settings.get(key, nothing) for of in (self, expected))
-            if saved != wanted:
-                raise UserError(
-                    f"{key}: the checkpoint to continue from has {saved}, this run {wanted}; "
-                    "undo the change, or choose another name"
-                )
-        if self.order != expected.order:
-            raise UserError(
-                "name: the run to continue has another order of data (corpora, weights or seed "
-                "changed); choose another name, or undo the change"
+        if found := self.differences(current):
+            changes = "; ".join(
+                f"{each.key}: the checkpoint to resume from has {each.saved}, this run {each.current}"
+                for each in found
             )
+            undo = "undo the change" if len(found) == 1 else "undo the changes"
+            raise UserError(f"{changes}; {undo}, or choose another name")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value that `from_json` reads."""
+        values = asdict(replace(self, run=None))
+        del values["run"]
+        match self.run:
+            case RunIdentity():
+                return values | {"run": self.run.to_json()}
+            case SettingsV1():
+                return values | {"settings": self.run.to_json()}
+            case None:
+                return values
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> CheckpointFacts:
+        """Inverse of `to_json`; also reads what earlier versions of the code have written.
+
+        Raises:
+            UserError: a newer version has written it.
+            ValueError, LookupError, TypeError, AttributeError: it is damaged.
+        """
+        values: dict[str, Any] = value | {key: tuple(value[key]) for key in ("losses", "skipped")}
+        settings = values.pop("settings", None)
+        if settings is not None:
+            values["run"] = SettingsV1(dict(settings))
+        elif "run" in values:
+            values["run"] = RunIdentity.from_json(values["run"])
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -80,15 +118,13 @@ class Checkpoint:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that `from_json` reads."""
-        return {"facts": asdict(self.facts), "parts": [part.to_json() for part in self.parts]}
+        return {"facts": self.facts.to_json(), "parts": [part.to_json() for part in self.parts]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Checkpoint:
-        """The inverse of `to_json`."""
+        """Inverse of `to_json`; raises as `CheckpointFacts.from_json`."""
         parts = tuple(Part.from_json(part) for part in value["parts"])
-        facts = value["facts"]
-        rows = {key: tuple(facts[key]) for key in ("losses", "skipped")}
-        return cls(CheckpointFacts(**facts | rows), parts)
+        return cls(CheckpointFacts.from_json(value["facts"]), parts)
 
 
 class Checkpoints:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from longspan.chat.template import Template
+from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
@@ -22,8 +24,9 @@ from longspan.recipe.sources import (
     source_specs,
 )
 from longspan.selection.cleaning import clean
+from longspan.train.data_identity import data_identity
 from longspan.train.job import Job
-from longspan.train.pin import Pin, data_settings, news
+from longspan.train.pin import Pin, news
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe
@@ -41,7 +44,22 @@ def ingest_of(recipe: Recipe, store: Store) -> Ingest:
         recipe.document_separator,
         recipe.heldout.fraction,
         recipe.bad_input,
+        end_of_turn=recipe.end_of_turn,
     )
+
+
+def check_chat_template(recipe: Recipe, store: Store) -> None:
+    """Load the tokenizer's chat template where there are conversations, and try it.
+
+    Raises:
+        UserError: there is none, it fails, or nothing ends an answer.
+    """
+    if not any(corpus.format == "chat" for corpus in recipe.corpora):
+        return
+    key = "tokenizer" if recipe.tokenizer else "base_model"
+    tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
+    folder = local_tokenizer_dir(tokenizer, store, Job.cache_folder())
+    Template(ChatTokenizer.load(folder, key), recipe.end_of_turn).require_end_of_turn(key)
 
 
 def check_ingest(recipe: Recipe) -> None:
@@ -52,6 +70,7 @@ def check_ingest(recipe: Recipe) -> None:
     """
     store = open_store(recipe)
     look_at_tokenizer(recipe, store)
+    check_chat_template(recipe, store)
     find_objects(recipe, store)
 
 
@@ -60,6 +79,7 @@ def ingest_corpora(recipe: Recipe) -> Manifests:
     store = open_store(recipe)
     store.preflight(ingest_needs(recipe))
     look_at_tokenizer(recipe, store)
+    check_chat_template(recipe, store)
     ingest = ingest_of(recipe, store)
     manifests, _ = _cleaned(recipe, ingest, ingest.run(), distributed=True, say=print)
     return manifests
@@ -71,6 +91,7 @@ def check_data(recipe: Recipe, store: Store) -> None:
     Raises:
         UserError: a source names no object; or the run has begun, and with other settings.
     """
+    check_chat_template(recipe, store)
     if _pin(recipe, ingest_of(recipe, store)).load() is None:
         find_objects(recipe, store)
 
@@ -95,6 +116,7 @@ def run_data(
     Raises:
         UserError: there is no such data (the key to change is named).
     """
+    check_chat_template(recipe, store)
     ingest = ingest_of(recipe, store)
     pin = _pin(recipe, ingest)
     if (begun := pin.load()) is not None:
@@ -151,10 +173,9 @@ def _cleaned(
 
 
 def _pin(recipe: Recipe, ingest: Ingest) -> Pin:
-    settings = data_settings(recipe, ingest.settings.tokenizer)
-    if any(corpus.format == "chat" for corpus in recipe.corpora):
-        settings["tokenizer's chat template"] = f"a file with hash {ingest.settings.template}"
-    return Pin(ingest.store, recipe.name, settings)
+    settings = ingest.settings
+    identity = data_identity(recipe, settings.tokenizer, settings.template)
+    return Pin(ingest.store, recipe.name, identity)
 
 
 def _as_begun(store: Store, spec: SourceSpec, manifest: SourceManifest) -> str:

@@ -39,9 +39,11 @@ from ray.util.placement_group import PlacementGroup
 
 from longspan.addresses import redacted
 from longspan.errors import Unreachable, UserError, user_error_in
+from longspan.run.deaths import death_in
 from longspan.tenants import Share, claims
 from longspan.train.fallback import Fallback
 from longspan.train.host import Restart
+from longspan.train.orphans import remove_orphaned_groups
 from longspan.train.room import Resources, answering_nodes, free, places, room
 
 SETTLING_SECONDS = 10.0
@@ -136,6 +138,7 @@ class RoomPolicy(ElasticScalingPolicy):
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Start with what there is room for, once that has settled."""
         self._maybe_send_resource_request()
+        remove_orphaned_groups()
         config, worker = self.scaling_config, self._worker
         now = time.monotonic()
         self._asked = self._asked or now
@@ -165,7 +168,7 @@ def waiting_line(free: int, least: int, each: Resources) -> str:
     taken = " and ".join(f"{share:g} {name}" for name, share in each.items() if share)
     return (
         f"waiting: room for {free} of {least} workers of {taken} each; 'ray status' shows what is "
-        "asked for, Ctrl-C gives up"
+        "asked for; to give up: Ctrl-C, or `ray job stop` where the job was submitted"
     )
 
 
@@ -187,7 +190,7 @@ class ProgressPolicy(FailurePolicy):
         self._failures = self._update = 0
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
-        """See `FailurePolicy`."""
+        """See `FailurePolicy`; also the driver's decision where Ray Train's controller has died."""
         error = training_failed_error
         mistake = user_error_in(error)
         if mistake and not isinstance(mistake, Unreachable):
@@ -203,7 +206,8 @@ class ProgressPolicy(FailurePolicy):
         self._update = max(update, self._update)
         what = _in_words(error)
         if self._failures > self._most:
-            self._say(f"failed {self._failures} times without getting on: {what}")
+            times = "once" if self._failures == 1 else f"{self._failures} times in a row"
+            self._say(f"failed {times} without a new checkpoint: {what}")
             return FailureDecision.RAISE
         self._say(f"failed: {what}; starting again from the checkpoint at update {update}")
         return FailureDecision.RETRY
@@ -224,14 +228,28 @@ def _reason(error: TrainingFailedError) -> str | None:
 
 def _in_words(error: TrainingFailedError) -> str:
     if isinstance(error, WorkerGroupError):
-        found = [
-            f"worker {rank}: {type(failure).__name__}: {_first_line(failure)}"
-            for rank, failure in sorted(error.worker_failures.items())
-        ]
+        workers: dict[str, list[int]] = {}
+        for rank, failure in sorted(error.worker_failures.items(), key=_deaths_first):
+            what = death_in(failure) or f"{type(failure).__name__}: {_first_line(failure)}"
+            workers.setdefault(what, []).append(rank)
+        found = [f"worker {ranks[0]}: {what}{_others(ranks)}" for what, ranks in workers.items()]
         return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
     if isinstance(error, ControllerError):
-        return _first_line(error.controller_failure)
+        return death_in(error) or _first_line(error.controller_failure)
     return _first_line(error)
+
+
+def _others(ranks: list[int]) -> str:
+    """How many workers say the same as the first of them."""
+    others = len(ranks) - 1
+    noun = "worker" if others == 1 else "workers"
+    return f" (the same on {others} other {noun})" if others else ""
+
+
+def _deaths_first(failure: tuple[int, Exception]) -> tuple[bool, int]:
+    """Order of failures: those of the others follow from a death."""
+    rank, error = failure
+    return death_in(error) is None, rank
 
 
 def _first_line(error: Exception) -> str:

@@ -71,14 +71,16 @@ class HeldOut:
         rows = [
             row
             for source, manifest in enumerate(job.corpora)
+            if manifest.heldout
             for row in self._rows_of(job, source, manifest)
         ]
+        self.is_empty = not rows
         self._batches = [self._batch([row]) for row in rows[rank::world_size]]
         if len(self._batches) < -(-len(rows) // world_size):
             self._batches.append(self._batch([]))
 
     def measure(self, engine: Engine) -> HeldOutLoss:
-        """Loss of ``engine``'s model as it is now; all ranks call it."""
+        """Loss of ``engine``'s model as it is now; all ranks call it, and only if there are rows."""
         sources = torch.zeros(self._sources, 2, dtype=torch.float64)
         bands = torch.zeros(len(self._bands), 2, dtype=torch.float64)
         edges = torch.tensor([last for _, last in self._bands[:-1]])

@@ -20,6 +20,7 @@ from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store, sealed
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.identity import RunIdentity, run_identity
 from longspan.train.sources import Source
 
 if TYPE_CHECKING:
@@ -130,34 +131,9 @@ class Job:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     @property
-    def settings(self) -> dict[str, str]:
-        """What makes it this run, besides its data, in words and by recipe key."""
-        plan, optimizer = self.plan, self.recipe.optimizer
-        settings = {
-            "base_model": self.recipe.base_model,
-            "target_context": f"{plan.window:,}",
-            "positions": f"{plan.positions.encoding} with RoPE base {plan.positions.base:,.0f}",
-            "weights of corpora": ", ".join(f"{s.name} {s.weight:g}" for s in self.sources),
-            "training.seed": str(self.recipe.training.seed),
-            "packing.method": self.recipe.packing.method,
-            "packing.document_mask": "on" if self.recipe.packing.document_mask else "off",
-            "training.precision": plan.precision,
-            "training.tokens, training.tokens_per_update or lengths": ", then ".join(
-                f"{stage.updates} updates of {stage.rows_per_update} rows of {stage.length}"
-                for stage in plan.stages
-            ),
-            "optimizer": (
-                f"learning rate {plan.learning_rate:g} to {plan.final_learning_rate:g} after "
-                f"{plan.warmup_updates} updates of warm-up, betas {optimizer.betas}, eps {optimizer.eps:g}, "
-                f"weight decay {optimizer.weight_decay:g}, clipping at {optimizer.gradient_clipping:g}"
-            ),
-        }
-        if self.token_weights:
-            settings["training.loss"] = self.recipe.training.loss
-            settings["prompt_loss of corpora"] = ", ".join(
-                f"{source.name} {source.prompt_loss:g}" for source in self.sources if source.chat
-            )
-        return settings
+    def identity(self) -> RunIdentity:
+        """The values that must not change between the starts of this run, besides `fingerprint`."""
+        return run_identity(self.recipe, self.plan, self.sources)
 
     def checkpoint_facts(
         self,
@@ -167,13 +143,13 @@ class Job:
         skipped: tuple[int, ...] = (),
     ) -> CheckpointFacts:
         """What a checkpoint of this run says of itself after so many updates."""
-        return CheckpointFacts(update, steps, self.fingerprint, self.settings, losses, skipped)
+        return CheckpointFacts(update, steps, self.fingerprint, self.identity, losses, skipped)
 
     def require_continuable(self) -> None:
         """The run's latest checkpoint, if it has one, is of the same recipe and data.
 
         Raises:
-            UserError: it is not (the key that differs is named, with both values).
+            UserError: it is not (each key that differs is named, with both values).
         """
         found = self.checkpoints.latest()
         if found is not None:

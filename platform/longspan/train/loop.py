@@ -63,7 +63,7 @@ def train(job: Job, host: Host) -> None:
             recorder.begins(engine.update_count, resumed=found is not None)
             broadcast_object(lambda: rehearse(engine, job))
             heldout = HeldOut(job, host.rank, host.world_size)
-            if not found:
+            if not found and not heldout.is_empty:
                 measure_before(engine, job, heldout, recorder)
             run_updates(engine, job, host, batches, heldout, recorder, guard, keeping)
             trained = found is None or found.facts.update < job.plan.updates
@@ -154,7 +154,7 @@ def run_updates(
         keeping.did(batch)
         done = engine.update_count
         last = done == job.plan.updates
-        if last or done % job.plan.heldout_every == 0:
+        if not heldout.is_empty and (last or done % job.plan.heldout_every == 0):
             recorder.heldout(heldout.measure(engine), "end" if last else "during", done)
         due = done % job.plan.checkpoint_every == 0 and not guard.in_trouble
         if last or due:
@@ -201,7 +201,8 @@ def export_spec(engine: Engine, job: Job) -> ExportSpec:
     generation_config = model.generation_config
     if any(source.chat for source in job.sources):
         tokenizer = load_tokenizer(job.tokenizer_folder())
-        generation_config = ending_turns(generation_config, Template(ChatTokenizer(tokenizer)))
+        template = Template(ChatTokenizer(tokenizer), job.recipe.end_of_turn)
+        generation_config = ending_turns(generation_config, template)
     plan = job.plan
     return ExportSpec(
         model.config, plan.positions, plan.window, engine.config.dtype, generation_config
@@ -224,11 +225,14 @@ def export(engine: Engine, job: Job, recorder: Recorder) -> None:
 
 def ending_turns(config: Any, template: Template) -> Any:
     """A generation config that also stops at what ends a turn of the chat template: a base model's may not."""
-    end = template.end_of_turn()
+    end = template.end_of_turn
     if end is None:
         return config
     config = copy.deepcopy(config)
+    if end.token is None:
+        config.stop_strings = [*(config.stop_strings or []), end.text]
+        return config
     known = config.eos_token_id
     ids = known if isinstance(known, list) else [] if known is None else [known]
-    config.eos_token_id = ids if end in ids else [*ids, end]
+    config.eos_token_id = ids if end.token in ids else [*ids, end.token]
     return config

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from longspan.errors import UserError
 from longspan.ingest.manifest import SourceManifest
 from longspan.storage import sealed
+from longspan.train.data_identity import DataIdentity, from_settings_v1
 
 if TYPE_CHECKING:
-    from longspan.recipe.schema import Recipe
     from longspan.storage import ObjectInfo, Store
+    from longspan.train.identity import Difference
 
-FORMAT = 1
-UNSET = "its default"
-# The order of rows, which checkpoints tell apart, says the rest of it.
-NOT_OF_DATA = {"name", "weight", "base_weight", "prompt_loss", "pack"}
-
-
-def data_settings(recipe: Recipe, tokenizer: str) -> dict[str, Any]:
-    """What the data depends on besides the raw objects, by recipe key; defaults are left out.
-
-    Args:
-        recipe: what is asked for.
-        tokenizer: hash of the tokenizer's files.
-    """
-    settings: dict[str, Any] = {
-        "corpora": [corpus.name for corpus in recipe.corpora],
-        "tokenizer": f"files with hash {tokenizer}",
-        "document_separator": recipe.document_separator,
-        "heldout.fraction": recipe.heldout.fraction,
-    }
-    if recipe.deduplicate != "none":
-        settings["deduplicate"] = recipe.deduplicate
-    if recipe.decontaminate:
-        settings["decontaminate"] = recipe.decontaminate.model_dump(mode="json")
-    for corpus in recipe.corpora:
-        stated = corpus.model_dump(mode="json", exclude=NOT_OF_DATA, exclude_defaults=True)
-        if isinstance(stated["path"], str):
-            stated["path"] = [stated["path"]]
-        settings |= {f"corpora.{corpus.name}.{key}": value for key, value in stated.items()}
-    return json.loads(json.dumps(settings))
+FORMAT = 2
+"""Version of the stored form; version 1 is still read."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +27,19 @@ class Pin:
     Attributes:
         store: where the run is.
         run: the run's name.
-        settings: what its recipe says now, see `data_settings`.
+        identity: of the data that its recipe asks for now.
     """
 
     store: Store
     run: str
-    settings: dict[str, Any]
+    identity: DataIdentity
 
     def load(self) -> dict[str, SourceManifest] | None:
         """The manifests that the run began with, by source; None if it has not begun.
 
         Raises:
-            UserError: the recipe's data settings are others now (a key is named), or some of the
-                data is gone.
+            UserError: the recipe asks for other data now (each key that differs is named), or some of
+                the data is gone.
         """
         if not self.store.exists(self._path):
             return None
@@ -73,18 +47,14 @@ class Pin:
             content = sealed.read(self.store, self._path)
         except sealed.Damaged as error:
             raise UserError(f"name: {self.store.uri(self._path)} is damaged: {error}") from None
-        if content["format"] != FORMAT:
-            raise UserError(
-                f"name: the data of run {self.run!r} is of another format; choose another name"
-            )
-        changed = self._changed(content["settings"])
-        if changed and self.has_checkpoint():
-            raise UserError(changed)
-        if changed:  # What was done is not kept: it begins anew.
+        changes = self._identity_in(content).differences(self.identity)
+        if changes and self.has_checkpoint():
+            raise UserError(self._refusal(changes))
+        if changes:  # What was done is not kept: it begins anew.
             return None
         manifests = {
             name: SourceManifest.load(self.store, name, self._manifest_path(name))
-            for name in self.settings["corpora"]
+            for name in self.identity.names
         }
         for manifest in manifests.values():
             self._require_shards(manifest)
@@ -100,7 +70,7 @@ class Pin:
         for name, manifest in manifests.items():
             manifest.save(self.store, self._manifest_path(name))
         # Last: it says that the others are whole.
-        content = {"format": FORMAT, "settings": self.settings}
+        content = {"format": FORMAT, "identity": self.identity.to_json()}
         self.store.write_bytes(self._path, sealed.dumps(content))
 
     def has_checkpoint(self) -> bool:
@@ -114,16 +84,33 @@ class Pin:
     def _manifest_path(self, source: str) -> str:
         return f"runs/{self.run}/data/sources/{source}.json"
 
-    def _changed(self, before: dict[str, Any]) -> str | None:
-        """What differs from what the run began with, in words."""
-        for key in before | self.settings:
-            was, now = before.get(key, UNSET), self.settings.get(key, UNSET)
-            if was != now:
-                return (
-                    f"{key}: run {self.run!r} began with {was}, this recipe has {now}; "
-                    "undo the change, or choose another name"
-                )
-        return None
+    def _identity_in(self, content: dict[str, Any]) -> DataIdentity:
+        """Identity of the data that the run began with.
+
+        Raises:
+            UserError: another version of the code has written it, and this one cannot read it.
+        """
+        try:
+            if content["format"] == 1:
+                return from_settings_v1(content["settings"])
+            if content["format"] == FORMAT:
+                return DataIdentity.model_validate(content["identity"])
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"name: {self.store.uri(self._path)} is damaged: {error}; choose another name"
+            ) from None
+        raise UserError(
+            f"name: the data of run {self.run!r} is stored in format {content['format']}, and this version of "
+            f"Longspan reads up to {FORMAT}; use the version that wrote it, or choose another name"
+        )
+
+    def _refusal(self, changes: Sequence[Difference]) -> str:
+        lines = "; ".join(
+            f"{each.key}: run {self.run!r} began with {each.saved}, this recipe has {each.current}"
+            for each in changes
+        )
+        undo = "undo the change" if len(changes) == 1 else "undo the changes"
+        return f"{lines}; {undo}, or choose another name"
 
     def _require_shards(self, manifest: SourceManifest) -> None:
         stored = {item.path for item in self.store.list(f"shards/{manifest.name}")}

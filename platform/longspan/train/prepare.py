@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,16 @@ from longspan.model.source import require_weights
 from longspan.model.tied import require_tied_alike
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
-from longspan.recipe.describe import SourceFacts, describe
+from longspan.recipe.describe import describe
 from longspan.recipe.describe_rows import RowSource
 from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.model import look_at_model, resolve
+from longspan.recipe.repeats import SourceFacts, absurd_repeats, repeat_notes
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store, run_needs, source_specs
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoints
-from longspan.train.data import check_data, known_data, run_data
+from longspan.train.data import check_chat_template, check_data, known_data, run_data
 from longspan.train.epochs import settled
 from longspan.train.job import Job
 from longspan.train.sources import packing_facts, sources_of_rows
@@ -46,8 +48,10 @@ def check(recipe: Recipe) -> None:
     """
     store = open_store(recipe)
     recipe = at_commits(recipe, store)
-    _planned(recipe, store, this_machines_device(recipe.workers.gpus_per_worker))
+    plan = _planned(recipe, store, this_machines_device(recipe.workers.gpus_per_worker))
     check_data(recipe, store)
+    if recipe.training.tokens is None and recipe.has_known_tokens:
+        _require_enough_data(recipe, plan, _sources(recipe, store, known_data(recipe, store), []))
 
 
 def require_runnable(recipe: Recipe) -> None:
@@ -102,13 +106,13 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     if len(known) == len(recipe.corpora):
         recipe = settled(recipe, store, known)
     plan = derive(recipe, model.facts, device)
-    sources = [
-        _source_facts(spec, store, known.get(spec.name), problems) for spec in source_specs(recipe)
-    ]
+    sources = _sources(recipe, store, known, problems)
     for require in (
         lambda: require_runnable(recipe),
         lambda: require_isolation(recipe, model.facts),
         lambda: require_room(model.facts, plan, device),
+        lambda: check_chat_template(recipe, store),
+        lambda: _require_enough_data(recipe, plan, sources),
     ):
         try:
             require()
@@ -132,9 +136,10 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     _print_notes(plan, print)
     if device.kind == "cpu":
         choose(plan.attention, device.kind)
-    data = run_data(recipe, store, Ingest.run, distributed=True)
-    job = _job(recipe, store, device, data)
-    job.require_continuable()  # The workers would say it as well, but only once they have begun.
+    with _saying_how_to_extend(recipe, store):
+        data = run_data(recipe, store, Ingest.run, distributed=True)
+        job = _job(recipe, store, device, data, print)
+        job.require_continuable()  # The workers would say it as well, but only once they have begun.
     return job
 
 
@@ -145,7 +150,22 @@ def prepare_without_ray(recipe: Recipe, device: Device, say: Callable[[str], Non
     _say_commits(recipe, say)
     _print_notes(_planned(recipe, store, device), say)
     data = run_data(recipe, store, Ingest.done, say, distributed=False)
-    return _job(recipe, store, device, data)
+    return _job(recipe, store, device, data, say)
+
+
+@contextmanager
+def _saying_how_to_extend(recipe: Recipe, store: Store) -> Iterator[None]:
+    """Add to the refusal of another recipe under the name of a finished run how its model is trained further."""
+    try:
+        yield
+    except UserError as error:
+        run = f"runs/{recipe.name}"
+        if not (store.exists(f"{run}/exported.json") and store.exists(f"{run}/model/config.json")):
+            raise
+        raise UserError(
+            f"{error}. Run {recipe.name!r} has finished: to train its model further, start another run from it with "
+            f"name=NEW-NAME base_model={run}/model training.seed={recipe.training.seed + 1}"
+        ) from None
 
 
 def at_commits(recipe: Recipe, store: Store) -> Recipe:
@@ -159,7 +179,8 @@ def at_commits(recipe: Recipe, store: Store) -> Recipe:
     asked = HubModel.parse(recipe.base_model)
     if asked and not asked.revision and not found["base_model"].startswith(("/", "s3://")):
         checkpoint = Checkpoints(store, f"runs/{recipe.name}").latest()
-        began_with = checkpoint.facts.settings.get("base_model", "") if checkpoint else ""
+        run = checkpoint.facts.run if checkpoint else None
+        began_with = run.base_model if run else ""
         if (began := HubModel.parse(began_with)) and began.name == asked.name:
             found["base_model"] = began_with
     return recipe.model_copy(update=found)
@@ -194,11 +215,25 @@ def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     return plan
 
 
+def _require_enough_data(recipe: Recipe, plan: RunPlan, sources: Sequence[SourceFacts]) -> None:
+    """Refuse a length that nobody gave where the data is far too little for it."""
+    if absurd := absurd_repeats(recipe, plan, sources):
+        raise UserError(absurd)
+
+
 def _job(
-    recipe: Recipe, store: Store, device: Device, manifests: Mapping[str, SourceManifest]
+    recipe: Recipe,
+    store: Store,
+    device: Device,
+    manifests: Mapping[str, SourceManifest],
+    log: Callable[[str], None],
 ) -> Job:
     recipe = settled(recipe, store, manifests)
     plan = _planned(recipe, store, device)
+    known = _sources(recipe, store, manifests, [])
+    _require_enough_data(recipe, plan, known)
+    for note in (*plan.notes, *repeat_notes(recipe, plan, known)):
+        log(f"note: {note}")
     in_order = tuple(manifests[corpus.name] for corpus in recipe.corpora)
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
     sources = sources_of_rows(recipe, plan.long_threshold, store, in_order)
@@ -231,6 +266,15 @@ def _row_sources(
             packing_facts(store, source, plan),
         )
         for source in sources_of_rows(recipe, plan.long_threshold, store, corpora)
+    ]
+
+
+def _sources(
+    recipe: Recipe, store: Store, known: Mapping[str, SourceManifest], problems: list[str]
+) -> list[SourceFacts]:
+    """All sources: exact where they are known, estimated otherwise."""
+    return [
+        _source_facts(spec, store, known.get(spec.name), problems) for spec in source_specs(recipe)
     ]
 
 

@@ -11,11 +11,15 @@ import ray.data
 import ray.train
 import torch
 import torch.distributed as dist
+from ray.exceptions import ActorDiedError
 from ray.train import RunConfig, ScalingConfig
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.train.v2.api.exceptions import ControllerError
 
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
 from longspan.pools import selector
+from longspan.run.deaths import deaths_in_words
 from longspan.run.machines import start_machine
 from longspan.stream.batch import Batch
 from longspan.stream.ray_data import OrderedDataConfig, batches
@@ -58,11 +62,36 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
         KeyboardInterrupt: somebody pressed Ctrl-C; the workers have ended.
     """
     start_machine(job.recipe.data.pool, say)  # Its readers would wait for it without a word.
-    filesystem, path = job.store.filesystem_and_path("runs")
-    plan, workers, worker = job.plan, job.recipe.workers, _worker(job)
+    workers = job.recipe.workers
     # Ray reads them here and passes them on.
     os.environ.update(TIMES | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(workers.hang_after)})
-    trainer = ElasticTrainer(
+    failures = ProgressPolicy(job.checkpoints.latest_update, workers.max_failures, say)
+    while not _fit_once(job, say, failures):
+        pass
+
+
+def _fit_once(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> bool:
+    """Run it under one controller of Ray Train's; False if that has died and the run is to start again.
+
+    The controller decides about all other failures, with a copy of the policy as it is here.
+    """
+    try:
+        _trainer(job, say, failures).fit()
+    except SystemExit as ended:
+        # Ray Train's answer to Ctrl-C: it ends the workers, then the process, with no status of its own.
+        raise KeyboardInterrupt from ended
+    except ActorDiedError as error:
+        # Ray ends the workers with their controller.
+        if failures.make_decision(ControllerError(error)) is FailureDecision.RAISE:
+            raise
+        return False
+    return True
+
+
+def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> ElasticTrainer:
+    filesystem, path = job.store.filesystem_and_path("runs")
+    plan, workers, worker = job.plan, job.recipe.workers, _worker(job)
+    return ElasticTrainer(
         _train_worker,
         train_loop_config={"job": job, "say": say},
         torch_config=BoundTorchConfig(backend="nccl" if plan.gpus_per_worker else "gloo"),
@@ -84,17 +113,12 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
             lambda: job.stream(job.checkpoints.latest_update()),
             job.recipe.data.pool or workers.pool,
         ),
-        failures=ProgressPolicy(job.checkpoints.latest_update, workers.max_failures, say),
+        failures=failures,
         worker=worker,
         yields=workers.yield_after is not None,
         fallback=Fallback(worker, workers.falls_back_after, say),
         say=say,
     )
-    try:
-        trainer.fit()
-    except SystemExit as ended:
-        # Ray Train's answer to Ctrl-C: it ends the workers, then the process, with no status of its own.
-        raise KeyboardInterrupt from ended
 
 
 class RayHost:
@@ -153,7 +177,8 @@ def _train_worker(config: dict[str, Any]) -> None:
         local = ray.train.get_context().get_local_world_size()
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
     job = config["job"]
-    train(job, RayHost(job, config["say"]))
+    with deaths_in_words():
+        train(job, RayHost(job, config["say"]))
 
 
 def _worker(job: Job) -> Share:

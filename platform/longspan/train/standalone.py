@@ -1,11 +1,8 @@
-"""The training loop without Ray: ``torchrun -m longspan.train.standalone [--sft] recipe.yaml [key=value ...]``.
-
-``--sft`` takes a recipe of jobs/sft.py, else it is one of jobs/pretrain.py. Token shards must exist
-already (the Ray job writes them); everything else is the same.
-"""
+"""The training loop without Ray: ``torchrun -m longspan.train.standalone recipe.yaml [key=value ...]``."""
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import sys
@@ -18,11 +15,12 @@ import torch.distributed as dist
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
 from longspan.recipe.device import Device, this_machines_device
-from longspan.recipe.load import load
+from longspan.recipe.load import load, load_training
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
+from longspan.train.checkpoint import CheckpointFacts
 from longspan.train.collectives import all_gather_objects, broadcast_object
 from longspan.train.host import Restart
 from longspan.train.job import Job
@@ -96,29 +94,51 @@ def _prepare(recipe: Recipe) -> Job:
     prepared: list[Job] = []
     broadcast_object(lambda: prepared.append(prepare_without_ray(recipe, device)))
     job = prepared[0] if prepared else prepare_without_ray(recipe, device, say=lambda line: None)
-    identities = all_gather_objects({"data and its order": job.fingerprint, **job.settings})
-    for key, value in identities[0].items():
-        others = [identity.get(key) for identity in identities]
-        if differing := [other for other in others if other != value]:
+    facts = job.checkpoint_facts()
+    for other in map(CheckpointFacts.from_json, all_gather_objects(facts.to_json())):
+        for each in facts.differences(other):
             raise UserError(
-                f"{key}: rank 0 has {value}, another rank {differing[0]}; give all ranks the same recipe "
-                "and store, and start again when nothing changes the corpora"
+                f"{each.key}: one rank has {each.saved}, another {each.current}; give all ranks the same "
+                "recipe and store, and start again when nothing changes the corpora"
             )
     return job
 
 
+EXAMPLES = """
+examples:
+  torchrun --nproc-per-node 8 -m longspan.train.standalone my.yaml
+  torchrun --nproc-per-node 2 -m longspan.train.standalone my-sft.yaml workers=2
+
+Token shards must exist already: python jobs/ingest.py my.yaml writes them. As many processes as the recipe has
+workers; everything else is as in jobs/pretrain.py and jobs/sft.py, and runs can be resumed by either.
+"""
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="torchrun -m longspan.train.standalone",
+        description="Train a recipe without Ray, in the processes that torchrun starts.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recipe", help="YAML file, of jobs/pretrain.py or jobs/sft.py")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="change one value")
+    parser.add_argument(
+        "--sft", action="store_true", help="the recipe is one of jobs/sft.py (if not plain from it)"
+    )
+    return parser.parse_intermixed_args(arguments)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Train one recipe in the processes that torchrun started (or in this one alone)."""
-    schema = SftRecipe if "--sft" in arguments else Recipe
-    words = [word for word in arguments if word != "--sft"]
-    if not words:
-        print(__doc__)
-        return 2
+    options = _options(arguments)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         _init_process_group()
-        job = _prepare(load(schema, words[0], words[1:]))
+        path, overrides = options.recipe, options.overrides
+        recipe = load(SftRecipe, path, overrides) if options.sft else load_training(path, overrides)
+        job = _prepare(recipe)
         least, most = job.plan.workers
         if not least <= dist.get_world_size() <= most:
             asked = f"{least}" if least == most else f"{least} to {most}"
