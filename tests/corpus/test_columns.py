@@ -1,7 +1,10 @@
 """Every form in which tools write text is read, and nothing that Parquet can hold is a traceback."""
 
 import datetime
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +18,7 @@ from longspan.corpus.columns import chosen, texts
 from longspan.corpus.filters import LeftOut, conditions
 from longspan.corpus.sources import SourceSpec, read
 from longspan.storage import Store
+from longspan.storage.parquet_footer import _problem
 from tests.raw import put
 
 VALUES = ["a", "caf\u00e9", None, "a", "\U0001f469", "", "z" * 5000]
@@ -251,3 +255,50 @@ def test_any_file_is_documents_or_bad_input(
         expected = [value for value in table["text"].to_pylist() if value is not None]
         assert [item for item in items if isinstance(item, str)] == expected
     list(read(store, "x.parquet", SourceSpec("talk", ("raw",), format="chat")))
+
+
+DAMAGES = """
+import sys
+from pathlib import Path
+from longspan.corpus.bad_input import BadInput
+from longspan.corpus.sources import SourceSpec, read
+from longspan.storage import Store
+
+path, count = Path(sys.argv[1]), 0
+whole = path.read_bytes()
+footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+store = Store(str(path.parent))
+for at in range(footer, len(whole)):
+    for bits in (1, 128, 255):
+        damaged = bytearray(whole)
+        damaged[at] ^= bits
+        path.write_bytes(damaged)
+        for format in ("parquet", "chat"):
+            for item in read(store, path.name, SourceSpec("x", ("x",), format=format)):
+                count += isinstance(item, BadInput)
+print(count)
+"""
+
+
+def test_no_damage_of_a_footer_ends_the_process(tmp_path: Path) -> None:
+    """What C++ raises of a column chunk's metadata is not all turned into an exception."""
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]
+    table = pa.table({"text": ["a", "b"], "messages": [talk, talk]})
+    pq.write_table(table, tmp_path / "x.parquet", store_schema=False)
+    done = subprocess.run(
+        [sys.executable, "-c", DAMAGES, str(tmp_path / "x.parquet")],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 1000
+
+
+def test_encrypted_columns_are_told() -> None:
+    column: Any = SimpleNamespace(
+        path="text", max_repetition_level=0, max_definition_level=1, physical_type="BYTE_ARRAY"
+    )
+    assert _problem({3: {4: 1}}, column) is None
+    assert _problem({3: {4: 1}, 8: {}}, column) == "it is encrypted"
+    assert _problem({3: {4: 1, 16: {3: [1, 1]}}}, column) is None

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from longspan.storage.bounds import allowed_bytes, expands
+from longspan.storage.parquet_footer import require_readable
 from longspan.storage.parquet_pages import VALUE_BYTES
 
 PLAIN_TYPES = ("arrow.bool8", "arrow.json", "arrow.uuid")
@@ -65,7 +66,8 @@ def open_parquet(
     Args:
         source: the file's content; it stays open.
         columns: those that will be read, with dots within nested types; None is all of them.
-        buffer_bytes: read so much of a column chunk at a time; 0 reads a chunk as a whole.
+        buffer_bytes: read so much of a column chunk at a time, and trust nothing in the footer; 0 reads
+            a chunk as a whole, of a file that was written by this package.
 
     Raises:
         RefusedColumn: any column, to be read or not, has an extension type other than `PLAIN_TYPES`.
@@ -77,6 +79,9 @@ def open_parquet(
     _refuse_stored(end)
     # The end alone is a file of its own, so that the footer that was looked at is the one in use.
     metadata = pq.ParquetFile(pa.BufferReader(end), arrow_extensions_enabled=False).metadata
+    if buffer_bytes:
+        length = int.from_bytes(end[-8:-4], "little")
+        require_readable(end[-8 - length : -8], metadata)
     file = pq.ParquetFile(
         raw,
         metadata=metadata,

@@ -1,10 +1,11 @@
-"""Structs in the compact protocol of Thrift, as far as headers of Parquet pages have use for it."""
+"""Structs in the compact protocol of Thrift, as far as Parquet has use for it; texts are left out."""
 
 from __future__ import annotations
 
 from typing import Any
 
 Struct = dict[int, Any]
+MAX_DEPTH = 16
 
 
 class UnknownLayout(ValueError):
@@ -37,14 +38,40 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
         return data[at], at + 1
     if kind in (4, 5, 6):
         return _zigzag(data, at)
-    if kind == 7:
-        return None, at + 8
-    if kind == 8:
-        length, at = read_varint(data, at)
+    if kind in (7, 8):
+        length, at = (8, at) if kind == 7 else read_varint(data, at)
+        if at + length > len(data):
+            raise IndexError("a value ends behind the data")
         return None, at + length
-    if kind == 12 and depth < 8:
+    if kind in (9, 10):
+        return _list(data, at, depth)
+    if kind == 11:
+        return _map(data, at, depth)
+    if kind == 12 and depth < MAX_DEPTH:
         return read_struct(data, at, depth + 1)
-    raise UnknownLayout(f"a field of kind {kind} in a page header")
+    raise UnknownLayout(f"a field of kind {kind}")
+
+
+def _list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
+    head, at = data[at], at + 1
+    size, kind = head >> 4, head & 15
+    if size == 15:
+        size, at = read_varint(data, at)
+    found = []
+    for _ in range(size):
+        # Other than in a struct, a truth value is a byte.
+        value, at = _value(data, at, 3 if kind in (1, 2) else kind, depth)
+        found.append(value)
+    return found, at
+
+
+def _map(data: bytes, at: int, depth: int) -> tuple[None, int]:
+    size, at = read_varint(data, at)
+    kinds, at = (data[at], at + 1) if size else (0, at)
+    for _ in range(size):
+        for kind in (kinds >> 4, kinds & 15):
+            _, at = _value(data, at, 3 if kind in (1, 2) else kind, depth)
+    return None, at
 
 
 def _zigzag(data: bytes, at: int) -> tuple[int, int]:
