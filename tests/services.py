@@ -55,13 +55,13 @@ COMMANDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
 BUDGET: Mapping[Kind, int] = MappingProxyType(
     {
         "Ray head": 3,
-        "Ray node": 6,
-        "driver": 10,
-        "rank group": 24,
+        "Ray node": 3,
+        "driver": 8,
+        "rank group": 16,
         "torchrun": 1,
         "service command": 4,
         "vLLM engine": 1,
-        "S3 server": 2,
+        "S3 server": 1,
         "browser": 3,
         "Prometheus": 0,
     }
