@@ -18,8 +18,6 @@ GROUPS_PER_WORKER = 8
 OBJECTS_PER_WORKER = 64
 PARTS_OF_GROUP = 16
 REPORT_SECONDS = 2.0
-MAX_TASK_RETRIES = 5
-"""Of a group whose actors die; without a bound one object that takes all memory would be tried for good."""
 
 Json = dict[str, Any]
 
@@ -68,7 +66,6 @@ def run_on_all_cpus(
 
     Raises:
         UserError: the first that any of the items raises; the others end where they are.
-        RayError: a group's actors have died time and again.
     """
     import ray.data
 
@@ -85,7 +82,6 @@ def run_on_all_cpus(
         fn_constructor_args=arguments,
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(groups)), **actors),
         num_cpus=1,
-        max_task_retries=MAX_TASK_RETRIES,
     )
     dataset.set_name(name)
     dataset.context.enable_progress_bars = False  # Ours says more.

@@ -43,9 +43,6 @@ __all__ = ["OrderedDataConfig", "StreamPlan", "batches", "dataset", "local_batch
 GROUPS_PER_TASK = 256
 """Groups of one reading task: what is read again when a reader dies, at most."""
 
-MAX_TASK_RETRIES = 5
-"""Of a reading task whose readers die; then the workers get the error, and start again from a checkpoint."""
-
 MOST_TASKS = 4096
 """Tasks are made when the stream starts, so a long run has longer ones."""
 
@@ -73,7 +70,6 @@ def dataset(plan: StreamPlan, world_size: int, pool: str | None = None) -> Datas
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=plan.readers, max_tasks_in_flight_per_actor=1),
         num_cpus=0,
-        max_task_retries=MAX_TASK_RETRIES,
     )
     stream.context.target_max_block_size = 1
     stream.context.enable_progress_bars = False
