@@ -99,7 +99,7 @@ def rows_of(schema: type[BaseModel], prefix: str = "") -> Iterator[Row]:
 
 
 def meaning(field: FieldInfo, inner: type[BaseModel] | None) -> str:
-    """What a key says, without what holds where it is unset."""
+    """Meaning of a key, without the part that describes an unset key."""
     text = field.description or (inner.__doc__ if inner is not None else None) or ""
     return one_line(text).partition(UNSET)[0].strip()
 

@@ -93,7 +93,7 @@ def test_bytes_that_are_no_text_are_named(
 
 
 def test_conditions_are_met_by_text_in_bytes(tmp_path: Path) -> None:
-    """As Hive and Impala write it, without the mark of a text."""
+    """Binary columns without the annotation of a text, as Hive and Impala write them."""
     meta = pa.array([{"lang": b"de"}, {"lang": b"en"}])
     table = pa.table({"text": ["a", "b"], "lang": [b"de", b"en"], "meta": meta})
     pq.write_table(table, tmp_path / "x.parquet")
@@ -281,7 +281,7 @@ print(count)
 
 
 def test_no_damage_of_a_footer_ends_the_process(tmp_path: Path) -> None:
-    """What C++ raises of a column chunk's metadata is not all turned into an exception."""
+    """Arrow does not turn all C++ errors of a column chunk's metadata into Python exceptions."""
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]
     table = pa.table({"text": ["a", "b"], "messages": [talk, talk]})
     pq.write_table(table, tmp_path / "x.parquet", store_schema=False)

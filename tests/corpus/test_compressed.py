@@ -1,4 +1,4 @@
-"""All that can be decompressed is read, however a compressed file ends."""
+"""Compressed files that end badly: every complete line before the end is read."""
 
 import gzip
 from collections.abc import Callable

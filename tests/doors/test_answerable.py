@@ -155,7 +155,7 @@ def test_such_a_schema_is_refused_by_the_field_it_is_in(field: str, body: dict[s
 
 
 def test_the_engine_dead_ends_in_such_a_schema() -> None:
-    """What is refused here would answer 500: no token may follow, not even the end."""
+    """The engine answers 500 to these schemas: no token may follow, not even the end."""
     xgrammar = pytest.importorskip("xgrammar")
     tokens = [bytes([byte]) for byte in range(256)]
     vocabulary = xgrammar.TokenizerInfo([*tokens, b"</s>"], stop_token_ids=[256])

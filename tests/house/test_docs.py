@@ -1,4 +1,4 @@
-"""What README and docs say can be typed, opened and pasted."""
+"""Commands, links and recipes in README and docs work."""
 
 import re
 import shlex

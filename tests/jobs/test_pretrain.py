@@ -84,7 +84,7 @@ def test_two_workers_under_zero_3_give_the_same_curve(
 def test_a_run_is_not_continued_as_another_one(
     project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:
-    """As test_refusals.py has it, and submitted: a message is the same through Ray's job server."""
+    """A submitted job prints the message that test_refusals.py has in process."""
     refused = project.submit("training.seed=7")
     assert refused.returncode != 0
     message = "training.seed: the checkpoint to resume from has 0, this run 7"

@@ -1,4 +1,4 @@
-"""Which architectures the tests run: a few of each kind always, all of them in the deep tests."""
+"""Architectures of the tests: a few of each kind always, all of them in the deep tests."""
 
 from typing import Any
 

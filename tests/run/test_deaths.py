@@ -1,4 +1,4 @@
-"""What is said where a process of a job dies, instead of a traceback."""
+"""Messages about a process of a job that died, instead of a traceback."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""What is served is what Ray Serve reports, whoever deployed it; the records stand beside it."""
+"""`status` prints what Ray Serve reports, whoever deployed it, and the recorded versions."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is wrong with credentials, and whose environment they are missing in."""
+"""Messages about credentials name the environment that lacks them."""
 
 import socket
 

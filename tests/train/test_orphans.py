@@ -1,4 +1,4 @@
-"""Which placement groups a dead controller has left behind."""
+"""Placement groups that a dead controller has left behind."""
 
 import pytest
 from ray import ActorID, JobID, PlacementGroupID

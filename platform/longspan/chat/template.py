@@ -36,7 +36,7 @@ _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 @dataclass(frozen=True)
 class EndOfTurn:
-    """What an answer ends with.
+    """Text that ends an answer, and its token.
 
     Attributes:
         text: as the chat template writes it.
@@ -99,7 +99,7 @@ class Template:
 
     @cached_property
     def end_of_turn(self) -> EndOfTurn | None:
-        """What ends an answer; None where nothing does that a model could stop at."""
+        """End of an answer, or None if the template writes none that a model could stop at."""
         try:
             text, spans = self._probe()
         except NotAConversation:
@@ -115,7 +115,7 @@ class Template:
         return EndOfTurn(end, tokens[0] if len(tokens) == 1 else None)
 
     def require_end_of_turn(self, key: str) -> EndOfTurn:
-        """What ends an answer.
+        """Return the end of an answer.
 
         Args:
             key: the recipe's key that names the tokenizer.

@@ -29,7 +29,7 @@ MASKED = ("masked",)
 
 
 class NotAConversation(Exception):
-    """What a row is instead of a conversation.
+    """Error: a row is not a conversation.
 
     Attributes:
         reason: short, to count by ("unknown role").
@@ -66,7 +66,7 @@ class Message:
 
     @property
     def turn(self) -> Fields:
-        """As chat templates take it."""
+        """Dictionary that chat templates take."""
         return {"role": self.role, "content": self.content} | self.fields
 
     @property

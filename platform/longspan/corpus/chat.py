@@ -34,7 +34,7 @@ WHOLE = "the whole object"
 
 @dataclass(frozen=True)
 class Rows:
-    """What is wanted of an object's rows.
+    """Selection of an object's rows and fields.
 
     Attributes:
         filter: passes the rows that are wanted; it has state, so it is of one object.

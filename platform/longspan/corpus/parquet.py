@@ -59,7 +59,7 @@ def unfit(schema: pa.Schema, object_path: str, wanted: Wanted) -> BadInput | Non
 
 
 def repeated(names: list[str], wanted: list[str], object_path: str) -> BadInput | None:
-    """What is wrong with an object that has a wanted field twice."""
+    """Bad input if an object has a wanted field twice, else None."""
     counts = Counter(names)
     for name in wanted:
         if counts[name] > 1:

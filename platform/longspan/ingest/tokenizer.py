@@ -55,7 +55,7 @@ AWKWARD = (
 )
 
 AROUND = (("", ""), ("a", "b"), (" ", " "), ("\n", "\n"), ("\u4f60", "1"))
-"""What stands before and after a control token that a text spells out."""
+"""Texts before and after a control token that a text spells out."""
 
 
 def tokenizer_hash(folder: str | os.PathLike[str]) -> str:

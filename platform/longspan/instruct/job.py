@@ -228,7 +228,7 @@ def _model(prepared: Prepared) -> str:
 
 
 def _name(prepared: Prepared) -> str:
-    """What examples call the generator; part of a set's fingerprint, so another wording makes all sets anew."""
+    """Name of the generator in examples; part of a set's fingerprint, so another format makes all sets anew."""
     return f"{_model(prepared)} ({prepared.identity[:8]})"
 
 

@@ -1,4 +1,4 @@
-"""What an architecture does, found by running a tiny random model of it (see :mod:`longspan.model.shrink`).
+"""Checks of an architecture on a tiny random model of it (see :mod:`longspan.model.shrink`).
 
 A model is trained here through its decoder and output head, with positions that restart where a document
 begins. Both are right for most architectures and silently wrong for some: logits that are scaled or capped

@@ -1,4 +1,4 @@
-"""Which architectures can be trained, found by measuring each (see :mod:`longspan.model.probe`).
+"""Table of the architectures that can be trained, each measured (see :mod:`longspan.model.probe`).
 
 ``python -m longspan.model.support [MODEL_TYPE ...]`` prints the table of docs/models.md: of the given types,
 or of all causal language models in transformers.

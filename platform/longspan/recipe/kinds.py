@@ -44,7 +44,7 @@ class DescribedFile(Section):
     """A schema of a whole file."""
 
     kind: ClassVar[Kind]
-    """Which file it is."""
+    """Kind of the file."""
 
 
 def require_kind(data: Any, asked: Kind, path: object) -> None:

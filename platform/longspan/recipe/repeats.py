@@ -19,7 +19,7 @@ ABSURD_PASSES = 100
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a source: exact once it is ingested, estimated from its size before."""
+    """Size of a source: exact once it is ingested, estimated before."""
 
     name: str
     objects: int | None

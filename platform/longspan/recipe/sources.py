@@ -89,7 +89,7 @@ def open_store(recipe: WithStorage) -> Store:
 
 
 def relative_root_note(recipe: WithStorage) -> str | None:
-    """What a relative root comes to here, and that it may be another folder in a submitted job; None for any other."""
+    """Note for a relative `storage.root` with the folder that it is here; None for any other root."""
     root = recipe.storage.root
     of_head = os.environ.get("LONGSPAN_ROOT")
     if not _is_relative(root) or is_submitted() or (of_head and base_folder() == Path(of_head)):

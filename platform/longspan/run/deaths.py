@@ -45,7 +45,7 @@ ROLES = {
     "MapWorker": "a worker of Ray Data",
     "Collector": "the process that collects the job's output",
 }
-"""What an actor does in a job, by the beginning of its class's name."""
+"""Role of an actor in a job, by the beginning of its class's name."""
 
 DIED_WITH_ITS_OWNER = "the process that started it died before"
 

@@ -56,10 +56,10 @@ class ServeSettings(Section):
     model: str = Field(min_length=1)
     """Hugging Face folder (local, relative to storage.root, s3://) or hub name (owner/name, owner/name@revision)."""
     revision: str | None = None
-    """What the model's folder held when this was deployed, as a hash, or a hub model's commit; a replica that
-    finds something else there does not start. Unset: taken down by `python -m longspan.serve deploy`."""
+    """Hash of the model's folder when this was deployed, or a hub model's commit; a replica that finds
+    something else there does not start. Unset: taken down by `python -m longspan.serve deploy`."""
     name: str | None = Field(None, pattern=r"^[\w.-]+$")
-    """What clients call the model. Unset: the run's name, or the folder's."""
+    """Name of the model for clients. Unset: the run's name, or the folder's."""
     window: int | None = Field(None, ge=16)
     """Tokens of a prompt and its answer. Unset: the model's own."""
     pool: str | None = Field(None, min_length=1)
@@ -73,7 +73,7 @@ class ServeSettings(Section):
     """More arguments of the vLLM engine, in place of what is derived (tensor_parallel_size, dtype,
     tool_call_parser, ...); docs/serving.md lists them."""
     limits: DoorLimits = DoorLimits()
-    """What the gateway lets through."""
+    """Limits of requests and of uploads."""
     storage: Storage = Storage()
     """Where relative names of models start."""
     control: Storage | None = None

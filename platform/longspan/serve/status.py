@@ -1,4 +1,4 @@
-"""What the cluster serves, by Ray Serve's own account, beside the versions that were recorded."""
+"""Status of the chat service: the application that Ray Serve reports, and the recorded versions."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class TokenWeights:
-    """What each token counts in the loss: one of an answer 1, of an excluded one 0, any other what its source says.
+    """Weights of tokens in the loss: 1 in an answer, 0 in an excluded one, else the weight of the source.
 
     Both are told by their marks (:mod:`longspan.ingest.marks`).
     """
@@ -115,7 +115,7 @@ def _label_weights(
     labels: np.ndarray,
     starts: np.ndarray,
 ) -> np.ndarray:
-    """What each label counts, float32 [k, S].
+    """Weight of each label in the loss, float32 [k, S].
 
     Args:
         weights: what tokens count.

@@ -36,7 +36,7 @@ class Superseded(UserError):
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """How far a run is, and the values that it must have to resume from there."""
+    """Progress of a run, and the values that it must have to resume from there."""
 
     update: int
     """Updates done; the next one has this number."""
