@@ -89,6 +89,7 @@ def require_round_trip(config: Mapping[str, Any]) -> None:
             attn_implementation=model.config._attn_implementation,
             local_files_only=True,
             use_safetensors=True,
+            trust_remote_code=False,
         )
         verify(loaded, ABF)
         row = document(SECOND, tiny.vocab_size, 2, "cpu")
@@ -162,7 +163,8 @@ def _built(config: PretrainedConfig) -> tuple[PreTrainedModel, tuple[str, ...]]:
 
     set_positions(config, ABF, 2 * WINDOW)
     with torch.device("meta"):
-        size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        size = sum(parameter.numel() for parameter in model.parameters())
     if size > MAX_PARAMETERS:
         raise ValueError(f"its tiny copy has {size:,} parameters")
     model, taken = None, []
