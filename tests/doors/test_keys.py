@@ -101,9 +101,11 @@ def test_a_running_service_learns_of_new_and_revoked_keys(store):
 
 class Gone(Store):
     refuses = False
+    refusals = 0
 
     def list(self, pattern, limit=None):
         if self.refuses:
+            self.refusals += 1
             raise UserError("the store is gone")
         return super().list(pattern, limit)
 
@@ -169,7 +171,7 @@ class Clock:
         return self.now
 
 
-class Unreadable(Store):
+class Unreadable(Gone):
     """Some of its objects cannot be read, as with a KMS key or a storage class that the role may not use."""
 
     def __init__(self, root: str, *paths: str) -> None:
@@ -210,8 +212,11 @@ def test_a_key_that_is_replaced_and_cannot_be_read_stays_for_a_while_and_not_for
     unreadable = Unreadable(store.root)
     ring = KeyRing(unreadable, every_seconds=0.01, clock=clock)
     unreadable.paths.add("keys/alice.json")
+    unreadable.refuses = True  # No look sees the moment without the key.
+    until(lambda: unreadable.refusals)
     keys.revoke(store, "alice")
     replaced = keys.add(store, "alice").encode()
+    unreadable.refuses = False
     until(lambda: ring._known["keys/alice.json"].stale_since)
     assert ring.find(token) and ring.find(replaced) is None
     clock.now += UNREADABLE_GRACE_SECONDS + 1
