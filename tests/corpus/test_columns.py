@@ -243,14 +243,14 @@ def test_any_file_is_documents_or_bad_input(
     items = list(read(store, "x.parquet", spec))
     assert items
     assert all(isinstance(item, str | LeftOut | BadInput) for item in items)
-    rows = sum(
-        item.count
-        if isinstance(item, LeftOut)
-        else not str(item).startswith("x.parquet, the whole")
+    # Arrow cannot read all that it writes: the rest of the object is bad input then.
+    rest = [
+        item
         for item in items
-    )
-    whole = [item for item in items if isinstance(item, BadInput) and "whole" in item.where]
-    assert rows == len(table) or whole
+        if isinstance(item, BadInput) and item.where.startswith(("the whole", "after row"))
+    ]
+    rows = sum(item.count if isinstance(item, LeftOut) else 1 for item in items)
+    assert rows == len(table) or rest
     if field == "text" and not where and pa.types.is_string(table.schema.field("text").type):
         expected = [value for value in table["text"].to_pylist() if value is not None]
         assert [item for item in items if isinstance(item, str)] == expected
