@@ -93,7 +93,7 @@ def end_of(job: "subprocess.Popen[str]", seconds: float = 280) -> tuple[int, str
     return job.returncode, output
 
 
-def until(true: Callable[[], Any], seconds: float = 180) -> None:
+def until(true: Callable[[], Any], seconds: float = 400) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + seconds
     while not true():
