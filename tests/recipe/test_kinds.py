@@ -90,7 +90,7 @@ def test_the_folder_that_was_searched_is_named(
 
 
 def test_a_key_that_is_missing_is_explained(tmp_path: Path) -> None:
-    """Of a finetuning recipe without any key of its own: its corpora have no weights."""
+    """A finetuning recipe that sets no key which only such recipes have: its corpora have no weights."""
     path = tmp_path / "my.yaml"
     path.write_text("{name: x, base_model: m, target_context: 64, corpora: [{name: a, path: b}]}")
     load(SftRecipe, path)

@@ -14,7 +14,7 @@ from pydantic import create_model
 from longspan.recipe.schema import Corpus, Decontaminate, Recipe
 from longspan.recipe.section import Section
 from longspan.recipe.sft import SftCorpus
-from longspan.train.identity import Difference, in_words
+from longspan.train.identity import Difference, differences
 
 # The identity of the run has the weights, and how documents are packed.
 NOT_OF_DATA = {"weight", "base_weight", "prompt_loss", "pack"}
@@ -59,13 +59,7 @@ class DataIdentity(Section):
 
     def differences(self, current: DataIdentity) -> list[Difference]:
         """All values that other data does not share with this."""
-        saved, values = dict(_by_key(self)), dict(_by_key(current))
-        return [
-            # A corpus that only one of them has is told by the difference of their names.
-            Difference(key, in_words(saved[key]), in_words(value))
-            for key, value in values.items()
-            if key in saved and saved[key] != value
-        ]
+        return differences(dict(_by_key(self)), dict(_by_key(current)))
 
 
 def data_identity(recipe: Recipe, tokenizer: str, template: str) -> DataIdentity:

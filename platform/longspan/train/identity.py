@@ -9,7 +9,7 @@ A field that is added later needs a default that says what runs did before it ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,13 +131,7 @@ class RunIdentity(Section):
 
     def differences(self, current: RunIdentity) -> list[Difference]:
         """All values that another run does not share with this one."""
-        saved, values = dict(_by_key(self)), dict(_by_key(current))
-        return [
-            # A source that only one of them has is told by the difference of their names.
-            Difference(key, in_words(saved[key]), in_words(value))
-            for key, value in values.items()
-            if key in saved and saved[key] != value
-        ]
+        return differences(dict(_by_key(self)), dict(_by_key(current)))
 
 
 def run_identity(recipe: Recipe, plan: RunPlan, sources: Sequence[Source]) -> RunIdentity:
@@ -185,6 +179,18 @@ def run_identity(recipe: Recipe, plan: RunPlan, sources: Sequence[Source]) -> Ru
             for stage in plan.stages
         ),
     )
+
+
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[Difference]:
+    """Values by recipe key that differ.
+
+    Keys of a source that only one side has are left out: the list of sources differs then.
+    """
+    return [
+        Difference(key, in_words(saved[key]), in_words(value))
+        for key, value in current.items()
+        if key in saved and saved[key] != value
+    ]
 
 
 def in_words(value: Any) -> str:
