@@ -17,6 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.ranks import RankServer
 
+from tests.distribution import pytest_collection_modifyitems  # noqa: F401
 from tests.ports import free_ports
 from tests.s3 import s3_server  # noqa: F401
 from tests.session_rules import pytest_addoption, pytest_configure  # noqa: F401

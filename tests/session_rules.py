@@ -1,8 +1,12 @@
-"""Rules for whole test sessions: a skip needs a known reason, and services have a budget."""
+"""Rules for whole test sessions: a skip needs a known reason, and services have a budget.
+
+Under pytest-xdist the processes that run tests count services, and the controller judges the sum.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -49,15 +53,26 @@ class SessionRules:
     def _skipped(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reason = reason.removeprefix("Skipped: ")
-        if not is_expected(reason):
-            self._skips.append(
-                f"{report.nodeid}: skipped ({reason}); install what it needs, "
-                "or add the reason to EXPECTED_SKIPS in tests/session_rules.py"
-            )
+        message = (
+            f"{report.nodeid}: skipped ({reason}); install what it needs, "
+            "or add the reason to EXPECTED_SKIPS in tests/session_rules.py"
+        )
+        # Each process of pytest-xdist collects all modules, and reports one that skips itself.
+        if not is_expected(reason) and message not in self._skips:
+            self._skips.append(message)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.violations() and session.exitstatus == pytest.ExitCode.OK:
+        # `workeroutput` is a dict that pytest-xdist sends to the controller when this process ends.
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["services"] = dict(self._services.counts)
+        elif self.violations() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        # A process that crashed has no output; its test has failed.
+        self._services.counts.update(getattr(node, "workeroutput", {}).get("services", {}))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         counts = self._services.counts

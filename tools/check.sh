@@ -16,7 +16,9 @@ case "${1:-}" in
         ruff format
         ;;
     test)
-        eval "exec python -m pytest -m 'not deep and not hosts and not long' --service-budget --durations=30 ${ARGS:-}"
+        # Two processes, see tests/distribution.py. ARGS="-n 0" for one, as --pdb needs.
+        eval "exec python -m pytest -m 'not deep and not hosts and not long' -n 2 --dist loadgroup --no-loadscope-reorder \
+            --service-budget --durations=30 ${ARGS:-}"
         ;;
     test-all) eval "exec python -m pytest -m 'not hosts and not long' --durations=30 ${ARGS:-}" ;;
     # With `test` before it, as CI has it, all of test-all.

@@ -133,3 +133,21 @@ def test_a_session_without_the_options_only_reports(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "services started: driver 2, rank group 1" in done.stdout
     assert "error: " not in done.stdout
+
+
+def test_two_processes_are_judged_as_one_session(tmp_path: Path) -> None:
+    module = "import pytest\npytest.importorskip('no_such_package_anywhere')\n"
+    (tmp_path / "test_skipped.py").write_text(f"{module}def test(): pass\n")
+    twice = SERVICES + "def test_starts_again(): started('rank group')\n"
+    done = session(tmp_path, twice + SKIPS, "--no-unexpected-skips", "--service-budget", "-n2")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+    assert "services started: driver 2, rank group 2" in done.stdout
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert sorted(line.partition(";")[0] for line in errors) == [
+        "error: driver: 2 started, the budget is 1",
+        "error: rank group: 2 started, the budget is 0",
+        "error: test_it.py::test_in_its_body: skipped (no Chromium on PATH)",
+        "error: test_it.py::test_unexpected: skipped (only root can do this)",
+        "error: test_skipped.py: skipped (could not import 'no_such_package_anywhere': "
+        "No module named 'no_such_package_anywhere')",
+    ]

@@ -24,7 +24,8 @@ def test_only_ray_s_own_sockets_listen_beyond_loopback(deployed: Service) -> Non
     served_at = []
     for process in psutil.Process().children(recursive=True):
         try:
-            name = " ".join(process.cmdline()).strip().removeprefix("ray::")
+            # While an actor runs a method, its process is called `ray::Class.method`.
+            name = " ".join(process.cmdline()).strip().removeprefix("ray::").partition(".")[0]
             sockets = process.net_connections(kind="inet")
         except psutil.NoSuchProcess:
             continue
