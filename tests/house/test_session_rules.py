@@ -151,3 +151,23 @@ def test_two_processes_are_judged_as_one_session(tmp_path: Path) -> None:
         "error: test_skipped.py: skipped (could not import 'no_such_package_anywhere': "
         "No module named 'no_such_package_anywhere')",
     ]
+
+
+GROUPS = """
+import os, pytest
+@pytest.mark.xdist_group("first")
+@pytest.mark.parametrize("number", range(6))
+def test_it(number):
+    with open("processes", "a") as file:
+        file.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
+def test_another(): pass
+"""
+
+
+def test_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
+    """pytest-xdist 3.8.0 ignores groups under pytest 9.2, without a message."""
+    done = session(tmp_path, GROUPS, "-n2", "--dist=loadgroup")
+    assert done.returncode == 0, done.stdout
+    processes = (tmp_path / "processes").read_text().split()
+    assert len(processes) == 6
+    assert len(set(processes)) == 1
