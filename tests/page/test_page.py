@@ -109,6 +109,7 @@ def test_a_pdf_that_only_asks_not_to_be_printed(client: TestClient):
         (pdf("Half")[:200], "damaged"),
         (b"%PDF-1.7\n" + bytes(1000), "damaged"),
     ],
+    ids=["text", "encrypted", "pictures", "cut off", "empty"],
 )
 def test_pdfs_that_have_no_text_to_give_say_why(client: TestClient, data: bytes, message: str):
     answer = client.post("/page/text", content=data)
