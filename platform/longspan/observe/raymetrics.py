@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from longspan.observe.tracker import Record
@@ -37,11 +38,16 @@ class RayMetrics:
     too; Ray puts ``ray_`` before a name, and ``_total`` after a counter's, when it shows them. Each
     is made when it first has a value. Values that are not finite are not shown: the one before
     stays. Where Ray is not initialised nothing happens.
+
+    Ray exports a gauge for two intervals after it was set (``metrics_report_interval_ms``), then it is gone.
+    Therefore each record sets all gauges, so that one can be drawn over another.
     """
 
     def __init__(self, run: str) -> None:
         self._run = run
         self._gauges: dict[str, Gauge] = {}
+        self._values: dict[tuple[str, str | None], float] = {}
+        """Latest value of each gauge, by name and source."""
         self._counters: dict[str, Counter] = {}
 
     def log(self, record: Record) -> None:
@@ -56,6 +62,8 @@ class RayMetrics:
             self._log_heldout(record)
         elif record["kind"] == "event":
             self._log_event(record)
+        for (name, source), value in self._values.items():
+            self._gauges[name].set(value, self._tags(source))
 
     def close(self) -> None:
         """Nothing is pending: Ray collects the values by itself."""
@@ -92,7 +100,8 @@ class RayMetrics:
 
         if name not in self._gauges:
             self._gauges[name] = Gauge(_PREFIX + name, description, _tag_keys(source))
-        self._gauges[name].set(value, self._tags(source))
+        if math.isfinite(value):
+            self._values[name, source] = value
 
     def _count(self, name: str, description: str, value: float, **more: str) -> None:
         from ray.util.metrics import Counter
