@@ -58,6 +58,25 @@ def test_items_of_several_updates(plan: StreamPlan) -> None:
         assert_same(stream, local_batches(plan, 0, 1))
 
 
+def test_workers_that_share_rows_get_the_same_ones(plan: StreamPlan) -> None:
+    """Two on one node and two on another, whose ranks do not follow the nodes."""
+    plan = replace(plan, sequence_parallel=2)
+    nodes = ["a", "b", "a", "b"]
+    splits = OrderedDataConfig(lambda: plan).configure({"train": None}, 4, None, nodes)
+    seats = [0, 2, 1, 3]
+    streams = [
+        batches(split["train"], plan, seat, 4) for split, seat in zip(splits, seats, strict=True)
+    ]
+    expected = [local_batches(plan, seat, 4) for seat in seats]
+    for together in zip(*streams, strict=True):
+        for got, others in zip(together, expected, strict=True):
+            other = next(others)
+            assert got.update == other.update
+            assert np.array_equal(got.tokens, other.tokens)
+            assert len(got.rows) == len(other.rows)
+        assert np.array_equal(together[0].tokens, together[2].tokens)
+
+
 def test_two_readers_keep_the_order(store: Store, sources: Sources) -> None:
     order = order_of(sources, (Stage(16, 1, 700),))
     plan = StreamPlan(store, sources, order, 0, document_mask=False, readers=2, item_tokens=16)
@@ -165,7 +184,7 @@ def record(records: Path, update: int, rank: int) -> Path:
 @contextmanager
 def streaming(plan: StreamPlan) -> Iterator[Generator[Batch]]:
     """The stream of one rank, taken by this process."""
-    (split,) = OrderedDataConfig(lambda: plan).configure({"train": None}, 1, None, None)
+    (split,) = OrderedDataConfig(lambda: plan).configure({"train": None}, 1, None, ["a"])
     stream = batches(split["train"], plan, 0, 1)
     yield stream
     stream.close()

@@ -76,12 +76,14 @@ def attention_by_document(
     """
     if given := [name for name in _UNSUPPORTED if kwargs.get(name) is not None]:
         raise ValueError(f"attention by document does not take {', '.join(given)}")
+    if kwargs.get("is_causal") is False:
+        raise ValueError("attention by document is causal")
     batch, heads, length, _ = query.shape
     assert sum(document_lengths) == batch * length, (
         f"documents of {sum(document_lengths)} tokens in {batch} rows of {length}"
     )
-    repeats = heads // key.shape[1]
-    key, value = (tensor.repeat_interleave(repeats, dim=1) for tensor in (key, value))
+    if (repeats := heads // key.shape[1]) > 1:
+        key, value = (tensor.repeat_interleave(repeats, dim=1) for tensor in (key, value))
     sizes = list(document_lengths)
     documents = zip(
         *(_end_to_end(tensor).split(sizes, dim=2) for tensor in (query, key, value)), strict=True

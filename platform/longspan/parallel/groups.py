@@ -61,11 +61,7 @@ class SequenceGroup:
         Returns:
             The same shape: part r is from rank r.
         """
-        from torch.distributed.nn import functional
-
-        return functional.all_to_all_single(
-            torch.empty_like(tensor), tensor, group=self.process_group
-        )
+        return _AllToAll.apply(tensor, self.process_group)
 
     def gather_tokens(self, part: Tensor) -> Tensor:
         """Return whole rows [B, S] from every rank's slices [B, S / degree]; all ranks of the group call it."""
@@ -74,6 +70,22 @@ class SequenceGroup:
         parts = [torch.empty_like(part) for _ in range(self.degree)]
         dist.all_gather(parts, part.contiguous(), group=self.process_group)
         return torch.cat(parts, dim=1)
+
+
+class _AllToAll(torch.autograd.Function):
+    """`torch.distributed.all_to_all_single` of equal parts; gradients take the same way back."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, process_group: Any) -> Tensor:
+        ctx.process_group = process_group
+        received = torch.empty_like(tensor)
+        dist.all_to_all_single(received, tensor, group=process_group)
+        return received
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        return _AllToAll.apply(gradient.contiguous(), ctx.process_group), None
 
 
 def join_sequence_group(degree: int, nodes: Sequence[str] | None = None) -> SequenceGroup:

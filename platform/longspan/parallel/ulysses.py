@@ -16,11 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from longspan.errors import UserError
 from longspan.parallel.documents import attention_by_document, document_boundaries
-
-ATTENTION = ("flash_attention_3", "flash_attention_2", "sdpa")
-"""Implementations of attention that rows can be shared with, by transformers' names."""
+from longspan.parallel.limits import require_shareable
 
 _LOCAL = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 """Arguments that describe a slice of the tokens, which attention over whole rows must not see."""
@@ -142,19 +139,6 @@ def install(implementation: str) -> None:
     function = ALL_ATTENTION_FUNCTIONS[implementation]
     if not isinstance(function, SharedAttention):
         ALL_ATTENTION_FUNCTIONS[implementation] = SharedAttention(function, implementation)
-
-
-def require_shareable(implementation: str) -> None:
-    """Refuse an implementation of attention that rows cannot be shared with.
-
-    Raises:
-        UserError: it is one.
-    """
-    if implementation not in ATTENTION:
-        raise UserError(
-            f"workers.sequence_parallel: rows cannot be shared with training.attention {implementation}; set one of "
-            f"{', '.join(ATTENTION)}, or workers.sequence_parallel=1"
-        )
 
 
 def decoder_arguments(shared_rows: SharedRows, device: torch.device) -> dict[str, Any]:
