@@ -45,6 +45,8 @@ def measured(facts: ModelFacts, config: Mapping[str, Any]) -> ModelFacts:
         facts,
         attention=behavior.implementations,
         isolates_documents=behavior.packed_error < TOLERANCE,
+        shares_rows=behavior.sharing_error < TOLERANCE,
+        mixing_layer=behavior.mixing_layer,
         sliding_window=behavior.attention_window,
     )
 
