@@ -37,7 +37,10 @@ pytestmark = pytest.mark.real
 PLAIN = Case(1, 1)
 DIVIDED = [PLAIN, Case(1, 2, 2), Case(2, 2), Case(2, 1, 5), Case(3, 1, 2), Case(3, 2)]
 WEIGHTED = [replace(case, weights=name) for name in WEIGHTS for case in (Case(1, 1, 5), Case(3, 2))]
-BF16 = [replace(case, precision="bf16") for case in (Case(1, 1, 2), Case(2, 2, 2), Case(3, 2, 2))]
+BF16 = [
+    replace(case, precision="bf16")
+    for case in (Case(1, 1, 2), Case(2, 2, 2), Case(3, 2, 2), Case(3, 2, 2, degree=2))
+]
 RESIZED = [
     replace(loaded, loads=replace(saved, saves=True))
     for saved, loaded in (
