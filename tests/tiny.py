@@ -69,11 +69,13 @@ def make_tiny_model(
     seed: int = 0,
     *,
     tied: bool = True,
+    heads: int = 2,
+    kv_heads: int = 1,
 ) -> Path:
     """Write a random Llama (fp32, safetensors) with its tokenizer and chat template to `path`.
 
-    Two layers, hidden size 64, two heads of 32 (a head size that vLLM's CPU attention takes) on one
-    key-value head, 512 tokens; input and output embeddings are one tensor unless `tied` is False.
+    Two layers, hidden size 64, heads of 32 (a head size that vLLM's CPU attention takes), 512 tokens; input
+    and output embeddings are one tensor unless `tied` is False.
     Untrained and tied it generates one token over and over: tests of generation want it untied.
     The same arguments give the same weights.
     """
@@ -87,8 +89,8 @@ def make_tiny_model(
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
         head_dim=32,
         max_position_embeddings=window,
         rope_parameters={"rope_type": "default", "rope_theta": rope_base},

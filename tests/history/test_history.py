@@ -73,6 +73,14 @@ def disturbed(draw: st.DrawFn) -> list[Start]:
     return [*starts, (draw(st.integers(1, 9)), first, UPDATES)]
 
 
+def test_rows_that_workers_share_are_recorded_once(plan: StreamPlan, tmp_path: Path) -> None:
+    starts = [(4, 0, 15), (2, 15, UPDATES)]
+    shared = finding(replace(plan, sequence_parallel=2), tmp_path / "shared", starts)
+    assert shared.faults == ()
+    assert not compare(shared, finding(plan, tmp_path / "whole", [(1, 0, UPDATES)]))
+    assert len(shared.rows) == plan.order.num_rows
+
+
 @settings(max_examples=12, deadline=None)
 @given(starts=disturbed())
 def test_any_stops_and_sizes_are_one_undisturbed_run(

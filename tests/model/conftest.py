@@ -1,4 +1,3 @@
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from tests import varlen
 from tests.tiny import make_tiny_model
 
 
@@ -33,45 +33,15 @@ def tiny_untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def varlen_by_hand() -> Iterator[list[int]]:
-    """A plain implementation of what FlashAttention's kernel does with the boundaries it is given.
+    """Registers `tests.varlen` as an implementation of attention.
 
     Yields the longest sequence that each call was given.
     """
     longest: list[int] = []
 
-    def attend(
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None,
-        *,
-        scaling: float,
-        cu_seq_lens_q: Tensor,
-        cu_seq_lens_k: Tensor,
-        max_length_q: int,
-        max_length_k: int,
-        **ignored: Any,
-    ) -> tuple[Tensor, None]:
-        assert attention_mask is None
-        assert torch.equal(cu_seq_lens_q, cu_seq_lens_k) and max_length_q == max_length_k
-        assert cu_seq_lens_q.dtype == torch.int32
-        longest.append(max_length_q)
-        rows, heads, length = query.shape[:3]
-        q, k, v = (t.transpose(0, 1).flatten(1, 2)[None] for t in (query, key, value))
-        sequences = [
-            torch.nn.functional.scaled_dot_product_attention(
-                q[:, :, first:last],
-                k[:, :, first:last],
-                v[:, :, first:last],
-                is_causal=True,
-                scale=scaling,
-                enable_gqa=True,
-            )
-            for first, last in itertools.pairwise(cu_seq_lens_q.tolist())
-        ]
-        joined = torch.cat(sequences, dim=2)[0]
-        return joined.view(heads, rows, length, -1).permute(1, 2, 0, 3), None
+    def attend(*args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        longest.append(kwargs["max_length_q"])
+        return varlen.attend(*args, **kwargs)
 
     AttentionInterface.register("varlen_by_hand", attend)
     AttentionMaskInterface.register("varlen_by_hand", lambda *_, **__: None)

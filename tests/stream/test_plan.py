@@ -28,6 +28,37 @@ def test_any_number_of_workers_computes_the_same_rows(plan: StreamPlan, world_si
     assert updates == plan.order.num_updates
 
 
+@pytest.mark.parametrize(("groups", "degree"), [(1, 2), (2, 2), (3, 4)])
+def test_workers_that_share_rows_get_what_one_would_get(
+    plan: StreamPlan, groups: int, degree: int
+) -> None:
+    shared = replace(plan, sequence_parallel=degree)
+    for index in range(groups):
+        expected = list(local_batches(plan, index, groups))
+        for rank in range(degree):
+            found = list(local_batches(shared, index * degree + rank, groups * degree))
+            assert [len(batch.rows) for batch in found] == [
+                0 if rank else len(batch.rows) for batch in expected
+            ]
+            for one, other in zip(found, expected, strict=True):
+                assert (one.update, one.length) == (other.update, other.length)
+                for name in ("indices", "tokens", "labels", "positions"):
+                    assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_items_are_the_same_for_workers_that_share_rows(plan: StreamPlan) -> None:
+    shared = replace(plan, sequence_parallel=2, item_tokens=600)
+    reader = plan.reader()
+    given: list[int] = []
+    for group in range(shared.num_groups(4)):
+        first, second, third, last = shared.read_group(reader, group, 4)
+        assert first.indices.tolist() == second.indices.tolist()
+        assert third.indices.tolist() == last.indices.tolist()
+        given += [*first.indices.tolist(), *third.indices.tolist()]
+    assert sorted(given) == list(range(plan.order.num_rows))
+    assert shared.updates_per_group(4) == replace(plan, item_tokens=600).updates_per_group(2)
+
+
 def test_a_restart_goes_on_where_it_was(plan: StreamPlan) -> None:
     expected = list(local_batches(plan, 1, 2))[25:]
     for one, other in zip(

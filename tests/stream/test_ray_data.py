@@ -1,6 +1,7 @@
 """The stream through Ray Data and Ray Train, against the same rows read alone."""
 
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +57,24 @@ def test_items_of_several_updates(plan: StreamPlan) -> None:
     assert plan.updates_per_group(1) == 7
     with streaming(plan) as stream:
         assert_same(stream, local_batches(plan, 0, 1))
+
+
+def test_workers_that_share_rows_get_the_same_ones(plan: StreamPlan) -> None:
+    """Two on one node and two on another, whose ranks do not follow the nodes."""
+    plan = replace(plan, sequence_parallel=2)
+    nodes = ["a", "b", "a", "b"]
+    splits = OrderedDataConfig(lambda: plan).configure({"train": None}, 4, None, nodes)
+    seats = [0, 2, 1, 3]
+    streams = [
+        batches(split["train"], plan, seat, 4) for split, seat in zip(splits, seats, strict=True)
+    ]
+    with ThreadPoolExecutor(4) as threads:  # None is given anything before all have asked.
+        found = list(threads.map(list, streams))
+    for given, seat in zip(found, seats, strict=True):
+        assert_same(iter(given), local_batches(plan, seat, 4))
+        recorded = sum(len(batch.rows) for batch in given)
+        assert bool(recorded) == (seat % 2 == 0)
+    assert_same(iter(found[0]), iter(found[2]))
 
 
 def test_two_readers_keep_the_order(store: Store, sources: Sources) -> None:
@@ -165,7 +184,7 @@ def record(records: Path, update: int, rank: int) -> Path:
 @contextmanager
 def streaming(plan: StreamPlan) -> Iterator[Generator[Batch]]:
     """The stream of one rank, taken by this process."""
-    (split,) = OrderedDataConfig(lambda: plan).configure({"train": None}, 1, None, None)
+    (split,) = OrderedDataConfig(lambda: plan).configure({"train": None}, 1, None, ["a"])
     stream = batches(split["train"], plan, 0, 1)
     yield stream
     stream.close()

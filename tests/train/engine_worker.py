@@ -9,21 +9,28 @@ from __future__ import annotations
 import gc
 import json
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import TypeAdapter
 from torch.distributed import distributed_c10d
+from transformers import AttentionInterface
 
+from longspan.errors import UserError
 from longspan.ingest.marks import marked
 from longspan.model.export import ExportSpec, rehearse_export
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
+from longspan.parallel.groups import SequenceGroup, join_sequence_group
+from longspan.parallel.ulysses import SharedRows, install
 from longspan.storage import Store
 from longspan.stream.batch import Batch, TokenWeights, collate, rank_share
 from longspan.stream.row import Row
@@ -32,6 +39,7 @@ from longspan.train.engine import Engine, EngineConfig, loading
 from longspan.train.parts import read_parts
 from longspan.train.saver import Saver
 from longspan.train.schedule import CosineSchedule
+from tests import varlen
 
 ROWS, LENGTH, UPDATES = 5, 64, 6
 POSITIONS = Positions("abf", 50_000.0, 2.0, 256)
@@ -57,11 +65,21 @@ class Case:
         refuse: an update of which the loss is not accepted.
         saves: whether there is a checkpoint after three updates.
         loads: the case whose checkpoint it begins from.
+        degree: how many workers share a row.
+        heads: of the model; with four it has two key-value heads, with two one.
+        checkpointing: whether activations are recomputed.
+        kernel: of attention; "flash" is a plain implementation of what FlashAttention does.
+        forgets: whether attention is told of one document per row where there are three.
     """
 
     zero_stage: Literal[1, 2, 3]
     workers: int
     micro_batch: int = 1
+    degree: int = 1
+    heads: Literal[2, 4] = 2
+    checkpointing: bool = False
+    kernel: Literal["sdpa", "flash"] = "sdpa"
+    forgets: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     weights: str = ""
     dropout: float = 0.0
@@ -72,6 +90,9 @@ class Case:
 
     def __str__(self) -> str:
         words = [f"zero{self.zero_stage}", f"{self.workers}-workers", f"micro{self.micro_batch}"]
+        words += [f"degree{self.degree}"] * (self.degree > 1)
+        words += [f"{self.heads}-heads"] * (self.heads != 2) + ["recompute"] * self.checkpointing
+        words += ["flash"] * (self.kernel == "flash") + ["forgets"] * self.forgets
         words += [self.precision, self.weights, f"dropout{self.dropout:g}" * bool(self.dropout)]
         words += ["overflow"] * (self.overflow is not None) + ["refuse"] * (self.refuse is not None)
         words += ["saves"] * self.saves + [f"from-{self.loads}"] * (self.loads is not None)
@@ -107,14 +128,15 @@ def with_answers(row: Row) -> Row:
     return replace(row, tokens=marked(row.tokens, answers))
 
 
-def batch_of(update: int, rank: int, world_size: int, weights: TokenWeights | None = None) -> Batch:
+def batch_of(update: int, index: int, count: int, weights: TokenWeights | None = None) -> Batch:
+    """The rows of one of ``count`` groups."""
     rows = [with_answers(row) if weights else row for row in rows_of(update)]
-    mine, share = rank_share(ROWS, rank, world_size)
+    mine, share = rank_share(ROWS, index, count)
     chosen = [rows[i] for i in mine]
     return collate(update, chosen, share, LENGTH, document_mask=True, weights=weights)
 
 
-def build(model_dir: Path, case: Case) -> Engine:
+def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
     config = EngineConfig(
         schedule=SCHEDULE,
         zero_stage=case.zero_stage,
@@ -127,18 +149,23 @@ def build(model_dir: Path, case: Case) -> Engine:
         micro_batch={LENGTH: case.micro_batch},
     )
     with loading(config):
-        model = load_model(
-            model_dir, POSITIONS, 512, config.dtype, "sdpa", activation_checkpointing=False
-        )
+        model = load_model(model_dir, POSITIONS, 512, config.dtype, "sdpa", case.checkpointing)
+    if case.kernel == "flash":
+        # Without the package, transformers would not load a model with it.
+        AttentionInterface.register("flash_attention_2", varlen.attend)
+        model.config._attn_implementation = "flash_attention_2"
+    if case.degree > 1:
+        install(model.config._attn_implementation)
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = case.dropout
     model.train()
-    engine = Engine(CausalLMLoss(model, 100), config)
+    engine = Engine(CausalLMLoss(model, 100), config, group)
     verify(engine.model, POSITIONS)
     # As before a run: neither may change a number of it.
-    engine.require_own_losses(document_mask=True)
-    if dist.get_rank() == 0:
+    if not case.forgets:
+        engine.require_own_losses(document_mask=True)
+    if dist.get_rank() == 0 and case.kernel == "sdpa":
         inner = engine.model.model
         rehearse_export(inner, model_dir, ExportSpec(inner.config, POSITIONS, 512, config.dtype))
     return engine
@@ -162,6 +189,27 @@ def too_much(engine: Engine) -> Any:
     return norm.register_hook(lambda gradient: gradient * float("inf"))
 
 
+@contextmanager
+def forgotten_documents() -> Iterator[None]:
+    """Within the block attention takes every shared row for one document."""
+    told = SharedRows.from_positions
+
+    def one_each(group: SequenceGroup, positions: torch.Tensor) -> SharedRows:
+        return told(group, torch.arange(positions.shape[1]).repeat(len(positions), 1))
+
+    with patch.object(SharedRows, "from_positions", one_each):
+        yield
+
+
+def refusal(engine: Engine) -> str:
+    """Why a run would not begin with this engine."""
+    try:
+        engine.require_own_losses(document_mask=True)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def never(_: float) -> bool:
     return False
 
@@ -173,10 +221,11 @@ def load(engine: Engine, store: Store) -> None:
     engine.continue_from(found.facts.update, found.facts.steps)
 
 
-def train(model_dir: Path, folder: Path, case: Case) -> dict[str, Any]:
+def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> dict[str, Any]:
     """What happened; the weights' names and norm on rank 0 only."""
-    rank, world_size = dist.get_rank(), dist.get_world_size()
-    engine = build(model_dir, case)
+    rank = dist.get_rank()
+    engine = build(model_dir, case, group)
+    refused = refusal(engine) if case.forgets else ""
     if case.loads:
         load(engine, Store(str(folder / str(case.loads))))
     stats = []
@@ -185,11 +234,12 @@ def train(model_dir: Path, folder: Path, case: Case) -> dict[str, Any]:
             save(engine, Store(str(folder / str(case))))
         hook = too_much(engine) if case.overflow == update and rank == 0 else None
         accepts = math.isfinite if case.refuse != update else never
-        batch = batch_of(update, rank, world_size, WEIGHTS.get(case.weights))
+        batch = batch_of(update, group.index, group.count, WEIGHTS.get(case.weights))
         stats.append(engine.update(batch, accepts))
         if hook:
             hook.remove()
-    heldout = engine.token_losses(batch_of(UPDATES - 1, rank, world_size)).sum(dtype=torch.float64)
+    rows = batch_of(UPDATES - 1, group.index, group.count)
+    heldout = engine.token_losses(rows).sum(dtype=torch.float64) * group.is_first
     dist.all_reduce(heldout)
     weights = engine.state_dict() or {}
     norm = sum(float(tensor.double().square().sum()) for tensor in weights.values()) ** 0.5
@@ -198,6 +248,7 @@ def train(model_dir: Path, folder: Path, case: Case) -> dict[str, Any]:
         "heldout": heldout.item(),
         "norm": norm,
         "names": sorted(weights),
+        "refused": refused,
     }
 
 
@@ -210,14 +261,19 @@ def refuse_pickles() -> None:
     vars(distributed_c10d)["_tensor_to_object"] = refuse
 
 
-def main(model_dir: Path, folder: Path) -> None:
+def main(models: Mapping[int, Path], folder: Path) -> None:
+    """Be a rank; ``models`` are by number of heads."""
     torch.set_num_threads(1)
     assert callable(distributed_c10d._tensor_to_object)
     refuse_pickles()
     dist.init_process_group("gloo")
     results = []
+    groups: dict[int, SequenceGroup] = {}
     for case in CASES.validate_json((folder / "cases.json").read_bytes()):
-        results.append(train(model_dir, folder, case))
+        if case.degree not in groups:
+            groups[case.degree] = join_sequence_group(case.degree)
+        with forgotten_documents() if case.forgets else nullcontext():
+            results.append(train(models[case.heads], folder, case, groups[case.degree]))
         gc.collect()  # DeepSpeed's engine refers to itself: it would stay beside the next one.
     if dist.get_rank() == 0:
         (folder / "results.json").write_text(json.dumps(results))

@@ -29,7 +29,7 @@ def main() -> None:
     kept = golden() if "--add" in sys.argv else {}
     with tempfile.TemporaryDirectory() as folder:
         make_tiny_model(Path(folder) / "model")
-        (result,) = train(RankServer(), Path(folder) / "model", Path(folder), [PLAIN])
+        (result,) = train(RankServer(), {2: Path(folder) / "model"}, Path(folder), [PLAIN])
     curve = losses(result)
     for name, other in kept.items():
         if curve != pytest.approx(other, rel=GOLDEN_TOLERANCE):

@@ -4,13 +4,16 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from ray.exceptions import ActorDiedError
+from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from longspan.errors import Unreachable, UserError
 from longspan.run.deaths import ProcessDied
-from longspan.train import ray_host
-from longspan.train.elastic import ProgressPolicy, waiting_line
+from longspan.tenants import Share
+from longspan.train import elastic, ray_host
+from longspan.train.elastic import ProgressPolicy, RoomPolicy, waiting_line
+from longspan.train.fallback import Fallback
 from longspan.train.host import Restart
 from tests.deaths import died
 
@@ -37,6 +40,26 @@ def test_a_failure_is_tried_again_as_long_as_the_run_gets_on(error: Exception) -
 def test_a_mistake_ends_it_and_leaving_is_no_failure() -> None:
     assert decisions([0], 9, UserError("a shard is gone")) == [ENDS]
     assert decisions([0] * 5, 1, Restart("there is room for 2 workers")) == [AGAIN] * 5
+
+
+@pytest.mark.parametrize(
+    ("space", "degree", "workers"), [(7, 1, 7), (7, 2, 6), (7, 4, 4), (9, 4, 8), (3, 2, 2)]
+)
+def test_a_group_starts_with_whole_groups_of_workers_that_share_rows(
+    monkeypatch: pytest.MonkeyPatch, space: int, degree: int, workers: int
+) -> None:
+    monkeypatch.setattr(elastic, "remove_orphaned_groups", lambda: None)
+    monkeypatch.setattr(elastic, "answering_nodes", dict)
+    monkeypatch.setattr(elastic, "free", lambda *_: {})
+    monkeypatch.setattr(elastic, "places", lambda group: [])
+    monkeypatch.setattr(elastic, "room", lambda *_: space)
+    monkeypatch.setattr(RoomPolicy, "_maybe_send_resource_request", lambda self: None)
+    config = ScalingConfig(num_workers=(degree, 8), resources_per_worker={"CPU": 1})
+    worker = Share({"CPU": 1.0}, {})
+    fallback = Fallback(worker, None, lambda line: None)
+    policy = RoomPolicy(config, worker, False, fallback, lambda line: None, degree)
+    decision = policy.make_decision_for_non_running_worker_group()
+    assert decision.num_workers == workers
 
 
 def test_what_is_waited_for_is_said() -> None:

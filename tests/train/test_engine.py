@@ -1,7 +1,7 @@
 """The same recipe gives the same losses for every ZeRO stage, number of workers and micro-batch."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from longspan.model.loss import CausalLMLoss
 from longspan.recipe.device import this_machines_device
 from longspan.stream.batch import Batch
 from tests.ranks import RankServer
+from tests.tiny import make_tiny_model
 from tests.train import engine_worker
 from tests.train.engine_worker import (
     CASES,
@@ -36,7 +37,10 @@ pytestmark = pytest.mark.real
 PLAIN = Case(1, 1)
 DIVIDED = [PLAIN, Case(1, 2, 2), Case(2, 2), Case(2, 1, 5), Case(3, 1, 2), Case(3, 2)]
 WEIGHTED = [replace(case, weights=name) for name in WEIGHTS for case in (Case(1, 1, 5), Case(3, 2))]
-BF16 = [replace(case, precision="bf16") for case in (Case(1, 1, 2), Case(2, 2, 2), Case(3, 2, 2))]
+BF16 = [
+    replace(case, precision="bf16")
+    for case in (Case(1, 1, 2), Case(2, 2, 2), Case(3, 2, 2), Case(3, 2, 2, degree=2))
+]
 RESIZED = [
     replace(loaded, loads=replace(saved, saves=True))
     for saved, loaded in (
@@ -62,27 +66,63 @@ SKIPPING = [
     Case(3, 2, refuse=2),
     Case(1, 2, precision="bf16", refuse=2),
 ]
-LOADING = [*RESIZED, *CONTINUED]
+SHARED = [
+    Case(1, 2, degree=2),
+    Case(2, 2, 5, degree=2),
+    Case(3, 2, degree=2, checkpointing=True),
+    Case(1, 4, degree=2),
+    Case(2, 4, 2, degree=2, checkpointing=True),
+    Case(3, 4, degree=2),
+    Case(3, 2, 2, degree=2, kernel="flash"),
+    Case(1, 2, degree=2, heads=4),
+    Case(2, 4, degree=4, heads=4),
+    Case(3, 4, 2, degree=4, heads=4, checkpointing=True),
+    Case(3, 4, 2, degree=4, heads=4, kernel="flash", checkpointing=True),
+    Case(3, 2, degree=2, weights="per_sequence"),
+    Case(1, 4, degree=2, weights="per_token"),
+    Case(2, 4, degree=4, heads=4, weights="per_sequence"),
+]
+FORGETFUL = Case(1, 2, degree=2, forgets=True)
+RESHARED = [
+    replace(loaded, loads=replace(saved, saves=True), heads=4)
+    for saved, loaded in (
+        (Case(1, 4, degree=2, heads=4), Case(3, 4, degree=4)),
+        (Case(3, 4, degree=2, heads=4), Case(2, 2)),
+        (Case(2, 1, heads=4), Case(3, 2, degree=2)),
+        (Case(3, 4, degree=4, heads=4), Case(2, 2, degree=2)),
+    )
+]
+LOADING = [*RESIZED, *CONTINUED, *RESHARED]
 SAVING = [case.loads for case in LOADING if case.loads]
-ALL = [*DIVIDED, *WEIGHTED, *BF16, *SKIPPING, *SAVING, *LOADING]
+ALL = [*DIVIDED, *WEIGHTED, *BF16, *SKIPPING, *SHARED, FORGETFUL, *SAVING, *LOADING]
 
 Trained = Callable[[Case], dict[str, Any]]
 
 
 def train(
-    ranks: RankServer, model: Path, folder: Path, cases: Sequence[Case]
+    ranks: RankServer, models: Mapping[int, Path], folder: Path, cases: Sequence[Case]
 ) -> list[dict[str, Any]]:
-    """What happened in each of some cases of as many workers, in one group of ranks for all of them."""
+    """What happened in each of some cases of as many workers, in one group of ranks for all of them.
+
+    ``models`` are by number of heads.
+    """
     (workers,) = {case.workers for case in cases}
     (folder / "cases.json").write_bytes(CASES.dump_json(list(cases)))
-    done = ranks.run(workers, engine_worker.main, model, folder)
+    done = ranks.run(workers, engine_worker.main, models, folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.fixture(scope="session")
+def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[int, Path]:
+    """By number of heads."""
+    four = make_tiny_model(tmp_path_factory.mktemp("four") / "model", heads=4, kv_heads=2)
+    return {2: tiny_model, 4: four}
+
+
 @pytest.fixture(scope="module")
 def trained(
-    ranks: RankServer, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+    ranks: RankServer, models: Mapping[int, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
     """What happened in a case; it is trained with all others of as many workers, after those that they load."""
     folder = tmp_path_factory.mktemp("engine")
@@ -99,7 +139,7 @@ def trained(
             for each in alike:
                 if each.loads:
                     trained(each.loads)
-            results.update(zip(alike, train(ranks, tiny_model, folder, list(alike)), strict=True))
+            results.update(zip(alike, train(ranks, models, folder, list(alike)), strict=True))
         return results[case]
 
     return trained
@@ -176,6 +216,46 @@ def test_weighted_losses_do_not_either(trained: Trained, tiny_model: Path, case:
     assert losses(result) == pytest.approx([loss for loss, _ in expected], rel=TOLERANCE)
     norms = [stats["grad_norm"] for stats in result["stats"]]
     assert norms == pytest.approx([norm for _, norm in expected], rel=1e-4)
+
+
+@pytest.mark.parametrize("case", SHARED, ids=str)
+def test_losses_do_not_depend_on_how_many_workers_share_a_row(
+    trained: Trained, models: Mapping[int, Path], case: Case
+) -> None:
+    expected = plain_loop(models[case.heads], weights=case.weights)
+    result = trained(case)
+    assert losses(result) == pytest.approx([loss for loss, _ in expected], rel=TOLERANCE)
+    norms = [stats["grad_norm"] for stats in result["stats"]]
+    assert norms == pytest.approx([norm for _, norm in expected], rel=1e-4)
+    for name, value in {
+        "tokens": 320,
+        "squared_lengths": 5 * (20**2 + 20**2 + 24**2),
+        "source_tokens": [192, 128],
+    }.items():
+        assert [stats[name] for stats in result["stats"]] == [value] * UPDATES, name
+
+
+def test_held_out_losses_of_shared_rows_are_those_of_whole_rows(trained: Trained) -> None:
+    expected = trained(PLAIN)["heldout"]
+    for case in (Case(1, 2, degree=2), Case(3, 4, degree=2)):
+        assert trained(case)["heldout"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_forgotten_documents_of_shared_rows_would_be_noticed(
+    trained: Trained, reference: list[tuple[float, float]]
+) -> None:
+    result = trained(FORGETFUL)
+    first, expected = losses(result)[0], reference[0][0]
+    assert abs(first - expected) > 100 * TOLERANCE * expected
+    assert result["refused"].startswith("workers.sequence_parallel: a token's loss in LlamaFor")
+
+
+@pytest.mark.parametrize("case", RESHARED, ids=str)
+def test_a_checkpoint_continues_with_any_number_of_workers_to_a_row(
+    trained: Trained, models: Mapping[int, Path], case: Case
+) -> None:
+    expected = [loss for loss, _ in plain_loop(models[case.heads])[3:]]
+    assert losses(trained(case)) == pytest.approx(expected, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("case", BF16, ids=str)

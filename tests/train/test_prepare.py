@@ -1,12 +1,17 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from longspan.errors import UserError
+from longspan.recipe.derive import derive
 from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe, parse_recipe
+from longspan.recipe.model import facts_of
+from longspan.recipe.sharing import require_shared_rows
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
 from longspan.train.prepare import at_commits, plan_text, prepare, prepare_without_ray
@@ -25,6 +30,45 @@ def test_weights_that_no_device_holds_need_stage_3(
     problems = "\n".join(plan_text(recipe)[1])
     message = f"with stage {stage} each device holds all weights, 128 GiB"
     assert (message in problems) == refused
+
+
+@pytest.mark.parametrize(("degree", "refused"), [(8, False), (32, False), (64, True)])
+def test_the_degree_of_sequence_parallelism_has_to_fit_the_model(
+    tmp_path: Path, degree: int, refused: bool
+) -> None:
+    changes = [f"storage.root={tmp_path}", f"workers.sequence_parallel={degree}"]
+    problems = "\n".join(plan_text(load_recipe(RECIPES / "llama3-8b-512k.yaml", changes))[1])
+    told = "with 32 query heads and 8 key-value heads; the nearest possible degree: 32"
+    assert (told in problems) == refused
+    assert ("sequence_parallel" in problems) == refused
+
+
+@pytest.mark.parametrize(
+    ("facts", "attention", "told"),
+    [
+        ({}, "auto", None),
+        ({}, "eager", "rows cannot be shared with training.attention eager"),
+        ({"mixing_layer": "Lfm2ShortConv"}, "auto", "Lfm2ShortConv layers of this llama model"),
+        ({"shares_rows": False}, "auto", "the losses of a tiny model of this llama architecture"),
+    ],
+)
+def test_models_whose_rows_cannot_be_divided_are_refused(
+    facts: dict[str, Any], attention: str, told: str | None
+) -> None:
+    changes = [f"training.attention={attention}"]
+    recipe = load_recipe(RECIPES / "llama3-8b-512k.yaml", changes)
+    assert recipe.architecture
+    model = replace(facts_of(recipe.architecture), **facts)
+    plan = derive(recipe, model, Device("cpu", "CPU", 2**34, bf16=False))
+    if told is None:
+        require_shared_rows(recipe, model, plan)
+        return
+    with pytest.raises(UserError, match=told):
+        require_shared_rows(recipe, model, plan)
+    one = recipe.model_copy(
+        update={"workers": recipe.workers.model_copy(update={"sequence_parallel": 1})}
+    )
+    require_shared_rows(one, model, plan)
 
 
 def test_a_run_goes_on_with_the_commit_of_its_base_model_that_it_began_with(

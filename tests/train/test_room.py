@@ -6,7 +6,7 @@ from hypothesis import given
 
 from longspan.pools import LABEL, selector
 from longspan.tenants import Claim, Share
-from longspan.train.room import Node, Nodes, fitting, room
+from longspan.train.room import Node, Nodes, fitting, room, whole_groups
 
 WORKER = Share({"CPU": 2.0, "GPU": 1.0}, {})
 
@@ -74,6 +74,16 @@ def test_the_least_stay() -> None:
         "but one that leaves enough"
     )
     assert room(machines(2), WORKER, [replica(1)], least=3) == 1, "they are not there anyway"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "degree", "workers"),
+    [((8, 8), 1, 16), ((6, 7), 4, 12), ((2, 1), 4, 0), ((4, 2, 2), 4, 8)],
+)
+def test_only_whole_groups_of_workers_train(
+    gpus: tuple[int, ...], degree: int, workers: int
+) -> None:
+    assert whole_groups(room(machines(*gpus), WORKER), degree) == workers
 
 
 @given(

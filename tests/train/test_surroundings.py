@@ -48,9 +48,13 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def looks(
-    least: int, most: int, nodes: tuple[str, ...] = ("a", "b"), yield_after: float | None = 0.0
+    least: int,
+    most: int,
+    nodes: tuple[str, ...] = ("a", "b"),
+    yield_after: float | None = 0.0,
+    degree: int = 1,
 ) -> Surroundings:
-    group = Group(nodes, least, most, WORKER, grow_after=0.0, yield_after=yield_after)
+    group = Group(nodes, least, most, WORKER, 0.0, yield_after, degree)
     return Surroundings(group, lambda line: None)
 
 
@@ -90,6 +94,25 @@ def test_it_grows_up_to_its_most(there: Cluster) -> None:
     notice = looks(1, 8)._look()
     assert notice == Notice("there is room for 8 workers", leave=True)
     assert looks(1, 2)._look() is None
+
+
+def test_it_grows_by_whole_groups_of_workers_that_share_rows(there: Cluster) -> None:
+    there.free["c"] = 1
+    assert looks(2, 8, degree=2)._look() is None
+    there.free["c"] = 3
+    assert looks(2, 8, degree=2)._look() == Notice("there is room for 4 workers", leave=True)
+
+
+def test_a_node_that_goes_takes_the_groups_of_its_workers_along(there: Cluster) -> None:
+    there.going = {"b": 0}
+    assert leaving(looks(2, 4, ("a", "a", "a", "b"), degree=2)._look()) is True
+    assert leaving(looks(4, 4, ("a", "a", "a", "b"), degree=2)._look()) is False
+
+
+def test_workers_are_given_up_by_whole_groups(there: Cluster) -> None:
+    there.wait(1)
+    notice = looks(2, 4, ("a", "a", "b", "b"), degree=2)._look()
+    assert notice == Notice("chat waits for room: 2 of 4 workers stay", leave=True)
 
 
 def test_workers_are_given_up_for_replicas_that_wait_for_room(there: Cluster) -> None:

@@ -55,6 +55,10 @@ class ModelFacts:
     """Implementations of attention that the model's class takes."""
     isolates_documents: bool = True
     """Whether positions that restart keep the documents of a row apart, in every layer."""
+    shares_rows: bool = True
+    """Whether the losses of a row stay the same when its tokens are divided among workers."""
+    mixing_layer: str | None = None
+    """Class of layers that pass information between tokens outside attention, where there are some."""
 
     @property
     def embedding_parameters(self) -> int:

@@ -19,6 +19,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from longspan.errors import UserError
+from longspan.parallel.documents import document_boundaries
+from longspan.parallel.ulysses import SharedRows, decoder_arguments
 
 IGNORED = -100
 """Label of a position that is not counted."""
@@ -83,7 +85,12 @@ class CausalLMLoss(nn.Module):
         self.chunk = chunk
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, labels: Tensor, weights: Tensor | None = None
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        labels: Tensor,
+        weights: Tensor | None = None,
+        shared_rows: SharedRows | None = None,
     ) -> Tensor:
         """Summed loss over counted tokens, float32 scalar.
 
@@ -92,26 +99,36 @@ class CausalLMLoss(nn.Module):
             positions: int64 [B, S]; restarting at 0 where a document begins keeps documents apart.
             labels: int64 [B, S], shifted, -100 where not counted.
             weights: float32 [B, S], by which each token's loss is multiplied; None is by 1.
+            shared_rows: the whole rows, where S tokens of each are this rank's; None: rows are not shared.
         """
-        hidden = self._hidden(tokens, positions)
+        hidden = self._hidden(tokens, positions, shared_rows)
         return loss_sum(hidden, _head_of(self.model), labels, self.chunk, weights)
 
-    def token_losses(self, tokens: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+    def token_losses(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        labels: Tensor,
+        shared_rows: SharedRows | None = None,
+    ) -> Tensor:
         """Loss of each position, float32 [B, S], 0 where not counted; no gradients.
 
         Dropout is as the module's mode has it: call :meth:`eval` first. Under ZeRO-3 every rank
         has to call it equally often.
         """
         with torch.no_grad():
-            hidden = self._hidden(tokens, positions)
+            hidden = self._hidden(tokens, positions, shared_rows)
             return token_losses(hidden, _head_of(self.model), labels, self.chunk)
 
-    def _hidden(self, tokens: Tensor, positions: Tensor) -> Tensor:
+    def _hidden(self, tokens: Tensor, positions: Tensor, shared_rows: SharedRows | None) -> Tensor:
         by_mask = self.model.config._attn_implementation in _MASKED
-        boundaries = {} if by_mask else _flash_boundaries(positions)
         # No attention_mask and no cache: either of them would turn the document mask off.
+        if shared_rows is not None:
+            documents = decoder_arguments(shared_rows, tokens.device)
+        else:
+            documents = {} if by_mask else document_boundaries(positions)
         output = _decoder_of(self.model)(
-            input_ids=tokens, position_ids=positions, use_cache=False, **boundaries
+            input_ids=tokens, position_ids=positions, use_cache=False, **documents
         )
         return output.last_hidden_state
 
@@ -137,25 +154,6 @@ def _summed(lm_head: Head, hidden: Tensor, labels: Tensor, weights: Tensor | Non
 
 # Those that transformers builds a mask for, from the positions; any other is a FlashAttention.
 _MASKED = ("eager", "sdpa", "flex_attention")
-
-
-def _flash_boundaries(positions: Tensor) -> dict[str, Any]:
-    """Where documents begin, in the words of FlashAttention's kernels for many sequences.
-
-    Left to itself transformers finds them only for a single row: with two or more it would let
-    attention cross documents, without a word. Given, they also save a search in every layer.
-    """
-    begins = positions == 0
-    begins[:, 0] = True
-    starts = begins.flatten().nonzero().flatten().to(torch.int32)
-    edges = functional.pad(starts, (0, 1), value=positions.numel())
-    longest = int(edges.diff().max())
-    return {
-        "cu_seq_lens_q": edges,
-        "cu_seq_lens_k": edges,
-        "max_length_q": longest,
-        "max_length_k": longest,
-    }
 
 
 def _decoder_of(model: Any) -> nn.Module:

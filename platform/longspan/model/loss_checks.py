@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
 from longspan.errors import UserError
 from longspan.model.loss import CausalLMLoss
+from longspan.parallel.groups import SequenceGroup
+from longspan.parallel.ulysses import SharedRows
 
 FIRST, SECOND = 19, 29
 """Tokens of the two documents of a row."""
@@ -48,6 +51,47 @@ def require_correct(
             f"packing.document_mask: a document's loss in {name} changes by {change:.2g} nats with the document "
             f"before it in its row (attention: {model.model.config._attn_implementation}); set "
             "packing.document_mask=false, or use an architecture of docs/models.md"
+        )
+
+
+@torch.no_grad()
+def require_shared_alike(
+    model: CausalLMLoss, group: SequenceGroup, document_mask: bool, device: torch.device
+) -> None:
+    """Compare losses of a row of two documents, divided among the ranks of a group, with those of the whole row.
+
+    All ranks call it.
+
+    Args:
+        model: the whole one, in evaluation mode; its attention function takes shared rows.
+        group: this rank's.
+        document_mask: whether documents are to be kept apart.
+        device: of the model.
+
+    Raises:
+        UserError: they differ, on any rank.
+    """
+    vocabulary = model.model.config.vocab_size
+    length = -(-(FIRST + SECOND) // group.degree) * group.degree
+    second = document(length - FIRST, vocabulary, 2, device)
+    row = second.behind(document(FIRST, vocabulary, 1, device), document_mask)
+    cut = group.slice_of(length)
+    divided = model.token_losses(
+        row.tokens[:, cut],
+        row.positions[:, cut],
+        row.labels[:, cut],
+        SharedRows.from_positions(group, row.positions),
+    )
+    whole = model.token_losses(row.tokens, row.positions, row.labels)
+    change = (divided - whole[:, cut]).abs().max().double()
+    dist.all_reduce(change, dist.ReduceOp.MAX)
+    exact = next(model.parameters()).dtype == torch.float32
+    if not change.item() < (TOLERANCE if exact else LOW_PRECISION_LEAK):
+        raise UserError(
+            f"workers.sequence_parallel: a token's loss in {type(model.model).__name__} changes by "
+            f"{change.item():.2g} nats when its row is divided among {group.degree} workers (attention: "
+            f"{model.model.config._attn_implementation}); set workers.sequence_parallel=1, or use an architecture of "
+            "docs/models.md"
         )
 
 

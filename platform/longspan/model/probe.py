@@ -24,6 +24,7 @@ from longspan.model.load import set_positions
 from longspan.model.loss import CausalLMLoss
 from longspan.model.loss_checks import FIRST, SECOND, document, leak, loss_error
 from longspan.model.positions import Positions, own_positions, using_positions, verify
+from longspan.model.sharing_probe import mixing_layer, sharing_error
 from longspan.model.shrink import WINDOW, WINDOW_KEYS, tiny_config
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class Behavior:
     """Loss of a document behind another one in a row against its loss alone: the largest of any token."""
     effect: float
     """Change of a document's loss with the document before it when the two are not kept apart."""
+    sharing_error: float
+    """Loss of a row divided among two ranks against its loss as a whole: the largest of any token."""
+    mixing_layer: str | None
+    """Class of a layer that passes information between tokens outside attention, or None."""
     attention_window: int | None
     """Tokens that attention is limited to in at least one layer, or None."""
 
@@ -153,6 +158,8 @@ def _measured(model: PreTrainedModel, own: Positions) -> Behavior:
         loss_error=loss_error(wrapped, packed),
         packed_error=float((behind - alone).abs().max()),
         effect=leak(wrapped, False, "cpu"),
+        sharing_error=sharing_error(model, packed),
+        mixing_layer=mixing_layer(model, packed),
         attention_window=reached if reached < SECOND else None,
     )
 

@@ -17,6 +17,7 @@ from longspan.errors import UserError
 from longspan.model.attention import FLASH
 from longspan.model.facts import EXACT_FAMILIES, ModelFacts, facts_from_config, rope_of_config
 from longspan.model.rope import ROPE_TYPES
+from longspan.parallel.limits import ATTENTION as SHAREABLE
 
 
 def measured(facts: ModelFacts, config: Mapping[str, Any]) -> ModelFacts:
@@ -45,6 +46,8 @@ def measured(facts: ModelFacts, config: Mapping[str, Any]) -> ModelFacts:
         facts,
         attention=behavior.implementations,
         isolates_documents=behavior.packed_error < TOLERANCE,
+        shares_rows=behavior.sharing_error < TOLERANCE,
+        mixing_layer=behavior.mixing_layer,
         sliding_window=behavior.attention_window,
     )
 
@@ -122,10 +125,18 @@ class Verdict:
         limited = "yes" if self.facts.sliding_window else "no"
         masked = [name for name in self.facts.attention if name not in FLASH]
         flash = ["flash"] if len(masked) < len(self.facts.attention) else []
-        return (f"`{self.name}`", apart, limited, ", ".join(flash + masked))
+        divided = self.facts.shares_rows and any(name in SHAREABLE for name in self.facts.attention)
+        shared = "yes" if divided else "refused"
+        return (f"`{self.name}`", apart, shared, limited, ", ".join(flash + masked))
 
 
-TRAINED = ("model type", "document mask", "attention limited in some layers", "attention")
+TRAINED = (
+    "model type",
+    "document mask",
+    "shared rows",
+    "attention limited in some layers",
+    "attention",
+)
 REFUSED = ("model type", "reason")
 
 VARIANTS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (

@@ -61,6 +61,11 @@ def _model_rows(recipe: Recipe, facts: ModelFacts, plan: RunPlan) -> list[tuple[
         ),
         ("storage", local_path(recipe.storage.root), "storage.root"),
         ("document mask", "on" if recipe.packing.document_mask else "off", "packing.document_mask"),
+        (
+            "sequence parallel",
+            f"{recipe.workers.sequence_parallel}",
+            "workers that share a row (workers.sequence_parallel)",
+        ),
         ("updates", *_updates(plan)),
     ]
 

@@ -62,7 +62,8 @@ class Workers(Section):
     """Seconds for which workers may be missing whose machines the cloud refuses to start, before the pool is asked
     for machines on demand as well; null: never."""
     sequence_parallel: int = Field(1, ge=1)
-    """Workers that share a row; only 1 can be trained yet."""
+    """Workers that share every row, each with an equal part of its tokens (Ulysses). It divides the number of
+    attention heads, the row lengths, `min` and `max`, and may be changed when a run is resumed."""
 
     @model_validator(mode="before")
     @classmethod

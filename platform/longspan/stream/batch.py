@@ -15,7 +15,7 @@ NOT_COUNTED = -100
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's rows of one update (k rows of S tokens)."""
+    """One rank's rows of one update (k rows of S tokens); whole ones, also where workers share them."""
 
     update: int
     length: int

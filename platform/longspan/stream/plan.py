@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,9 @@ class StreamPlan:
     0, 1, ... A group covers one update or, where updates are small, several in a row; an item holds
     its rank's rows of these. A group is read as a whole, in the order of the rows, so that no block
     is read more often than the order has it.
+
+    Where workers share rows, ranks 0 .. n - 1 are those of the first workers that share, and so on: the seats of
+    `longspan.parallel.groups.SequenceGroup`. They all get the same rows.
     """
 
     store: Store
@@ -51,6 +54,8 @@ class StreamPlan:
     item_tokens: int = ITEM_TOKENS
     """Tokens of an item, about; an update is never split."""
     most_items: int = MOST_ITEMS
+    sequence_parallel: int = 1
+    """Workers that share each row."""
 
     @property
     def num_updates(self) -> int:
@@ -60,7 +65,8 @@ class StreamPlan:
     def updates_per_group(self, world_size: int) -> int:
         """How many updates a group covers; the last one may cover fewer."""
         tokens = max(stage.length * stage.rows_per_update for stage in self.order.stages)
-        wanted = min(self.item_tokens * world_size, GROUP_TOKENS) // tokens
+        sharing = self.sequence_parallel
+        wanted = min(self.item_tokens * world_size, GROUP_TOKENS) // (tokens * sharing)
         most_groups = max(1, self.most_items // world_size)
         return max(1, wanted, -(-self.num_updates // most_groups))
 
@@ -76,10 +82,16 @@ class StreamPlan:
 
     def indices(self, update: int, rank: int, world_size: int) -> range:
         """Global numbers of a rank's rows of an update; there may be none."""
-        rows = self.order.stage_of_update(update).rows_per_update
         first = self.order.first_row_of_update(update)
-        share = rank_share(rows, rank, world_size)[0]
+        share = self._share(update, rank, world_size)[0]
         return range(first + share.start, first + share.stop)
+
+    def _share(self, update: int, rank: int, world_size: int) -> tuple[range, int]:
+        """See `rank_share`; ranks that share rows count as one."""
+        sharing = self.sequence_parallel
+        assert world_size % sharing == 0, f"{world_size} ranks, of which {sharing} share rows"
+        rows = self.order.stage_of_update(update).rows_per_update
+        return rank_share(rows, rank // sharing, world_size // sharing)
 
     def reader(self) -> RowReader:
         """A reader of this plan's rows."""
@@ -101,7 +113,7 @@ class StreamPlan:
             UserError: a shard is missing or corrupt (it is named).
         """
         updates = self.updates_of_group(group, world_size)
-        rows = self.read(reader, updates, 0, 1)
+        rows = replace(self, sequence_parallel=1).read(reader, updates, 0, 1)
         first = self.order.first_row_of_update(updates[0])
         items: list[list[Rows]] = [[] for _ in range(world_size)]
         for update in updates:
@@ -111,7 +123,11 @@ class StreamPlan:
         return [Rows.joined(parts) for parts in items]
 
     def batches(self, rows: Rows, updates: range, rank: int, world_size: int) -> Iterator[Batch]:
-        """A rank's batches of some updates from their rows, each checked against the order."""
+        """A rank's batches of some updates from their rows, each checked against the order.
+
+        Of the ranks that share rows only the first one's batches state them for the record.
+        """
+        is_first = rank % self.sequence_parallel == 0
         taken = 0
         for update in updates:
             expected = self.indices(update, rank, world_size)
@@ -121,8 +137,9 @@ class StreamPlan:
             )
             taken += len(mine)
             stage = self.order.stage_of_update(update)
-            share = rank_share(stage.rows_per_update, 0, world_size)[1]
-            yield collate(update, mine, share, stage.length, self.document_mask, self.weights)
+            share = self._share(update, rank, world_size)[1]
+            batch = collate(update, mine, share, stage.length, self.document_mask, self.weights)
+            yield batch if is_first else replace(batch, rows=())
         assert taken == len(rows), f"rank {rank}: {len(rows) - taken} rows beyond {updates}"
 
 
@@ -134,7 +151,7 @@ def local_batches(plan: StreamPlan, rank: int, world_size: int) -> Iterator[Batc
     """
     reader = plan.reader()
     tokens = max(stage.length * stage.rows_per_update for stage in plan.order.stages)
-    together = max(1, LOCAL_TOKENS * world_size // tokens)
+    together = max(1, LOCAL_TOKENS * world_size // (tokens * plan.sequence_parallel))
     for first in range(plan.first_update, plan.order.num_updates, together):
         updates = range(first, min(first + together, plan.order.num_updates))
         yield from plan.batches(

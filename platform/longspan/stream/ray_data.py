@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.train import DataConfig
 
 from longspan.errors import UserError
+from longspan.parallel.arrangement import arrange
 from longspan.pools import selector
 from longspan.stream.batch import Batch
 from longspan.stream.items import pack, unpack
@@ -111,9 +113,12 @@ class OrderedDataConfig(DataConfig):
         """One iterator per rank, under each dataset's name."""
         per_rank: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
         for name in datasets:
-            stream = dataset(self._plan(), world_size, self._pool)
+            plan = self._plan()
+            stream = dataset(plan, world_size, self._pool)
             stream.set_name(name)
-            for rank, split in enumerate(stream.streaming_split(world_size, equal=False)):
+            seats = chain.from_iterable(arrange(worker_node_ids, plan.sequence_parallel))
+            splits = stream.streaming_split(world_size, equal=False)
+            for rank, split in zip(seats, splits, strict=True):
                 per_rank[rank][name] = split
         return per_rank
 
@@ -147,7 +152,9 @@ def _look_ahead_bytes(plan: StreamPlan, world_size: int) -> int:
     """
     tokens = max(stage.length * stage.rows_per_update for stage in plan.order.stages)
     updates = max(plan.look_ahead, 3 * plan.updates_per_group(world_size))
-    return max(updates * tokens * BYTES_PER_TOKEN, LEAST_LOOK_AHEAD)
+    # Ranks that share rows get a copy each.
+    size = updates * tokens * plan.sequence_parallel * BYTES_PER_TOKEN
+    return max(size, LEAST_LOOK_AHEAD)
 
 
 class _GroupNumbers(Datasource):

@@ -44,7 +44,7 @@ from longspan.tenants import Share, claims
 from longspan.train.fallback import Fallback
 from longspan.train.host import Restart
 from longspan.train.orphans import remove_orphaned_groups
-from longspan.train.room import Resources, answering_nodes, free, places, room
+from longspan.train.room import Resources, answering_nodes, free, places, room, whole_groups
 
 SETTLING_SECONDS = 10.0
 """How long what has ended may take to leave its place."""
@@ -62,6 +62,7 @@ class ElasticTrainer(TorchTrainer):
         yields: bool,
         fallback: Fallback,
         say: Callable[[str], None],
+        degree: int = 1,
         **options: Any,
     ) -> None:
         """Ray Train's own, and what is ours.
@@ -73,11 +74,12 @@ class ElasticTrainer(TorchTrainer):
             yields: whether those have their room before who go first (`longspan.tenants`).
             fallback: is told how many workers are missing.
             say: takes lines for a person to read.
+            degree: how many workers share a row; there are only whole groups of so many.
             options: Ray Train's.
         """
         super().__init__(*args, **options)
         self._failures = failures
-        self._policy = RoomPolicy(self.scaling_config, worker, yields, fallback, say)
+        self._policy = RoomPolicy(self.scaling_config, worker, yields, fallback, say, degree)
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
         options["failure_policy"] = self._failures
@@ -99,10 +101,11 @@ class RoomPolicy(ElasticScalingPolicy):
         yields: bool,
         fallback: Fallback,
         say: Callable[[str], None],
+        degree: int = 1,
     ) -> None:
-        """Nothing is asked yet."""
+        """Nothing is asked yet; see `ElasticTrainer` for the arguments."""
         super().__init__(scaling_config)
-        self._worker, self._yields, self._say = worker, yields, say
+        self._worker, self._yields, self._say, self._degree = worker, yields, say, degree
         self._fallback = fallback
         self._group: PlacementGroup | None = None
         self._unseen = False
@@ -145,8 +148,10 @@ class RoomPolicy(ElasticScalingPolicy):
         nodes = answering_nodes()
         space = free(nodes, worker, places(self._group))
         waiting = claims() if self._yields else []
-        workers = min(room(space, worker, waiting, config.min_workers), config.max_workers)
-        possible = min(room(nodes, worker), config.max_workers)
+        degree = self._degree
+        fitting = whole_groups(room(space, worker, waiting, config.min_workers), degree)
+        workers = min(fitting, config.max_workers)
+        possible = min(whole_groups(room(nodes, worker), degree), config.max_workers)
         if possible < config.min_workers:
             self._fallback.look(config.max_workers - possible)
         waited = now - self._asked

@@ -17,13 +17,20 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from longspan.model.loss_checks import require_correct
+from longspan.model.loss_checks import require_correct, require_shared_alike
+from longspan.parallel.groups import SequenceGroup
+from longspan.parallel.ulysses import SharedRows
 from longspan.train.fragments import Fragment, fragments_of, take_over
 from longspan.train.schedule import CosineSchedule
 
 if TYPE_CHECKING:
     from longspan.model.loss import CausalLMLoss
     from longspan.stream.batch import Batch
+
+MicroBatch = tuple[
+    tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], SharedRows | None
+]
+"""Tokens, positions, labels, and weights where they differ; and the whole rows where they are shared."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,20 @@ class UpdateStats:
 class Engine:
     """DeepSpeed around a :class:`~longspan.model.loss.CausalLMLoss`."""
 
-    def __init__(self, model: CausalLMLoss, config: EngineConfig) -> None:
-        """Shard ``model`` over the ranks of the default process group, which must exist already."""
+    def __init__(
+        self, model: CausalLMLoss, config: EngineConfig, group: SequenceGroup | None = None
+    ) -> None:
+        """Shard ``model`` over the ranks of the default process group, which must exist already.
+
+        Args:
+            model: the whole model, or under ZeRO-3 loaded within :func:`loading`.
+            config: explicit values.
+            group: the ranks that share rows with this one; None: rows are not shared. Its attention function is
+                installed (`longspan.parallel.ulysses.install`).
+        """
         assert dist.is_initialized(), "start a process group first (Ray Train and torchrun both do)"
         self.config = config
+        self.group = group or SequenceGroup.single(dist.get_rank(), dist.get_world_size())
         self.update_count = self.steps = 0
         self._deepspeed = _initialize(model, config)
         self.device = self._deepspeed.device
@@ -90,7 +107,7 @@ class Engine:
         return self._deepspeed.module
 
     def update(self, batch: Batch, accepts: Callable[[float], bool] = math.isfinite) -> UpdateStats:
-        """One optimizer step on this rank's rows of the global batch.
+        """One optimizer step on the rows of this rank's group; all its ranks give the same batch.
 
         There is none, and the model is left as it was before, with a gradient that is not finite or
         a loss (nats per token, of the global batch) that ``accepts``, on all ranks, says no to.
@@ -137,18 +154,20 @@ class Engine:
     def token_losses(self, batch: Batch) -> torch.Tensor:
         """Loss of every position, float32 [rows, S] on the engine's device, 0 where not counted; no gradients.
 
-        Under ZeRO-3 all ranks must call it equally often.
+        All ranks of a group give the same batch and get the same losses. Under ZeRO-3 all ranks must call it equally
+        often.
         """
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad():
                 rows = [
-                    self.model.token_losses(*tensors[:3]) for tensors in self._micro_batches(batch)
+                    self.model.token_losses(*tensors, shared_rows=shared_rows)
+                    for (*tensors, _), shared_rows in self._micro_batches(batch)
                 ]
         finally:
             self.model.train(was_training)
-        return torch.cat(rows)
+        return self.group.gather_tokens(torch.cat(rows))
 
     def require_own_losses(self, document_mask: bool) -> None:
         """Compare losses on a few tokens with the model's own, and those of documents that share a row.
@@ -157,12 +176,15 @@ class Engine:
         ``--validate`` finds in a tiny model of its architecture.
 
         Raises:
-            UserError: a loss is not the model's own, or, with ``document_mask``, depends on another document.
+            UserError: a loss is not the model's own, depends on another document (with ``document_mask``), or
+                changes when the row's tokens are divided among the ranks of a group.
         """
         was_training = self.model.training
         self.model.eval()
         try:
             require_correct(self.model, document_mask, self.device, self.config.dtype)
+            if self.group.degree > 1:
+                require_shared_alike(self.model, self.group, document_mask, self.device)
         finally:
             self.model.train(was_training)
 
@@ -200,7 +222,7 @@ class Engine:
         """Forward and backward over the micro-batches; returns the global batch's loss per token.
 
         Args:
-            batch: this rank's rows.
+            batch: the rows of this rank's group.
             weight: of all tokens of the global batch together.
             accepts: see :meth:`update`.
         """
@@ -208,10 +230,10 @@ class Engine:
         scale = dist.get_world_size() / weight
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         micro_batches = list(self._micro_batches(batch))
-        for number, tensors in enumerate(micro_batches, start=1):
+        for number, (tensors, shared_rows) in enumerate(micro_batches, start=1):
             last = number == len(micro_batches)
             self._deepspeed.set_gradient_accumulation_boundary(last)
-            loss_sum = self._deepspeed(*tensors)
+            loss_sum = self._deepspeed(*tensors, shared_rows=shared_rows)
             total += loss_sum.detach().double()
             if last:
                 dist.all_reduce(total)
@@ -222,24 +244,32 @@ class Engine:
                 self._deepspeed.step()
         return total.item() / weight
 
-    def _micro_batches(self, batch: Batch) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Tokens, positions, labels and, where they differ, weights of some rows at a time."""
-        rows = self.config.micro_batch.get(batch.length, 1)
-        for start in range(0, len(batch.tokens), rows):
-            part = slice(start, start + rows)
-            whole = [
-                torch.as_tensor(array[part], dtype=torch.int64, device=self.device)
+    def _micro_batches(self, batch: Batch) -> Iterator[MicroBatch]:
+        """Some rows at a time: this rank's slice of their tokens, and what attention needs of the whole rows."""
+        num_rows = self.config.micro_batch.get(batch.length, 1)
+        # Rows are cut only here: labels and weights at a cut follow from tokens behind it.
+        cut = self.group.slice_of(batch.length)
+        for start in range(0, len(batch.tokens), num_rows):
+            rows = slice(start, start + num_rows)
+            tokens, positions, labels = (
+                torch.as_tensor(array[rows, cut], dtype=torch.int64, device=self.device)
                 for array in (batch.tokens, batch.positions, batch.labels)
-            ]
+            )
+            weights = None
             if batch.weights is not None:
-                whole.append(torch.as_tensor(batch.weights[part], device=self.device))
-            yield tuple(whole)
+                weights = torch.as_tensor(batch.weights[rows, cut], device=self.device)
+            shared_rows = None
+            if self.group.degree > 1:
+                whole = torch.as_tensor(batch.positions[rows], device=self.device)
+                shared_rows = SharedRows.from_positions(self.group, whole)
+            yield (tokens, positions, labels, weights), shared_rows
 
     def _global_weight(self, batch: Batch, counted: int) -> float:
         """Weight of all counted tokens over all ranks; their number where they count the same."""
         if batch.weights is None:
             return counted
         weight = torch.tensor(batch.weights.sum(dtype=np.float64), device=self.device)
+        weight *= self.group.is_first
         dist.all_reduce(weight)
         return weight.item()
 
@@ -253,7 +283,9 @@ class Engine:
         totals[2] = 2 * int(batch.positions[real].sum(dtype=np.int64)) + totals[0]
         for source in batch.sources[real]:
             totals[3 + int(source)] += batch.length
-        totals = totals.to(self.device)
+        totals = (totals * self.group.is_first).to(
+            self.device
+        )  # All ranks of a group have the same rows.
         dist.all_reduce(totals)
         return totals.cpu()
 

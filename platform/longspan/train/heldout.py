@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from longspan.ingest.manifest import SourceManifest
+from longspan.parallel.groups import SequenceGroup
 from longspan.stream.batch import Batch, TokenWeights, collate
 from longspan.stream.row import Row
 from longspan.stream.rows import heldout_rows
@@ -56,9 +57,9 @@ class HeldOutLoss:
 
 
 class HeldOut:
-    """This rank's share of the held-out rows, read once."""
+    """The share of the held-out rows of this rank's group, read once."""
 
-    def __init__(self, job: Job, rank: int, world_size: int) -> None:
+    def __init__(self, job: Job, group: SequenceGroup) -> None:
         """Read the rows: at the longest trained length, the same ones whatever the number of workers."""
         self._length = max(stage.length for stage in job.plan.stages)
         self._mask = job.recipe.packing.document_mask
@@ -75,8 +76,9 @@ class HeldOut:
             for row in self._rows_of(job, source, manifest)
         ]
         self.is_empty = not rows
-        self._batches = [self._batch([row]) for row in rows[rank::world_size]]
-        if len(self._batches) < -(-len(rows) // world_size):
+        self._is_first = group.is_first
+        self._batches = [self._batch([row]) for row in rows[group.index :: group.count]]
+        if len(self._batches) < -(-len(rows) // group.count):
             self._batches.append(self._batch([]))
 
     def measure(self, engine: Engine) -> HeldOutLoss:
@@ -93,7 +95,8 @@ class HeldOut:
             )
             band = torch.bucketize(torch.as_tensor(batch.positions), edges, right=True)
             bands.index_add_(0, band[counted], pairs[counted])
-        sums = torch.cat([sources, bands]).to(engine.device)
+        # All ranks of a group have the losses of the same rows.
+        sums = (torch.cat([sources, bands]) * self._is_first).to(engine.device)
         dist.all_reduce(sums)
         summed = sums.cpu().numpy()
         return HeldOutLoss(summed[: self._sources], summed[self._sources :], self._bands)

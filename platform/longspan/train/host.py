@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from longspan.observe.tracker import Tracker
+    from longspan.parallel.groups import SequenceGroup
     from longspan.stream.batch import Batch
 
 
@@ -41,8 +42,13 @@ class Host(Protocol):
         """How many workers there are."""
         ...
 
+    @property
+    def group(self) -> SequenceGroup:
+        """The workers that share rows with this one."""
+        ...
+
     def batches(self, first_update: int) -> Iterator[Batch]:
-        """This rank's rows of every update from ``first_update`` on."""
+        """The rows of this worker's group of every update from ``first_update`` on."""
         ...
 
     def notice(self) -> Notice | None:

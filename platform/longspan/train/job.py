@@ -117,6 +117,7 @@ class Job:
             first_update,
             self.recipe.packing.document_mask,
             self.token_weights,
+            sequence_parallel=self.recipe.workers.sequence_parallel,
         )
 
     @property

@@ -26,6 +26,8 @@ from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
 from longspan.model.probe import require_round_trip
 from longspan.model.source import local_model_dir
+from longspan.parallel.groups import SequenceGroup
+from longspan.parallel.ulysses import install
 from longspan.stream.batch import Batch
 from longspan.train.collectives import broadcast_object
 from longspan.train.engine import Engine, EngineConfig, loading
@@ -50,7 +52,7 @@ def train(job: Job, host: Host) -> None:
     with closing(ReadAhead(batches_left(job, host, found.facts.update if found else 0))) as batches:
         model_dir = local_model_dir(job.recipe.base_model, job.store, job.cache_folder())
         attention = choose(job.plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
-        engine = build_engine(job, model_dir, attention.implementation)
+        engine = build_engine(job, model_dir, attention.implementation, host.group)
         if found:
             restore(engine, job, found)
         facts = history_facts(engine, job, host)
@@ -60,9 +62,13 @@ def train(job: Job, host: Host) -> None:
         keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
         try:
             recorder.note(f"attention: {attention.implementation} ({attention.reason})")
+            if host.group.degree > 1:
+                recorder.note(
+                    f"sequence parallelism: each row is shared by {host.group.degree} workers"
+                )
             recorder.begins(engine.update_count, resumed=found is not None)
             broadcast_object(lambda: rehearse(engine, job))
-            heldout = HeldOut(job, host.rank, host.world_size)
+            heldout = HeldOut(job, host.group)
             if not found and not heldout.is_empty:
                 measure_before(engine, job, heldout, recorder)
             run_updates(engine, job, host, batches, heldout, recorder, guard, keeping)
@@ -73,9 +79,16 @@ def train(job: Job, host: Host) -> None:
             recorder.close()
 
 
-def build_engine(job: Job, model_dir: Path, attention: str) -> Engine:
-    """The model with its new positions, verified, under DeepSpeed and verified again."""
+def build_engine(
+    job: Job, model_dir: Path, attention: str, group: SequenceGroup | None = None
+) -> Engine:
+    """The model with its new positions, verified, under DeepSpeed and verified again.
+
+    ``group`` are the ranks that share rows with this one; None: rows are not shared.
+    """
     plan, config = job.plan, engine_config(job)
+    if group and group.degree > 1:
+        install(attention)
     with loading(config):
         model = load_model(
             model_dir,
@@ -86,7 +99,7 @@ def build_engine(job: Job, model_dir: Path, attention: str) -> Engine:
             plan.activation_checkpointing,
         )
     model.train()
-    engine = Engine(CausalLMLoss(model, plan.loss_chunk), config)
+    engine = Engine(CausalLMLoss(model, plan.loss_chunk), config, group)
     verify(engine.model, plan.positions)
     engine.require_own_losses(job.recipe.packing.document_mask)
     return engine

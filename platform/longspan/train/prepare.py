@@ -24,6 +24,7 @@ from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.model import look_at_model, resolve
 from longspan.recipe.repeats import SourceFacts, absurd_repeats, repeat_notes
 from longspan.recipe.schema import Recipe
+from longspan.recipe.sharing import require_shared_rows
 from longspan.recipe.sources import open_store, run_needs, source_specs
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoints
@@ -52,14 +53,6 @@ def check(recipe: Recipe) -> None:
     check_data(recipe, store)
     if recipe.training.tokens is None and recipe.has_known_tokens:
         _require_enough_data(recipe, plan, _sources(recipe, store, known_data(recipe, store), []))
-
-
-def require_runnable(recipe: Recipe) -> None:
-    """Refuse what is planned for, but not built yet."""
-    if recipe.workers.sequence_parallel > 1:
-        raise UserError(
-            "workers.sequence_parallel: the engine runs degree 1 only so far; higher degrees can be planned"
-        )
 
 
 def require_isolation(recipe: Recipe, facts: ModelFacts) -> None:
@@ -108,7 +101,7 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     plan = derive(recipe, model.facts, device)
     sources = _sources(recipe, store, known, problems)
     for require in (
-        lambda: require_runnable(recipe),
+        lambda: require_shared_rows(recipe, model.facts, plan),
         lambda: require_isolation(recipe, model.facts),
         lambda: require_room(model.facts, plan, device),
         lambda: check_chat_template(recipe, store),
@@ -201,7 +194,6 @@ def _print_notes(plan: RunPlan, say: Callable[[str], None]) -> None:
 
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     """The plan of a recipe that can be run."""
-    require_runnable(recipe)
     model = look_at_model(recipe, store)
     if model.unseen:
         raise UserError(model.unseen)
@@ -211,6 +203,7 @@ def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     if model.facts.tied and Path(base_model).is_dir():
         require_tied_alike(Path(base_model))
     plan = derive(recipe, model.facts, device)
+    require_shared_rows(recipe, model.facts, plan)
     require_room(model.facts, plan, device)
     return plan
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +18,8 @@ from ray.train.v2.api.exceptions import ControllerError
 
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
+from longspan.parallel.arrangement import count_across_nodes
+from longspan.parallel.groups import join_sequence_group
 from longspan.pools import selector
 from longspan.run.deaths import deaths_in_words
 from longspan.run.machines import start_machine
@@ -118,6 +120,7 @@ def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> 
         yields=workers.yield_after is not None,
         fallback=Fallback(worker, workers.falls_back_after, say),
         say=say,
+        degree=workers.sequence_parallel,
     )
 
 
@@ -130,12 +133,21 @@ class RayHost:
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self._job, self._say = job, say
-        self._surroundings = self._look_around()
+        nodes = all_gather_objects(ray.get_runtime_context().get_node_id())
+        degree = job.recipe.workers.sequence_parallel
+        self.group = join_sequence_group(degree, nodes)
+        across = count_across_nodes(nodes, degree)
+        if across and self.rank == 0:
+            say(
+                f"workers: {across} of {self.group.count} groups of {degree} workers that share rows are on several "
+                "nodes, where they exchange attention's inputs more slowly"
+            )
+        self._surroundings = self._look_around(nodes)
 
     def batches(self, first_update: int) -> Iterator[Batch]:
         """The rows that the stream hands to this rank."""
         iterator = ray.train.get_dataset_shard("train")
-        return batches(iterator, self._job.stream(first_update), self.rank, self.world_size)
+        return batches(iterator, self._job.stream(first_update), self.group.seat, self.world_size)
 
     def notice(self) -> Notice | None:
         """What the first worker noticed; all of them call it."""
@@ -155,9 +167,8 @@ class RayHost:
         """Ray's own metrics."""
         return [RayMetrics(run=self._job.recipe.name)]
 
-    def _look_around(self) -> Surroundings | None:
-        """On the first worker, for all of them."""
-        nodes = all_gather_objects(ray.get_runtime_context().get_node_id())
+    def _look_around(self, nodes: Sequence[str]) -> Surroundings | None:
+        """On the first worker, for all of them, each on one of ``nodes``."""
         if self.rank:
             return None
         workers = self._job.recipe.workers
@@ -168,6 +179,7 @@ class RayHost:
             each=_worker(self._job),
             grow_after=workers.grow_after,
             yield_after=workers.yield_after,
+            degree=workers.sequence_parallel,
         )
         return Surroundings(group, self._say)
 

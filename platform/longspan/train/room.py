@@ -92,6 +92,11 @@ def room(nodes: Nodes, worker: Share, claims: Sequence[Claim] = (), least: int =
     return workers
 
 
+def whole_groups(workers: int, degree: int) -> int:
+    """Return how many of some workers can train, in groups of ``degree`` that share rows."""
+    return workers // degree * degree
+
+
 def fitting(resources: Resources, each: Resources) -> int:
     """How many times ``each`` fits into the resources of one node."""
     # Ray counts in ten-thousandths.

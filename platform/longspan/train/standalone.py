@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
+from longspan.parallel.groups import join_sequence_group
 from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load, load_training
 from longspan.recipe.schema import Recipe
@@ -32,13 +33,15 @@ class LocalHost:
     """A rank of torchrun's (or the only process); checkpoints go to the run's folder in the store."""
 
     def __init__(self, job: Job) -> None:
-        """The process group must exist."""
+        """Form the groups that share rows; the process group must exist."""
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        # torchrun numbers ranks node by node.
+        self.group = join_sequence_group(job.recipe.workers.sequence_parallel)
         self._job = job
 
     def batches(self, first_update: int) -> Iterator[Batch]:
-        """This rank's rows, read in its own process."""
-        return local_batches(self._job.stream(first_update), self.rank, self.world_size)
+        """The rows of this rank's group, read in its own process."""
+        return local_batches(self._job.stream(first_update), self.group.seat, self.world_size)
 
     def notice(self) -> None:
         """Nobody tells it anything."""

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 from longspan.tenants import Claim, Share, claims
 from longspan.train.host import Notice
-from longspan.train.room import Nodes, answering_nodes, draining_nodes, free, nodes, room
+from longspan.train.room import (
+    Nodes,
+    answering_nodes,
+    draining_nodes,
+    free,
+    nodes,
+    room,
+    whole_groups,
+)
 
 LOOK_SECONDS = 2.0
 LAST_CALL_SECONDS = 20.0
@@ -28,6 +36,7 @@ class Group:
         each: what one takes, and of which nodes.
         grow_after: seconds for which a start is left alone before it grows.
         yield_after: seconds for which others wait who go first before they get room; None: they never do.
+        degree: how many workers share a row; there are only whole groups of so many.
     """
 
     nodes: tuple[str, ...]
@@ -36,6 +45,7 @@ class Group:
     each: Share
     grow_after: float
     yield_after: float | None
+    degree: int = 1
 
 
 class Surroundings:
@@ -112,7 +122,8 @@ class Surroundings:
         """How many workers there could be on nodes."""
         group = self._group
         space = free(found, group.each, group.nodes)
-        return min(room(space, group.each, waiting, group.least), group.most)
+        workers = room(space, group.each, waiting, group.least)
+        return min(whole_groups(workers, group.degree), group.most)
 
     def _leaving(self, going: dict[str, int], waiting: Sequence[Claim]) -> Notice | None:
         """Leave nodes that are about to go, again and again until it is done.

@@ -1,0 +1,1 @@
+"""Sequence parallelism: the tokens of a row divided among several workers."""

@@ -1,0 +1,138 @@
+"""A whole run whose rows are shared by workers, from one recipe, without Ray."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longspan.errors import UserError
+from longspan.history.check import Finding, check, compare
+from longspan.history.starts import read_history
+from longspan.observe.metrics import read_metrics
+from longspan.recipe.load import load
+from longspan.recipe.schema import Recipe
+from longspan.recipe.sources import open_store
+from longspan.storage import Store
+from longspan.train import standalone
+from longspan.train.data import ingest_of
+from tests.in_process import ingest, main_of
+from tests.jobs.project import write_corpora, write_recipe
+from tests.ranks import RankServer
+from tests.tiny import make_tiny_model
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+TOLERANCE = 1e-5  # relative; sums in another order
+
+
+def ingest_corpora(recipe: str) -> None:
+    loaded = load(Recipe, recipe)
+    ingest(ingest_of(loaded, open_store(loaded)))
+
+
+class Runs:
+    """Runs of one recipe in one store."""
+
+    def __init__(self, ranks: RankServer, folder: Path) -> None:
+        self.ranks, self.store = ranks, Store(str(folder / "store"))
+        self.recipe = folder / "recipe.yaml"
+        write_corpora(folder / "store")
+        model = make_tiny_model(folder / "base", tied=False, heads=4, kv_heads=2)
+        write_recipe(self.recipe, self.store, model)
+        done = ranks.run(1, ingest_corpora, str(self.recipe))
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def train(self, name: str, workers: int, degree: int, *overrides: str) -> str:
+        """Run or resume it by so many workers; returns the output."""
+        sizes = f"workers={{min: {workers}, max: {workers}, sequence_parallel: {degree}}}"
+        arguments = [str(self.recipe), f"name={name}", sizes, *overrides]
+        done = self.ranks.run(workers, standalone.main, arguments, timeout_s=300)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def records(self, name: str, kind: str) -> list[dict[str, Any]]:
+        found = read_metrics(self.store, f"runs/{name}/metrics")
+        return [record for record in found if record["kind"] == kind]
+
+    def curve(self, name: str) -> list[float]:
+        """Losses by update, of the last time that each was made."""
+        made = {record["update"]: record["loss"] for record in self.records(name, "update")}
+        return [made[update] for update in sorted(made)]
+
+    def heldout(self, name: str) -> list[float]:
+        return [record["loss"] for record in self.records(name, "heldout")]
+
+    def history(self, name: str) -> Finding:
+        return check(read_history(Store(f"{self.store.root}/runs/{name}")))
+
+
+@pytest.fixture(scope="module")
+def runs(ranks: RankServer, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    runs = Runs(ranks, tmp_path_factory.mktemp("shared"))
+    runs.train("whole", 1, 1)
+    return runs
+
+
+@pytest.mark.parametrize(("workers", "degree"), [(2, 2), (4, 2), (4, 4)])
+def test_the_run_is_that_of_one_worker(runs: Runs, workers: int, degree: int) -> None:
+    name = f"shared-{workers}-{degree}"
+    said = runs.train(name, workers, degree)
+    assert f"each row is shared by {degree} workers" in said
+    assert runs.curve(name) == pytest.approx(runs.curve("whole"), rel=TOLERANCE)
+    assert runs.heldout(name) == pytest.approx(runs.heldout("whole"), rel=TOLERANCE)
+    tokens = [record["tokens"] for record in runs.records(name, "update")]
+    assert tokens == [record["tokens"] for record in runs.records("whole", "update")]
+    found = runs.history(name)
+    assert not found.faults
+    assert found.starts == (workers,)
+    assert len(found.rows) == len(runs.history("whole").rows)
+    assert not compare(found, runs.history("whole"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((4, 2), (4, 4)), ((2, 2), (3, 1)), ((1, 1), (4, 2))], ids=str
+)
+def test_another_degree_continues_the_run(
+    runs: Runs, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    """The latest checkpoint is damaged, so that it starts again within its processes as well."""
+    name = f"resumed-{before}-{after}".translate({ord(each): None for each in "(), "})
+    runs.train(name, *before)
+    (part, *_) = Path(runs.store.root, f"runs/{name}/checkpoints/update-0000012").glob(
+        "*/*.safetensors"
+    )
+    damage(part)
+    said = runs.train(name, *after)
+    assert "going on from the checkpoint before" in said
+    assert runs.curve(name) == pytest.approx(runs.curve("whole"), rel=TOLERANCE)
+    assert runs.heldout(name)[-1] == pytest.approx(runs.heldout("whole")[-1], rel=TOLERANCE)
+    found = runs.history(name)
+    assert not found.faults
+    assert not compare(found, runs.history("whole"))
+
+
+def damage(part: Path) -> None:
+    """Flip a bit of its last tensor."""
+    data = bytearray(part.read_bytes())
+    data[-5] ^= 1
+    part.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "workers={min: 3, max: 3, sequence_parallel: 3}",
+            "rows of 64 tokens cannot be divided among 3",
+        ),
+        (
+            "workers={min: 8, max: 8, sequence_parallel: 8}",
+            "workers.sequence_parallel: 8 workers cannot share rows of 64 and 128 tokens in attention with 4 query "
+            "heads and 2 key-value heads; the nearest possible degree: 4",
+        ),
+    ],
+)
+def test_a_degree_that_is_not_possible_is_refused(runs: Runs, change: str, told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        main_of("pretrain")([str(runs.recipe), change, "--validate"])
