@@ -7,6 +7,7 @@ from longspan.plan.memory import (
     Workload,
     activation_bytes,
     choose_zero_stage,
+    head_gradient_bytes,
     logits_bytes,
     reduction_bytes,
     state_bytes,
@@ -84,6 +85,14 @@ def test_a_chunk_bounds_the_logits(llama2_7b):
     assert logits_bytes(llama2_7b, 32_768, None) == 12 * 32_000 * 32_768
     assert logits_bytes(llama2_7b, 32_768, 1024) == 12 * 32_000 * 1024
     assert logits_bytes(llama2_7b, 100, 1024) == 12 * 32_000 * 100
+
+
+def test_chunks_add_the_heads_gradients_in_fp32(llama2_7b):
+    head = 32_000 * 4096
+    assert head_gradient_bytes(llama2_7b, 32_768, 1024, "bf16") == 6 * head
+    assert head_gradient_bytes(llama2_7b, 1024, 1024, "bf16") == 0
+    chunked = worker_memory(llama2_7b, Workload(32_768, loss_chunk=1024), 2, 8, "bf16")
+    assert chunked.logits == 12 * 32_000 * 1024 + 6 * head
 
 
 def test_sequence_parallelism_divides_the_row(llama2_7b):

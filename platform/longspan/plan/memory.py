@@ -74,6 +74,7 @@ class WorkerMemory:
     """Gathered weights (ZeRO-3) and the buckets for reducing gradients."""
     activations: int
     logits: int
+    """Logits, and where they are computed in chunks the output head's gradients."""
     update: int
     """Copies of gradients while the optimizer steps, when there are no activations."""
 
@@ -135,6 +136,16 @@ def logits_bytes(facts: ModelFacts, tokens: int, chunk: int | None) -> int:
     return 12 * facts.vocab * (tokens if chunk is None else min(chunk, tokens))
 
 
+def head_gradient_bytes(facts: ModelFacts, tokens: int, chunk: int | None, precision: str) -> int:
+    """Gradients of the output head beside its own: the fp32 sum over chunks, and one chunk's.
+
+    See :mod:`longspan.model.loss_chunks`; a single chunk has neither.
+    """
+    if chunk is None or tokens <= chunk:
+        return 0
+    return (4 + _element(precision)) * facts.vocab * facts.hidden
+
+
 def reduction_bytes(parameters: int, stage: int, precision: str, communication: str) -> int:
     """Buckets through which gradients pass on their way to their sum over the workers.
 
@@ -168,15 +179,15 @@ def worker_memory(
     ``communication`` is the data type in which workers sum gradients, "bf16" or "fp32".
     """
     weight, _, _ = _bytes_per_parameter(precision)
+    tokens, chunk = workload.tokens, workload.loss_chunk
     gathered = min(facts.parameters, _LIVE_PARAMETERS) if stage == 3 and workers > 1 else 0
     return WorkerMemory(
         states=state_bytes(facts.parameters, stage, workers, precision),
         buffers=weight * gathered
         + reduction_bytes(facts.parameters, stage, precision, communication),
-        activations=activation_bytes(
-            facts, workload.tokens, precision, workload.activation_checkpointing
-        ),
-        logits=logits_bytes(facts, workload.tokens, workload.loss_chunk),
+        activations=activation_bytes(facts, tokens, precision, workload.activation_checkpointing),
+        logits=logits_bytes(facts, tokens, chunk)
+        + head_gradient_bytes(facts, tokens, chunk, precision),
         # Stage 2 under bf16 steps with the accumulated gradients themselves, stage 3 with a copy of one
         # sub-group at a time (_prepare_fp32_grad_for_sub_group).
         update=4 * min(_share(facts.parameters, workers, True), _SUB_GROUP) if stage == 3 else 0,
