@@ -2,6 +2,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from transformers import (
 )
 
 from longspan.errors import UserError
-from longspan.model.loss import CausalLMLoss, loss_sum, token_losses
+from longspan.model.loss import CausalLMLoss, _loss_of_logits, loss_sum, token_losses
+from longspan.model.loss_chunks import ChunkedHead
 
 ROWS, LENGTH, VOCAB = 2, 48, 512
 
@@ -49,12 +51,24 @@ def gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 
 
 @contextmanager
-def recorded_logits(model: Any) -> Generator[list[torch.Size]]:
-    """Shapes of everything the output head produced."""
+def recorded_logits() -> Generator[list[torch.Size]]:
+    """Shapes of all logits whose loss was computed."""
     shapes: list[torch.Size] = []
-    hook = model.lm_head.register_forward_hook(lambda _, __, out: shapes.append(out.shape))
-    yield shapes
-    hook.remove()
+    computed = functional.cross_entropy
+
+    def record(logits: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        shapes.append(logits.shape)
+        return computed(logits, *arguments, **options)
+
+    with patch.object(functional, "cross_entropy", record):
+        yield shapes
+
+
+def checkpointed(model: nn.Module, chunk: int) -> CausalLMLoss:
+    """The loss of a head that is not known to be linear: autograd adds the gradients of its chunks."""
+    loss = CausalLMLoss(model, chunk)
+    loss.chunked_head = None
+    return loss
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 8, 50, ROWS * LENGTH, 10_000])
@@ -72,6 +86,59 @@ def test_the_chunked_loss_and_its_gradients_are_the_plain_ones(
     for name, gradient in expected.items():
         error = (found[name] - gradient).norm() / gradient.norm()
         assert error < 1e-5, f"{name}: {error}"
+
+
+@pytest.mark.parametrize("chunk", [7, 8, 50])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_in_fp32_a_linear_head_s_gradients_are_any_head_s_to_the_bit(
+    model: LlamaForCausalLM, chunk: int, weighted: bool
+) -> None:
+    weights = torch.rand(ROWS, LENGTH, generator=torch.Generator().manual_seed(2))
+    arguments = (*batch(), weights if weighted else None)
+    expected = checkpointed(model, chunk)(*arguments)
+    found = CausalLMLoss(model, chunk)(*arguments)
+    assert torch.equal(found, expected)
+    of_expected = gradients(model, expected * 0.3)
+    of_found = gradients(model, found * 0.3)
+    assert of_found.keys() == of_expected.keys()
+    assert all(torch.equal(of_found[name], of_expected[name]) for name in of_expected)
+
+
+def test_the_gradients_of_chunks_in_bfloat16_are_added_in_float32() -> None:
+    generator = torch.Generator().manual_seed(3)
+    head = nn.Linear(32, 96, bias=True, dtype=torch.bfloat16)
+    hidden = torch.randn(1, 1024, 32, dtype=torch.bfloat16, generator=generator)
+    labels = torch.randint(0, 96, (1, 1024), generator=generator)
+
+    def error(loss: Tensor) -> float:
+        """Relative error of the weight's gradient against that of fp64 logits."""
+        exact = nn.Linear(32, 96, dtype=torch.float64)
+        exact.load_state_dict(head.state_dict())
+        logits = exact(hidden[0].double())
+        functional.cross_entropy(logits, labels[0], reduction="sum").backward()
+        assert exact.weight.grad is not None
+        found = gradients(head, loss)
+        assert found["weight"].dtype == torch.bfloat16
+        return float((found["weight"] - exact.weight.grad).norm() / exact.weight.grad.norm())
+
+    chunked = ChunkedHead(head, _loss_of_logits, 8)(hidden[0], labels[0])
+    one, many = error(loss_sum(hidden, head, labels, 1024)), error(chunked)
+    assert many < 1.5 * one
+    assert error(loss_sum(hidden, head, labels, 8)) > 2.5 * one, "autograd would do as well"
+
+
+def test_a_frozen_head_has_no_gradient(model: LlamaForCausalLM) -> None:
+    untied = nn.Linear(*reversed(model.lm_head.weight.shape), bias=True)
+    untied.weight.requires_grad_(False)
+    hidden = torch.randn(32, untied.in_features, requires_grad=True)
+    labels = torch.arange(32)
+    ChunkedHead(untied, _loss_of_logits, 8)(hidden, labels).backward()
+    assert untied.weight.grad is None
+    assert untied.bias.grad is not None and hidden.grad is not None
+    expected = untied.bias.grad.clone()
+    untied.bias.grad = None
+    loss_sum(hidden[None], untied, labels[None], 8).backward()
+    torch.testing.assert_close(untied.bias.grad, expected)
 
 
 def test_a_scale_on_the_loss_reaches_every_gradient(model: LlamaForCausalLM) -> None:
@@ -108,7 +175,7 @@ def test_the_logits_of_all_tokens_never_exist_at_once(model: LlamaForCausalLM) -
         saved.append(tensor.shape)
         return tensor
 
-    with recorded_logits(model) as produced:
+    with recorded_logits() as produced:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = CausalLMLoss(model, chunk)(*batch())
         kept = [shape for shape in saved if shape[-1:] == (VOCAB,)]
@@ -121,7 +188,7 @@ def test_the_logits_of_all_tokens_never_exist_at_once(model: LlamaForCausalLM) -
 
 
 def test_one_chunk_is_not_recomputed(model: LlamaForCausalLM) -> None:
-    with recorded_logits(model) as produced:
+    with recorded_logits() as produced:
         CausalLMLoss(model, ROWS * LENGTH)(*batch()).backward()
     assert produced == [torch.Size((ROWS * LENGTH, VOCAB))]
 
@@ -129,7 +196,7 @@ def test_one_chunk_is_not_recomputed(model: LlamaForCausalLM) -> None:
 def test_chunks_that_count_nothing_are_computed_all_the_same(model: LlamaForCausalLM) -> None:
     """All ranks gather the head equally often under ZeRO-3, whatever their labels."""
     tokens, positions, labels = batch()
-    with recorded_logits(model) as produced:
+    with recorded_logits() as produced:
         loss = CausalLMLoss(model, 8)(tokens, positions, torch.full_like(labels, -100))
         loss.backward()
     assert loss.item() == 0

@@ -86,6 +86,23 @@ def test_a_processor_without_bf16_units_trains_in_fp32() -> None:
     assert plan_of("llama2-7b-32k").precision == "bf16"
 
 
+def test_stage_1_is_not_used_with_bf16() -> None:
+    assert plan_of("llama2-7b-32k", "workers=512").zero_stage == 2
+    fp32 = plan_of("llama2-7b-32k", "training.precision=fp32", "training.zero_stage=1")
+    assert fp32.zero_stage == 1
+    said = r"training\.zero_stage: at stage 1 .* bf16 gradients in fp32; set training\.zero_stage=2"
+    with pytest.raises(UserError, match=said):
+        plan_of("llama2-7b-32k", "training.zero_stage=1")
+
+
+def test_gradients_are_summed_in_fp32_unless_the_recipe_says_otherwise() -> None:
+    bf16 = "training.communication_data_type=bf16"
+    assert plan_of("llama2-7b-32k").communication_data_type == "fp32"
+    assert plan_of("llama2-7b-32k", bf16).communication_data_type == "bf16"
+    with pytest.raises(UserError, match=r"training\.communication_data_type: bf16 would round"):
+        plan_of("llama2-7b-32k", "training.precision=fp32", bf16)
+
+
 def test_rows_shorter_than_the_window_are_pointed_out() -> None:
     assert any("never trained" in note for note in plan_of("llama2-7b-32k", "lengths=4096").notes)
     assert not plan_of("llama2-7b-32k").notes

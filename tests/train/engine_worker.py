@@ -10,7 +10,7 @@ import gc
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import TypeAdapter
+from safetensors.torch import save_file
 from torch.distributed import distributed_c10d
 from transformers import AttentionInterface
 
@@ -34,14 +35,18 @@ from longspan.parallel.ulysses import SharedRows, install
 from longspan.storage import Store
 from longspan.stream.batch import Batch, TokenWeights, collate, rank_share
 from longspan.stream.row import Row
+from longspan.train import engine as engine_module
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.fragments import MASTER
 from longspan.train.parts import read_parts
 from longspan.train.saver import Saver
 from longspan.train.schedule import CosineSchedule
 from tests import varlen
 
 ROWS, LENGTH, UPDATES = 5, 64, 6
+MICRO_BATCHES = 16
+"""Rows of each rank where the error of an accumulated gradient is measured, one at a time."""
 POSITIONS = Positions("abf", 50_000.0, 2.0, 256)
 WEIGHTS = {
     "per_token": TokenWeights((0.25, 0.0)),
@@ -59,6 +64,9 @@ class Case:
         workers: how many processes.
         micro_batch: rows at a time.
         precision: of the model.
+        communication: data type in which gradients are summed over the ranks.
+        bf16_gradients: whether gradients accumulate in bf16, as in earlier versions.
+        measures_gradient: whether the error of an accumulated gradient is measured; nothing is trained then.
         weights: of tokens, by their name in `WEIGHTS`; all count the same without one.
         dropout: in attention.
         overflow: an update of which a gradient is infinite.
@@ -81,6 +89,9 @@ class Case:
     kernel: Literal["sdpa", "flash"] = "sdpa"
     forgets: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
+    communication: Literal["fp32", "bf16"] = "fp32"
+    bf16_gradients: bool = False
+    measures_gradient: bool = False
     weights: str = ""
     dropout: float = 0.0
     overflow: int | None = None
@@ -94,6 +105,9 @@ class Case:
         words += [f"{self.heads}-heads"] * (self.heads != 2) + ["recompute"] * self.checkpointing
         words += ["flash"] * (self.kernel == "flash") + ["forgets"] * self.forgets
         words += [self.precision, self.weights, f"dropout{self.dropout:g}" * bool(self.dropout)]
+        words += ["bf16-sent"] * (self.communication == "bf16")
+        words += ["bf16-gradients"] * self.bf16_gradients
+        words += ["gradient"] * self.measures_gradient
         words += ["overflow"] * (self.overflow is not None) + ["refuse"] * (self.refuse is not None)
         words += ["saves"] * self.saves + [f"from-{self.loads}"] * (self.loads is not None)
         return "-".join(word for word in words if word)
@@ -102,8 +116,8 @@ class Case:
 CASES = TypeAdapter(list[Case])
 
 
-def rows_of(update: int) -> list[Row]:
-    """A global batch that no number of workers but 1 and 5 divides; three documents in each row."""
+def rows_of(update: int, num_rows: int = ROWS) -> list[Row]:
+    """A global batch, by default one that no number of workers but 1 and 5 divides; three documents in each row."""
     random = np.random.default_rng(update)
     starts = np.array([0, 20, 40], np.int32)
     zeros = np.zeros(3, np.int64)
@@ -118,7 +132,7 @@ def rows_of(update: int) -> list[Row]:
             zeros,
             zeros.astype(np.int32),
         )
-        for i in range(ROWS)
+        for i in range(num_rows)
     ]
 
 
@@ -128,10 +142,16 @@ def with_answers(row: Row) -> Row:
     return replace(row, tokens=marked(row.tokens, answers))
 
 
-def batch_of(update: int, index: int, count: int, weights: TokenWeights | None = None) -> Batch:
+def batch_of(
+    update: int,
+    index: int,
+    count: int,
+    weights: TokenWeights | None = None,
+    num_rows: int = ROWS,
+) -> Batch:
     """The rows of one of ``count`` groups."""
-    rows = [with_answers(row) if weights else row for row in rows_of(update)]
-    mine, share = rank_share(ROWS, index, count)
+    rows = [with_answers(row) if weights else row for row in rows_of(update, num_rows)]
+    mine, share = rank_share(num_rows, index, count)
     chosen = [rows[i] for i in mine]
     return collate(update, chosen, share, LENGTH, document_mask=True, weights=weights)
 
@@ -147,6 +167,7 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
         gradient_clipping=1.0,
         num_sources=2,
         micro_batch={LENGTH: case.micro_batch},
+        communication_data_type=case.communication,
     )
     with loading(config):
         model = load_model(model_dir, POSITIONS, 512, config.dtype, "sdpa", case.checkpointing)
@@ -160,7 +181,10 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = case.dropout
     model.train()
-    engine = Engine(CausalLMLoss(model, 100), config, group)
+    with ExitStack() as stack:
+        if case.bf16_gradients:
+            stack.enter_context(as_before_fp32_gradients())
+        engine = Engine(CausalLMLoss(model, 100), config, group)
     verify(engine.model, POSITIONS)
     # As before a run: neither may change a number of it.
     if not case.forgets:
@@ -169,6 +193,69 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
         inner = engine.model.model
         rehearse_export(inner, model_dir, ExportSpec(inner.config, POSITIONS, 512, config.dtype))
     return engine
+
+
+@contextmanager
+def as_before_fp32_gradients() -> Iterator[None]:
+    """Engines are built with the DeepSpeed configuration of earlier versions, which had no data types."""
+    current = engine_module._deepspeed_config
+
+    def before(config: EngineConfig) -> dict[str, Any]:
+        told = current(config)
+        del told["data_types"], told["communication_data_type"]
+        del told["zero_optimization"]["reduce_scatter"]
+        return told
+
+    with (
+        patch.object(engine_module, "_deepspeed_config", before),
+        patch.object(engine_module, "require_gradient_types", lambda *_: None),
+    ):
+        yield
+
+
+def save_masters(engine: Engine, path: Path) -> str:
+    """Write the fp32 masters of all parameters, however they are divided, to a file; all ranks call it."""
+    sizes = {
+        name: getattr(parameter, "ds_numel", parameter.numel())
+        for name, parameter in engine.model.named_parameters()
+    }
+    masters = torch.zeros(sum(sizes.values()))
+    of_name = dict(zip(sizes, masters.split(list(sizes.values())), strict=True))
+    for fragment in engine.fragments():
+        place = of_name[fragment.name].narrow(0, fragment.start, fragment.elements)
+        place.copy_(fragment.tensors[MASTER])
+    dist.all_reduce(masters)  # Each element is in one rank's fragments, and zero on the others.
+    if dist.get_rank() == 0:
+        save_file({name: master.clone() for name, master in of_name.items()}, path)
+    return str(path)
+
+
+def gradient_error(model_dir: Path, case: Case, group: SequenceGroup) -> float:
+    """Relative L2 error of the gradient that DeepSpeed accumulates over `MICRO_BATCHES` of each rank.
+
+    It is compared with the fp64 sum of the micro-batches' own gradients, as backward yields them.
+    """
+    from deepspeed.utils import safe_get_full_grad
+
+    engine, world_size = build(model_dir, case, group), dist.get_world_size()
+    sums: dict[str, torch.Tensor] = {}
+    for name, parameter in engine.model.named_parameters():
+
+        def add(gradient: torch.Tensor, name: str = name) -> None:
+            assert gradient.dtype == engine.config.dtype
+            sums[name] = sums.get(name, 0) + gradient.double()
+
+        parameter.register_hook(add)
+    batch = batch_of(0, group.index, group.count, num_rows=MICRO_BATCHES * world_size)
+    engine._accumulate_gradients(batch, float((batch.labels != -100).sum()), math.isfinite)
+    error = total = 0.0
+    for name, parameter in engine.model.named_parameters():
+        dist.all_reduce(sums[name])
+        expected = sums[name] / world_size
+        accumulated = safe_get_full_grad(parameter).double()
+        error += float((accumulated - expected).square().sum())
+        total += float(expected.square().sum())
+    return (error / total) ** 0.5
 
 
 def save(engine: Engine, store: Store) -> None:
@@ -222,15 +309,24 @@ def load(engine: Engine, store: Store) -> None:
 
 
 def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> dict[str, Any]:
-    """What happened; the weights' names and norm on rank 0 only."""
+    """Statistics of each update, the weights' names and norm (on rank 0), and files of fp32 masters.
+
+    The files are of bf16: masters as "read" from and "written" to checkpoints of earlier versions, and the "last".
+    """
+    if case.measures_gradient:
+        return {"error": gradient_error(model_dir, case, group)}
     rank = dist.get_rank()
     engine = build(model_dir, case, group)
     refused = refusal(engine) if case.forgets else ""
     if case.loads:
         load(engine, Store(str(folder / str(case.loads))))
-    stats = []
+    stats, masters = [], {}
+    if case.loads and case.loads.bf16_gradients:
+        masters["read"] = save_masters(engine, folder / f"{case}.read")
     for update in range(engine.update_count, UPDATES):
         if case.saves and update == 3:
+            if case.bf16_gradients:
+                masters["written"] = save_masters(engine, folder / f"{case}.written")
             save(engine, Store(str(folder / str(case))))
         hook = too_much(engine) if case.overflow == update and rank == 0 else None
         accepts = math.isfinite if case.refuse != update else never
@@ -238,6 +334,8 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
         stats.append(engine.update(batch, accepts))
         if hook:
             hook.remove()
+    if case.precision == "bf16":
+        masters["last"] = save_masters(engine, folder / f"{case}.last")
     rows = batch_of(UPDATES - 1, group.index, group.count)
     heldout = engine.token_losses(rows).sum(dtype=torch.float64) * group.is_first
     dist.all_reduce(heldout)
@@ -247,6 +345,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
         "stats": [vars(s) for s in stats],
         "heldout": heldout.item(),
         "norm": norm,
+        "masters": masters,
         "names": sorted(weights),
         "refused": refused,
     }

@@ -1,5 +1,6 @@
 """The same recipe gives the same losses for every ZeRO stage, number of workers and micro-batch."""
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
@@ -39,8 +41,20 @@ DIVIDED = [PLAIN, Case(1, 2, 2), Case(2, 2), Case(2, 1, 5), Case(3, 1, 2), Case(
 WEIGHTED = [replace(case, weights=name) for name in WEIGHTS for case in (Case(1, 1, 5), Case(3, 2))]
 BF16 = [
     replace(case, precision="bf16")
-    for case in (Case(1, 1, 2), Case(2, 2, 2), Case(3, 2, 2), Case(3, 2, 2, degree=2))
+    for case in (Case(2, 1, 2), Case(2, 2, 2), Case(3, 2, 2), Case(3, 2, 2, degree=2))
 ]
+# One worker and two, with as many rows at a time.
+BF16_WORKERS = [
+    (Case(stage, 1, precision="bf16"), Case(stage, 2, precision="bf16")) for stage in (2, 3)
+]
+GRADIENTS = [Case(stage, 2, precision="bf16", measures_gradient=True) for stage in (2, 3)]
+# Three workers: their mean of bf16 gradients is no bf16 number.
+THIRDS = [replace(case, workers=3) for case in GRADIENTS]
+ROUNDED = [
+    *(replace(case, bf16_gradients=True) for case in GRADIENTS),
+    *(replace(case, communication="bf16") for case in GRADIENTS),
+]
+EARLIER = replace(Case(1, 2, precision="bf16"), bf16_gradients=True, saves=True)
 RESIZED = [
     replace(loaded, loads=replace(saved, saves=True))
     for saved, loaded in (
@@ -56,7 +70,7 @@ CONTINUED = [
     replace(case, loads=replace(case, saves=True))
     for case in (
         Case(2, 2),
-        Case(1, 2, precision="bf16", dropout=0.1),
+        Case(2, 2, precision="bf16", dropout=0.1),
         Case(3, 2, precision="bf16"),
     )
 ]
@@ -64,7 +78,7 @@ SKIPPING = [
     Case(1, 2, overflow=2),
     Case(2, 2, precision="bf16", overflow=2),
     Case(3, 2, refuse=2),
-    Case(1, 2, precision="bf16", refuse=2),
+    Case(2, 2, precision="bf16", refuse=2),
 ]
 SHARED = [
     Case(1, 2, degree=2),
@@ -92,9 +106,24 @@ RESHARED = [
         (Case(3, 4, degree=4, heads=4), Case(2, 2, degree=2)),
     )
 ]
-LOADING = [*RESIZED, *CONTINUED, *RESHARED]
+FROM_EARLIER = [Case(stage, 2, precision="bf16", loads=EARLIER) for stage in (2, 3)]
+LOADING = [*RESIZED, *CONTINUED, *RESHARED, *FROM_EARLIER]
 SAVING = [case.loads for case in LOADING if case.loads]
-ALL = [*DIVIDED, *WEIGHTED, *BF16, *SKIPPING, *SHARED, FORGETFUL, *SAVING, *LOADING]
+ALL = [
+    *DIVIDED,
+    *WEIGHTED,
+    *BF16,
+    *itertools.chain(*BF16_WORKERS),
+    *(replace(case, bf16_gradients=True) for pair in BF16_WORKERS for case in pair),
+    *GRADIENTS,
+    *THIRDS,
+    *ROUNDED,
+    *SKIPPING,
+    *SHARED,
+    FORGETFUL,
+    *SAVING,
+    *LOADING,
+]
 
 Trained = Callable[[Case], dict[str, Any]]
 
@@ -143,6 +172,14 @@ def trained(
         return results[case]
 
     return trained
+
+
+def distance(first: str, second: str) -> float:
+    """Relative L2 distance of the parameters in two files."""
+    one, other = (load_file(path) for path in (first, second))
+    assert one.keys() == other.keys()
+    error = sum(float((one[name] - other[name]).double().square().sum()) for name in one)
+    return (error / sum(float(each.double().square().sum()) for each in one.values())) ** 0.5
 
 
 def losses(result: dict[str, Any]) -> list[float]:
@@ -265,6 +302,43 @@ def test_bf16_follows_the_fp32_curve(
     result = trained(case)
     assert losses(result) == pytest.approx([loss for loss, _ in reference], rel=BF16_TOLERANCE)
     assert losses(result) != pytest.approx([loss for loss, _ in reference], rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("one", "two"), BF16_WORKERS, ids=str)
+def test_bf16_does_not_depend_on_the_number_of_workers(
+    trained: Trained, one: Case, two: Case
+) -> None:
+    assert losses(trained(one)) == losses(trained(two))
+    # The fp32 sum of a few bf16 gradients is exact, unless one of them is 2^16 times another.
+    assert distance(trained(one)["masters"]["last"], trained(two)["masters"]["last"]) < 1e-8
+    before = [replace(case, bf16_gradients=True) for case in (one, two)]
+    assert losses(trained(before[0])) != losses(trained(before[1]))
+    assert distance(*(trained(case)["masters"]["last"] for case in before)) > 1e-4
+
+
+@pytest.mark.parametrize("case", GRADIENTS, ids=str)
+def test_bf16_gradients_accumulate_in_fp32(trained: Trained, case: Case) -> None:
+    assert 0 < trained(case)["error"] < 1e-8
+
+
+@pytest.mark.parametrize("case", THIRDS, ids=str)
+def test_their_mean_over_three_workers_is_taken_in_fp32(trained: Trained, case: Case) -> None:
+    assert 0 < trained(case)["error"] < 1e-7
+
+
+@pytest.mark.parametrize("case", ROUNDED, ids=str)
+def test_bf16_sums_of_gradients_would_be_rounded(trained: Trained, case: Case) -> None:
+    assert 1e-3 < trained(case)["error"] < 1e-2
+
+
+@pytest.mark.parametrize("case", FROM_EARLIER, ids=str)
+def test_a_checkpoint_of_bf16_at_stage_1_continues(
+    trained: Trained, reference: list[tuple[float, float]], case: Case
+) -> None:
+    result = trained(case)
+    assert distance(result["masters"]["read"], trained(EARLIER)["masters"]["written"]) == 0
+    expected = [loss for loss, _ in reference[3:]]
+    assert losses(result) == pytest.approx(expected, rel=BF16_TOLERANCE)
 
 
 @pytest.mark.parametrize("case", RESIZED, ids=str)

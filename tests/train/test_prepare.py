@@ -21,7 +21,7 @@ from tests.train.identity import identity
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 
 
-@pytest.mark.parametrize(("stage", "refused"), [(1, True), (2, True), (3, False)])
+@pytest.mark.parametrize(("stage", "refused"), [(2, True), (3, False)])
 def test_weights_that_no_device_holds_need_stage_3(
     tmp_path: Path, stage: int, refused: bool
 ) -> None:

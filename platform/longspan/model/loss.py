@@ -1,7 +1,8 @@
 """The causal language model's loss, in chunks: the logits of a long row never exist at once.
 
 At 32,768 tokens and 128,000 words the float32 logits of one row would take 16 GiB, and their
-gradient as much again. Each chunk of tokens is recomputed in backward instead.
+gradient as much again. Each chunk of tokens is recomputed in backward instead, and the chunks'
+gradients of the output head are added in fp32 (:mod:`longspan.model.loss_chunks`).
 
 DeepSpeed's own TiledFusedLogitsLoss is not used: it runs backward inside forward, so that a scale
 put on the loss afterwards (1 / counted tokens) never reaches the output head's gradient, and with
@@ -19,6 +20,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from longspan.errors import UserError
+from longspan.model.loss_chunks import ChunkedHead, is_linear, pieces
 from longspan.parallel.documents import document_boundaries
 from longspan.parallel.ulysses import SharedRows, decoder_arguments
 
@@ -31,7 +33,9 @@ Head = Callable[[Tensor], Tensor]
 def loss_sum(
     hidden: Tensor, lm_head: Head, labels: Tensor, chunk: int, weights: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropy summed over counted tokens, float32 scalar, in nats.
+    """Cross-entropy summed over counted tokens, float32 scalar, in nats, for any head.
+
+    The chunks' gradients of the head are added in the head's own type; `ChunkedHead` adds them in fp32.
 
     Args:
         hidden: last hidden states [B, S, H].
@@ -42,12 +46,13 @@ def loss_sum(
     """
     # Chunks that count nothing are computed all the same: under ZeRO-3 every rank has to gather the
     # output head equally often, and which labels count differs by rank.
-    pieces = _pieces(hidden, labels, chunk, weights)
-    if len(pieces) == 1:
-        return _summed(lm_head, *pieces[0])
+    columns = _columns(hidden, labels, weights)
+    parts = pieces(chunk, *columns)
+    if len(parts) == 1:
+        return _summed(lm_head, *columns)
     # Non-reentrant checkpoints keep one autograd graph, so that the head's gradient is accumulated,
     # and reduced by ZeRO, once per backward pass and not once per chunk.
-    sums = [checkpoint(_summed, lm_head, *piece, use_reentrant=False) for piece in pieces]
+    sums = [checkpoint(_summed, lm_head, *part, use_reentrant=False) for part in parts]
     return torch.stack(sums).sum()
 
 
@@ -59,7 +64,7 @@ def token_losses(hidden: Tensor, lm_head: Head, labels: Tensor, chunk: int) -> T
     """
     losses = [
         functional.cross_entropy(lm_head(h).float(), y, ignore_index=IGNORED, reduction="none")
-        for h, y in _pieces(hidden, labels, chunk)
+        for h, y, _ in pieces(chunk, *_columns(hidden, labels))
     ]
     return torch.cat(losses).view_as(labels)
 
@@ -80,8 +85,10 @@ class CausalLMLoss(nn.Module):
         super().__init__()
         assert chunk > 0, f"chunk of {chunk} tokens"
         _decoder_of(model)
-        _head_of(model)
+        head = _head_of(model)
+        # The model comes first: it gives the parameters that the chunked head shares their names.
         self.model = model
+        self.chunked_head = ChunkedHead(head, _loss_of_logits, chunk) if is_linear(head) else None
         self.chunk = chunk
 
     def forward(
@@ -102,7 +109,9 @@ class CausalLMLoss(nn.Module):
             shared_rows: the whole rows, where S tokens of each are this rank's; None: rows are not shared.
         """
         hidden = self._hidden(tokens, positions, shared_rows)
-        return loss_sum(hidden, _head_of(self.model), labels, self.chunk, weights)
+        if self.chunked_head is None or labels.numel() <= self.chunk:
+            return loss_sum(hidden, _head_of(self.model), labels, self.chunk, weights)
+        return self.chunked_head(*_columns(hidden, labels, weights))
 
     def token_losses(
         self,
@@ -133,19 +142,23 @@ class CausalLMLoss(nn.Module):
         return output.last_hidden_state
 
 
-def _pieces(
-    hidden: Tensor, labels: Tensor, chunk: int, weights: Tensor | None = None
-) -> list[tuple[Tensor, ...]]:
+def _columns(
+    hidden: Tensor, labels: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Hidden states [tokens, H], labels and weights [tokens] of all rows, one after another."""
     assert hidden.shape[:2] == labels.shape, f"hidden {hidden.shape}, labels {labels.shape}"
-    columns = [hidden.flatten(0, 1), labels.flatten()]
-    if weights is not None:
-        assert weights.dtype == torch.float32, f"weights of {weights.dtype}"
-        columns.append(weights.flatten())
-    return list(zip(*(column.split(chunk) for column in columns), strict=True))
+    if weights is None:
+        return hidden.flatten(0, 1), labels.flatten(), None
+    assert weights.dtype == torch.float32, f"weights of {weights.dtype}"
+    return hidden.flatten(0, 1), labels.flatten(), weights.flatten()
 
 
-def _summed(lm_head: Head, hidden: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    logits = lm_head(hidden).float()
+def _summed(lm_head: Head, hidden: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    return _loss_of_logits(lm_head(hidden), labels, weights)
+
+
+def _loss_of_logits(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    logits = logits.float()
     if weights is None:
         return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
     losses = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")

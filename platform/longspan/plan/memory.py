@@ -6,9 +6,8 @@ attention kernel (FlashAttention, or SDPA without a mask), whose attention matri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
@@ -17,8 +16,19 @@ if TYPE_CHECKING:
 # (stage3_max_live_parameters), and the bucket in which gradients are reduced (reduce_bucket_size).
 _LIVE_PARAMETERS = 10**9
 _REDUCE_BUCKET = 5 * 10**8
+# Elements of a rank's partition that ZeRO-3 steps at one time (sub_group_size).
+_SUB_GROUP = 10**9
 
+_USABLE = 0.9
 _GIBI = 2**30
+
+ZERO_STAGES: dict[str, tuple[Literal[1, 2, 3], ...]] = {"bf16": (2, 3), "fp32": (1, 2, 3)}
+"""ZeRO stages that can be trained, by precision.
+
+For bf16 parameters and fp32 gradients at stage 1 DeepSpeed takes another optimizer, BF16_Optimizer
+(0.19.8, ``DeepSpeedEngine._do_optimizer_sanity_check``), whose state has no fragments to write to a
+checkpoint.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,12 @@ class WorkerMemory:
 
     states: StateBytes
     buffers: int
-    """Gathered weights (ZeRO-3) and the bucket for reducing gradients."""
+    """Gathered weights (ZeRO-3) and the buckets for reducing gradients."""
     activations: int
     logits: int
+    """Logits, and where they are computed in chunks the output head's gradients."""
     update: int
-    """Gradients in fp32 while the optimizer steps, when there are no activations."""
+    """Copies of gradients while the optimizer steps, when there are no activations."""
 
     @property
     def total(self) -> int:
@@ -86,9 +97,10 @@ class ZeroChoice:
 def state_bytes(parameters: int, stage: int, workers: int, precision: str) -> StateBytes:
     """Weights, gradients and AdamW's states of one of ``workers`` (ZeRO, arXiv 1910.02054, 3.1).
 
-    16 bytes a parameter in all: in bf16, 2 for the weight, 2 for its gradient, 12 for the fp32
-    master and two moments; in fp32, 4, 4 and 8. Stage 1 divides the optimizer's states among the
-    workers, stage 2 the gradients too, stage 3 the weights too.
+    In bf16 18 bytes a parameter in all: 2 for the weight, 4 for its gradient, 12 for the fp32 master
+    and two moments; in fp32 16: 4, 4 and 8. The paper has 2 bytes for a gradient; here gradients
+    accumulate in fp32 (DeepSpeed's ``grad_accum_dtype``). Stage 1 divides the optimizer's states among
+    the workers, stage 2 the gradients too, stage 3 the weights too.
     """
     assert stage in (0, 1, 2, 3), f"no such ZeRO stage: {stage=}"
     assert workers > 0, f"{workers=}"
@@ -124,21 +136,61 @@ def logits_bytes(facts: ModelFacts, tokens: int, chunk: int | None) -> int:
     return 12 * facts.vocab * (tokens if chunk is None else min(chunk, tokens))
 
 
+def head_gradient_bytes(facts: ModelFacts, tokens: int, chunk: int | None, precision: str) -> int:
+    """Gradients of the output head beside its own: the fp32 sum over chunks, and one chunk's.
+
+    See :mod:`longspan.model.loss_chunks`; a single chunk has neither.
+    """
+    if chunk is None or tokens <= chunk:
+        return 0
+    return (4 + _element(precision)) * facts.vocab * facts.hidden
+
+
+def reduction_bytes(parameters: int, stage: int, precision: str, communication: str) -> int:
+    """Buckets through which gradients pass on their way to their sum over the workers.
+
+    Per element of a bucket, in DeepSpeed 0.19.8:
+
+    - fp32 below stage 3: one bucket of gradients (``setup_buckets`` in stage_1_and_2.py);
+    - bf16 at stage 2: two buckets of bf16 gradients that take turns (``overlap_comm``), and where
+      ``communication`` is fp32 a copy of one of them (``gradient_reduction_w_predivide``);
+    - stage 3: one bucket in the type of communication (``DeepSpeedZeroOptimizer_Stage3.__init__``)
+      and its copy in the order of the workers (``reduce_scatter_coalesced``).
+    """
+    bucket = min(parameters, _REDUCE_BUCKET) if stage else 0
+    element, sent = _element(precision), _element(communication)
+    if stage == 3:
+        return bucket * 2 * sent
+    if precision == "fp32":
+        return bucket * element
+    return bucket * (2 * element + (sent if sent != element else 0))
+
+
 def worker_memory(
-    facts: ModelFacts, workload: Workload, stage: int, workers: int, precision: str
+    facts: ModelFacts,
+    workload: Workload,
+    stage: int,
+    workers: int,
+    precision: str,
+    communication: str = "fp32",
 ) -> WorkerMemory:
-    """What one of ``workers`` holds when it trains ``facts``'s model on ``workload``."""
-    weight, gradient, _ = _bytes_per_parameter(precision)
+    """Memory of one of ``workers`` that trains ``facts``'s model on ``workload``.
+
+    ``communication`` is the data type in which workers sum gradients, "bf16" or "fp32".
+    """
+    weight, _, _ = _bytes_per_parameter(precision)
+    tokens, chunk = workload.tokens, workload.loss_chunk
     gathered = min(facts.parameters, _LIVE_PARAMETERS) if stage == 3 and workers > 1 else 0
-    bucket = min(facts.parameters, _REDUCE_BUCKET) if stage else 0
     return WorkerMemory(
         states=state_bytes(facts.parameters, stage, workers, precision),
-        buffers=weight * gathered + gradient * bucket,
-        activations=activation_bytes(
-            facts, workload.tokens, precision, workload.activation_checkpointing
-        ),
-        logits=logits_bytes(facts, workload.tokens, workload.loss_chunk),
-        update=4 * _share(facts.parameters, workers, stage >= 1) if precision == "bf16" else 0,
+        buffers=weight * gathered
+        + reduction_bytes(facts.parameters, stage, precision, communication),
+        activations=activation_bytes(facts, tokens, precision, workload.activation_checkpointing),
+        logits=logits_bytes(facts, tokens, chunk)
+        + head_gradient_bytes(facts, tokens, chunk, precision),
+        # Stage 2 under bf16 steps with the accumulated gradients themselves, stage 3 with a copy of one
+        # sub-group at a time (_prepare_fp32_grad_for_sub_group).
+        update=4 * min(_share(facts.parameters, workers, True), _SUB_GROUP) if stage == 3 else 0,
     )
 
 
@@ -148,31 +200,30 @@ def choose_zero_stage(
     workers: int,
     precision: str,
     device_memory: int,
-    stages: Sequence[int] = (0, 1, 2, 3),
-    usable: float = 0.9,
+    communication: str = "fp32",
 ) -> ZeroChoice:
-    """The smallest of ``stages`` that fits into ``usable`` of ``device_memory`` (bytes).
+    """Smallest ZeRO stage of ``precision`` that fits into nine tenths of ``device_memory`` (bytes).
 
     The rest is left to the driver, communication and fragmentation. Where none fits, the choice is
     the one that needs least, with ``fits`` False and a reason that says what would help.
     """
-    assert stages, "no ZeRO stage to choose from"
-    room = usable * device_memory
-    needs = {stage: worker_memory(facts, workload, stage, workers, precision) for stage in stages}
+    room = _USABLE * device_memory
+    needs: dict[int, WorkerMemory] = {
+        stage: worker_memory(facts, workload, stage, workers, precision, communication)
+        for stage in ZERO_STAGES[precision]
+    }
     for stage in sorted(needs):
         if needs[stage].total <= room:
-            reason = _reason(stage, needs, workers, device_memory, usable)
+            reason = _reason(stage, needs, workers, device_memory)
             return ZeroChoice(stage, True, needs[stage], reason)
     least = min(needs, key=lambda stage: (needs[stage].total, stage))
-    reason = _why_none_fits(needs[least], workload, workers, device_memory, usable)
+    reason = _why_none_fits(needs[least], workload, workers, device_memory)
     return ZeroChoice(least, False, needs[least], reason)
 
 
-def _reason(
-    stage: int, needs: dict[int, WorkerMemory], workers: int, device_memory: int, usable: float
-) -> str:
+def _reason(stage: int, needs: dict[int, WorkerMemory], workers: int, device_memory: int) -> str:
     fits = (
-        f"{_describe(needs[stage], workers)}, within {usable:.0%} of the device's "
+        f"{_describe(needs[stage], workers)}, within {_USABLE:.0%} of the device's "
         f"{_gib(device_memory)}"
     )
     smaller = [other for other in needs if other < stage]
@@ -182,9 +233,7 @@ def _reason(
     return f"{fits}; stage {before} would take {_gib(needs[before].total)}"
 
 
-def _why_none_fits(
-    need: WorkerMemory, workload: Workload, workers: int, device_memory: int, usable: float
-) -> str:
+def _why_none_fits(need: WorkerMemory, workload: Workload, workers: int, device_memory: int) -> str:
     if need.activations + need.logits < need.states.total:
         help_ = "more workers, or devices with more memory"
     elif not workload.activation_checkpointing:
@@ -196,7 +245,7 @@ def _why_none_fits(
     else:
         help_ = "sequence parallelism, shorter rows, or devices with more memory"
     return (
-        f"nothing fits: {_describe(need, workers)}, more than {usable:.0%} of the device's "
+        f"nothing fits: {_describe(need, workers)}, more than {_USABLE:.0%} of the device's "
         f"{_gib(device_memory)}; what would help: {help_}"
     )
 
@@ -226,8 +275,8 @@ def _norm_bytes_per_token(facts: ModelFacts, precision: str) -> int:
 
 
 def _bytes_per_parameter(precision: str) -> tuple[int, int, int]:
-    element = _element(precision)
-    return element, element, 16 - 2 * element
+    """Bytes of a weight, of its gradient, and of its optimizer states: the fp32 master and moments."""
+    return _element(precision), 4, 12 if precision == "bf16" else 8
 
 
 def _element(precision: str) -> int:

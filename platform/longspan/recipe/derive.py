@@ -10,7 +10,7 @@ from longspan.errors import UserError
 from longspan.model.attention import FLASH, IMPLEMENTATIONS
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
 from longspan.order.order import Stage
-from longspan.plan.memory import Workload, activation_bytes, choose_zero_stage
+from longspan.plan.memory import ZERO_STAGES, Workload, activation_bytes, choose_zero_stage
 from longspan.recipe.update_size import MIN_UPDATES
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class RunPlan:
     warmup_updates: int
     zero_stage: Literal[1, 2, 3]
     precision: Literal["bf16", "fp32"]
+    communication_data_type: Literal["bf16", "fp32"]
+    """Data type in which workers sum their gradients."""
     attention: str
     activation_checkpointing: bool
     loss_chunk: int
@@ -70,7 +72,8 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
     """Fill in a recipe for one model and one kind of device. Pure arithmetic.
 
     Raises:
-        UserError: the recipe asks for a window, positions, an update or a warm-up that this model or run can't have.
+        UserError: the recipe asks for a window, positions, an update, a warm-up, a ZeRO stage or a data type that this
+            model or run can't have.
     """
     dials = _Dials(recipe, facts, device)
     stages = dials.stages()
@@ -81,6 +84,7 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
     micro_batch = dials.micro_batch(stages)
     checkpointing = dials.activation_checkpointing(longest * micro_batch[longest], precision)
     loss_chunk = dials.loss_chunk()
+    communication = dials.communication_data_type(precision)
     workload = Workload(
         longest, micro_batch[longest], checkpointing, loss_chunk, recipe.workers.sequence_parallel
     )
@@ -93,8 +97,9 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         learning_rate=learning_rate,
         final_learning_rate=learning_rate * recipe.optimizer.final_learning_rate_fraction,
         warmup_updates=dials.warmup(updates),
-        zero_stage=dials.zero_stage(precision, workload),
+        zero_stage=dials.zero_stage(precision, workload, communication),
         precision=precision,
+        communication_data_type=communication,
         attention=dials.attention(),
         activation_checkpointing=checkpointing,
         loss_chunk=loss_chunk,
@@ -371,7 +376,7 @@ class _Dials:
         if self.device.bf16:
             self._because(
                 "training.precision",
-                f"{self.device.name} computes bf16 natively; masters and moments stay fp32",
+                f"{self.device.name} computes bf16 natively; masters, moments and accumulated gradients are fp32",
             )
             return "bf16"
         self._because(
@@ -403,15 +408,33 @@ class _Dials:
         )
         return asked
 
-    def zero_stage(self, precision: str, workload: Workload) -> Literal[1, 2, 3]:
-        asked = self.recipe.training.zero_stage
+    def communication_data_type(self, precision: str) -> Literal["bf16", "fp32"]:
+        key, asked = (
+            "training.communication_data_type",
+            self.recipe.training.communication_data_type,
+        )
+        if asked == "bf16" and precision == "fp32":
+            raise UserError(
+                f"{key}: bf16 would round the fp32 gradients of training.precision fp32; leave it out (null)"
+            )
+        self._because(key, "set in the recipe" if asked else "sums of gradients are not rounded")
+        return asked or "fp32"
+
+    def zero_stage(
+        self, precision: str, workload: Workload, communication: str
+    ) -> Literal[1, 2, 3]:
+        asked, usable = self.recipe.training.zero_stage, ZERO_STAGES[precision]
         if asked is not None:
+            if asked not in usable:
+                raise UserError(
+                    f"training.zero_stage: at stage {asked} the optimizer can't accumulate {precision} gradients in "
+                    f"fp32; set training.zero_stage={usable[0]}, which resumes checkpoints of any stage, or "
+                    "training.precision=fp32 for a new run"
+                )
             self._because("training.zero_stage", "set in the recipe")
             return asked
         workers, memory = self.recipe.workers.min, self.device.memory
-        choice = choose_zero_stage(
-            self.facts, workload, workers, precision, memory, stages=(1, 2, 3)
-        )
+        choice = choose_zero_stage(self.facts, workload, workers, precision, memory, communication)
         self._because("training.zero_stage", choice.reason)
         if not choice.fits:
             self.notes.append(f"training.zero_stage: {choice.reason}")

@@ -84,6 +84,7 @@ def _value_rows(plan: RunPlan) -> list[tuple[str, ...]]:
         "optimizer.learning_rate": f"{plan.learning_rate:g} -> {plan.final_learning_rate:g}",
         "optimizer.warmup_updates": plan.warmup_updates,
         "training.precision": plan.precision,
+        "training.communication_data_type": plan.communication_data_type,
         "training.attention": plan.attention,
         "training.zero_stage": plan.zero_stage,
         "training.micro_batch": ", ".join(str(rows) for rows in plan.micro_batch.values()),

@@ -90,10 +90,13 @@ class Training(Section):
     micro_batch: int | None = Field(None, ge=1)
     """Rows per forward pass and worker. Unset: rows of about 16,384 tokens on a GPU, 2,048 on a CPU."""
     zero_stage: Literal[1, 2, 3] | None = None
-    """DeepSpeed ZeRO stage. Unset: the lowest whose states fit into the device's memory."""
+    """DeepSpeed ZeRO stage; with bf16 2 or 3, at which gradients accumulate in fp32. Unset: the lowest whose states
+    fit into the device's memory."""
     precision: Precision = "auto"
     """Precision of the forward and backward pass; `auto`: bf16 where the device computes it natively. Master
-    weights and moments are fp32."""
+    weights, moments and accumulated gradients are fp32."""
+    communication_data_type: Literal["bf16", "fp32"] | None = None
+    """Data type in which workers sum their gradients; bf16 halves the traffic and rounds every sum. Unset: fp32."""
     attention: Attention = "auto"
     """Attention kernel; `auto`: FlashAttention where it is installed and the device is a GPU, else SDPA."""
     activation_checkpointing: bool | None = None

@@ -21,6 +21,7 @@ from longspan.model.loss_checks import require_correct, require_shared_alike
 from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import SharedRows
 from longspan.train.fragments import Fragment, fragments_of, take_over
+from longspan.train.gradient_types import DTYPES, require_gradient_types
 from longspan.train.schedule import CosineSchedule
 
 if TYPE_CHECKING:
@@ -47,12 +48,14 @@ class EngineConfig:
     num_sources: int
     micro_batch: dict[int, int] = field(default_factory=dict)
     """Rows per forward pass, by row length; 1 where not given."""
+    communication_data_type: Literal["bf16", "fp32"] = "fp32"
+    """Data type in which ranks sum their gradients."""
     seed: int = 0
 
     @property
     def dtype(self) -> torch.dtype:
         """The parameters' type in forward and backward; masters and moments are fp32 either way."""
-        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return DTYPES[self.precision]
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Engine:
             f"DeepSpeed would scale gradients for a batch of {self._deepspeed.train_batch_size()}, not {world}"
         )
         assert self._deepspeed.zero_optimization_stage() == config.zero_stage
+        require_gradient_types(self._deepspeed.optimizer, config)
 
     @property
     def model(self) -> CausalLMLoss:
@@ -344,10 +348,15 @@ def _deepspeed_config(config: EngineConfig) -> dict[str, Any]:
         "gradient_accumulation_steps": 1,
         "gradient_clipping": config.gradient_clipping,
         "bf16": {"enabled": config.precision == "bf16"},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": config.communication_data_type,
         "zero_force_ds_cpu_optimizer": False,
         "zero_optimization": {
             "stage": config.zero_stage,
             "contiguous_gradients": True,
+            # Stage 2 would divide bf16 gradients by the number of ranks, and round them, before it converts them for
+            # the reduce-scatter. It sends as much either way: its reduce-scatter is an all-reduce of the same bucket.
+            "reduce_scatter": config.zero_stage == 3 or config.precision == "fp32",
             "overlap_comm": torch.cuda.is_available() and config.zero_stage > 1,
             "stage3_gather_16bit_weights_on_model_save": True,
         },

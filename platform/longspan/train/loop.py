@@ -114,6 +114,7 @@ def engine_config(job: Job) -> EngineConfig:
         ),
         zero_stage=plan.zero_stage,
         precision=plan.precision,
+        communication_data_type=plan.communication_data_type,
         betas=optimizer.betas,
         eps=optimizer.eps,
         weight_decay=optimizer.weight_decay,
