@@ -17,13 +17,16 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import TypeAdapter
+from torch.autograd.graph import save_on_cpu
 from torch.distributed import distributed_c10d
+from transformers import modeling_utils
 
 from longspan.ingest.marks import marked
 from longspan.model.export import ExportSpec, rehearse_export
-from longspan.model.load import load_model
+from longspan.model.load import load_model, offload_activations
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
+from longspan.model.tiling import tile_mlps
 from longspan.storage import Store
 from longspan.stream.batch import Batch, TokenWeights, collate, rank_share
 from longspan.stream.row import Row
@@ -34,6 +37,8 @@ from longspan.train.saver import Saver
 from longspan.train.schedule import CosineSchedule
 
 ROWS, LENGTH, UPDATES = 5, 64, 6
+TILE = 20
+"""Tokens of a tile of the MLP, which divide neither a row nor two."""
 POSITIONS = Positions("abf", 50_000.0, 2.0, 256)
 WEIGHTS = {
     "per_token": TokenWeights((0.25, 0.0)),
@@ -57,6 +62,7 @@ class Case:
         refuse: an update of which the loss is not accepted.
         saves: whether there is a checkpoint after three updates.
         loads: the case whose checkpoint it begins from.
+        savers: memory savers by the names of :class:`longspan.plan.savers.Savers`.
     """
 
     zero_stage: Literal[1, 2, 3]
@@ -69,11 +75,13 @@ class Case:
     refuse: int | None = None
     saves: bool = False
     loads: Case | None = None
+    savers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         words = [f"zero{self.zero_stage}", f"{self.workers}-workers", f"micro{self.micro_batch}"]
         words += [self.precision, self.weights, f"dropout{self.dropout:g}" * bool(self.dropout)]
         words += ["overflow"] * (self.overflow is not None) + ["refuse"] * (self.refuse is not None)
+        words += self.savers
         words += ["saves"] * self.saves + [f"from-{self.loads}"] * (self.loads is not None)
         return "-".join(word for word in words if word)
 
@@ -125,6 +133,8 @@ def build(model_dir: Path, case: Case) -> Engine:
         gradient_clipping=1.0,
         num_sources=2,
         micro_batch={LENGTH: case.micro_batch},
+        offload_optimizer="offload_optimizer" in case.savers,
+        offload_parameters="offload_parameters" in case.savers,
     )
     with loading(config):
         model = load_model(
@@ -133,6 +143,10 @@ def build(model_dir: Path, case: Case) -> Engine:
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = case.dropout
+    if "offload_activations" in case.savers:
+        offload_activations(model)
+    if "tiled_mlp" in case.savers:
+        tile_mlps(model, TILE)
     model.train()
     engine = Engine(CausalLMLoss(model, 100), config)
     verify(engine.model, POSITIONS)
@@ -176,6 +190,7 @@ def load(engine: Engine, store: Store) -> None:
 def train(model_dir: Path, folder: Path, case: Case) -> dict[str, Any]:
     """What happened; the weights' names and norm on rank 0 only."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
+    PACKED.clear()
     engine = build(model_dir, case)
     if case.loads:
         load(engine, Store(str(folder / str(case.loads))))
@@ -198,7 +213,27 @@ def train(model_dir: Path, folder: Path, case: Case) -> dict[str, Any]:
         "heldout": heldout.item(),
         "norm": norm,
         "names": sorted(weights),
+        "packed": PACKED,
     }
+
+
+PACKED: list[tuple[int, ...]] = []
+"""Shapes of the tensors that were offloaded in forward passes of this rank, by case."""
+
+
+class UnpinnedSaveOnCpu(save_on_cpu):
+    """The hooks that transformers offloads activations with, for a CPU, which has no pinned memory."""
+
+    def __init__(self, pin_memory: bool, device_type: str) -> None:
+        assert pin_memory, "on a GPU the copies are to be asynchronous"
+        super().__init__(pin_memory=False, device_type=device_type)
+        pack = self.pack_hook
+
+        def record(tensor: torch.Tensor) -> Any:
+            PACKED.append(tuple(tensor.shape))
+            return pack(tensor)
+
+        self.pack_hook = record
 
 
 def refuse_pickles() -> None:
@@ -214,6 +249,7 @@ def main(model_dir: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     assert callable(distributed_c10d._tensor_to_object)
     refuse_pickles()
+    vars(modeling_utils)["save_on_cpu"] = UnpinnedSaveOnCpu
     dist.init_process_group("gloo")
     results = []
     for case in CASES.validate_json((folder / "cases.json").read_bytes()):

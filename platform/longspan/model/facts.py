@@ -55,6 +55,8 @@ class ModelFacts:
     """Implementations of attention that the model's class takes."""
     isolates_documents: bool = True
     """Whether positions that restart keep the documents of a row apart, in every layer."""
+    untiled_mlp: str | None = None
+    """Reason why the layers' MLPs cannot be computed in tiles, or None."""
 
     @property
     def embedding_parameters(self) -> int:

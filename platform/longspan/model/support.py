@@ -46,6 +46,7 @@ def measured(facts: ModelFacts, config: Mapping[str, Any]) -> ModelFacts:
         attention=behavior.implementations,
         isolates_documents=behavior.packed_error < TOLERANCE,
         sliding_window=behavior.attention_window,
+        untiled_mlp=behavior.untiled_mlp,
     )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from longspan.plan.savers import NO_SAVERS, NOTHING_ON_HOST, HostBytes, Savers, with_savers
+
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 # (stage3_max_live_parameters), and the bucket in which gradients are reduced (reduce_bucket_size).
 _LIVE_PARAMETERS = 10**9
 _REDUCE_BUCKET = 5 * 10**8
+
+USABLE = 0.9
+"""Share of a device's memory that is planned with; the driver, communication and fragmentation take the rest."""
 
 _GIBI = 2**30
 
@@ -34,6 +39,9 @@ class Workload:
     """Tokens whose logits exist at one time; None: all of them."""
     sequence_parallel: int = 1
     """Workers that share a row."""
+    savers: Savers = NO_SAVERS
+    mlp_tile: int | None = None
+    """Tokens of a tile of a tiled MLP; None: the model's hidden size."""
 
     @property
     def tokens(self) -> int:
@@ -66,11 +74,16 @@ class WorkerMemory:
     logits: int
     update: int
     """Gradients in fp32 while the optimizer steps, when there are no activations."""
+    exchange: int = 0
+    """Copies that workers which share a row send each other for attention."""
+    host: HostBytes = NOTHING_ON_HOST
+    """Not part of `total`."""
 
     @property
     def total(self) -> int:
         """The peak: activations and the optimizer's step take turns."""
-        return self.states.total + self.buffers + max(self.activations + self.logits, self.update)
+        at_work = self.activations + self.logits + self.exchange
+        return self.states.total + self.buffers + max(at_work, self.update)
 
 
 @dataclass(frozen=True)
@@ -124,22 +137,39 @@ def logits_bytes(facts: ModelFacts, tokens: int, chunk: int | None) -> int:
     return 12 * facts.vocab * (tokens if chunk is None else min(chunk, tokens))
 
 
+def exchange_bytes(facts: ModelFacts, workload: Workload, precision: str) -> int:
+    """Send and receive copies of one layer's queries, keys, values and output under Ulysses (arXiv 2309.14509).
+
+    Key-value heads are replicated where more workers share a row than there are such heads.
+    """
+    degree = workload.sequence_parallel
+    if degree == 1:
+        return 0
+    heads = 2 * facts.heads + 2 * max(facts.kv_heads, degree)
+    return 2 * workload.tokens * heads * facts.head_dim * _element(precision)
+
+
 def worker_memory(
     facts: ModelFacts, workload: Workload, stage: int, workers: int, precision: str
 ) -> WorkerMemory:
-    """What one of ``workers`` holds when it trains ``facts``'s model on ``workload``."""
+    """Memory of one of ``workers`` that train ``facts``'s model on ``workload``."""
     weight, gradient, _ = _bytes_per_parameter(precision)
-    gathered = min(facts.parameters, _LIVE_PARAMETERS) if stage == 3 and workers > 1 else 0
+    is_gathered = stage == 3 and (workers > 1 or workload.savers.offload_parameters)
+    assert stage == 3 or not workload.savers.offload_parameters, f"parameter offload at {stage=}"
+    gathered = min(facts.parameters, _LIVE_PARAMETERS) if is_gathered else 0
     bucket = min(facts.parameters, _REDUCE_BUCKET) if stage else 0
-    return WorkerMemory(
+    share = _share(facts.parameters, workers, stage >= 1)
+    memory = WorkerMemory(
         states=state_bytes(facts.parameters, stage, workers, precision),
         buffers=weight * gathered + gradient * bucket,
         activations=activation_bytes(
             facts, workload.tokens, precision, workload.activation_checkpointing
         ),
         logits=logits_bytes(facts, workload.tokens, workload.loss_chunk),
-        update=4 * _share(facts.parameters, workers, stage >= 1) if precision == "bf16" else 0,
+        update=4 * share if precision == "bf16" else 0,
+        exchange=exchange_bytes(facts, workload, precision),
     )
+    return with_savers(memory, facts, workload, stage, share, _element(precision))
 
 
 def choose_zero_stage(
@@ -149,7 +179,7 @@ def choose_zero_stage(
     precision: str,
     device_memory: int,
     stages: Sequence[int] = (0, 1, 2, 3),
-    usable: float = 0.9,
+    usable: float = USABLE,
 ) -> ZeroChoice:
     """The smallest of ``stages`` that fits into ``usable`` of ``device_memory`` (bytes).
 
@@ -203,9 +233,10 @@ def _why_none_fits(
 
 def _describe(need: WorkerMemory, workers: int) -> str:
     among = "one worker" if workers == 1 else f"each of {workers} workers"
+    host = f"; host memory {_gib(need.host.total)}" if need.host.total else ""
     return (
         f"{among} takes {_gib(need.total)} (model states {_gib(need.states.total)}, activations "
-        f"and logits {_gib(need.activations + need.logits)}, buffers {_gib(need.buffers)})"
+        f"and logits {_gib(need.activations + need.logits)}, buffers {_gib(need.buffers)}{host})"
     )
 
 
