@@ -1,8 +1,8 @@
 """Tiled MLP: each decoder layer's MLP is computed over pieces of the sequence.
 
 An MLP works on each token by itself, so its intermediate tensors (4 x intermediate size per token in a gated one)
-need to exist for one tile at a time. Each tile is recomputed in backward. Source: ALST (arXiv 2506.13996, section
-3.1.1), whose rule is ceil(tokens / hidden size) tiles.
+need to exist for one tile at a time. Each tile is recomputed in backward. Source: ALST (arXiv 2506.13996), whose
+rule is ceil(tokens / hidden size) tiles.
 
 DeepSpeed's TiledMLP runs backward inside backward and tells ZeRO by a private flag when a gradient is complete.
 Non-reentrant checkpoints keep one autograd graph, so that ZeRO reduces each weight's gradient once.
@@ -46,7 +46,7 @@ def tile_mlps(model: nn.Module, tile_tokens: int) -> None:
     problem = why_not_tiled(model)
     if problem:
         raise UserError(f"training.tiled_mlp: {problem}; set training.tiled_mlp=false")
-    for mlp in _mlps(model):
+    for (mlp,) in map(_mlps_of, _layers(model)):
         vars(mlp)["forward"] = partial(_tiled_forward, mlp, mlp.forward, tile_tokens)
 
 
@@ -59,10 +59,10 @@ def why_not_tiled(model: nn.Module) -> str | None:
     if not layers:
         return f"{type(model).__name__} has no decoder layers that transformers can checkpoint"
     for layer in layers:
-        found = [name for name in MLP_NAMES if isinstance(getattr(layer, name, None), nn.Module)]
+        found = _mlps_of(layer)
         if len(found) != 1:
             return f"{type(layer).__name__} has no MLP by the name of {' or '.join(MLP_NAMES)}"
-        problem = _why_not_per_token(getattr(layer, found[0]))
+        problem = _why_not_per_token(found[0])
         if problem:
             return problem
     return None
@@ -85,9 +85,8 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def _mlps(model: nn.Module) -> Iterator[nn.Module]:
-    for layer in _layers(model):
-        yield from (getattr(layer, name) for name in MLP_NAMES if hasattr(layer, name))
+def _mlps_of(layer: nn.Module) -> list[nn.Module]:
+    return [module for name, module in layer.named_children() if name in MLP_NAMES]
 
 
 def _tiled_forward(
