@@ -37,6 +37,26 @@ def test_torchrun_continues_what_ray_began_with_other_workers(
     assert "resumed at update 12, workers 2" in done.stdout
 
 
+@pytest.mark.deep
+def test_memory_savers_of_the_recipe_give_the_same_curve(
+    ranks: RankServer, project: Project, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    savers = (
+        "training.tiled_mlp=true",
+        "training.mlp_tile=100",
+        "training.offload_optimizer=true",
+        "training.offload_parameters=true",
+    )
+    done = forked(ranks, project, "name=savers", "start_on=ready", *savers)
+    assert done.returncode == 0, said(done)[-4000:]
+    with_ray, saving = (project.records(run, "update") for run in ("tiny", "savers"))
+    losses = [record["loss"] for record in with_ray]
+    assert [record["loss"] for record in saving] == pytest.approx(losses, rel=1e-5)
+    on_cpu = forked(ranks, project, "name=savers2", "training.offload_activations=true")
+    assert on_cpu.returncode == 2
+    assert "error: training.offload_activations: the workers are CPUs" in on_cpu.stderr
+
+
 def test_torchrun_takes_no_other_shards(
     ranks: RankServer, project: Project, first_run: subprocess.CompletedProcess[str]
 ) -> None:

@@ -6,17 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.autograd.graph import save_on_cpu
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     LlamaForCausalLM,
     Ministral3Config,
     PretrainedConfig,
+    modeling_utils,
 )
 
 from longspan.errors import UserError
-from longspan.model.load import load_model, load_tokenizer, set_positions
+from longspan.model.load import load_model, load_tokenizer, offload_activations, set_positions
+from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, frequencies, own_positions, rope_parameters, verify
+from tests.model.test_loss import batch, gradients
 
 NONE = Positions("none", 10_000.0, 1.0, 256)
 ABF = Positions("abf", 500_000.0, 4.0, 256)
@@ -178,3 +182,37 @@ def test_a_folder_without_a_tokenizer_is_one_message(tiny: Path, tmp_path: Path)
     shutil.copy(tiny / "config.json", tmp_path)
     with pytest.raises(UserError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def test_exactly_the_inputs_of_layers_are_offloaded(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the hooks that transformers uses on a GPU, without pinned memory, which a CPU does not have."""
+    packed: list[int] = []
+
+    class Unpinned(save_on_cpu):
+        def __init__(self, pin_memory: bool, device_type: str) -> None:
+            assert pin_memory
+            super().__init__(pin_memory=False, device_type=device_type)
+            pack = self.pack_hook
+
+            def copied(tensor: torch.Tensor) -> Any:
+                packed.append(tensor.data_ptr())
+                return pack(tensor.clone())
+
+            self.pack_hook = copied
+
+    monkeypatch.setattr(modeling_utils, "save_on_cpu", Unpinned)
+    model = load(tiny, NONE, 256, activation_checkpointing=True).train()
+    expected = gradients(model, CausalLMLoss(model, 16)(*batch()))
+    assert not packed
+    model = load(tiny, NONE, 256).train()
+    offload_activations(model)
+    inputs: list[torch.Tensor] = []
+    for layer in model.model.layers:
+        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    found = gradients(model, CausalLMLoss(model, 16)(*batch()))
+    assert packed == [each.data_ptr() for each in inputs]
+    assert len(packed) == 2
+    for name, gradient in expected.items():
+        assert torch.equal(found[name], gradient), name

@@ -21,15 +21,17 @@ import torch
 import torch.distributed as dist
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
+from torch.autograd.graph import save_on_cpu
 from torch.distributed import distributed_c10d
-from transformers import AttentionInterface
+from transformers import AttentionInterface, modeling_utils
 
 from longspan.errors import UserError
 from longspan.ingest.marks import marked
 from longspan.model.export import ExportSpec, rehearse_export
-from longspan.model.load import load_model
+from longspan.model.load import load_model, offload_activations
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
+from longspan.model.tiling import tile_mlps
 from longspan.parallel.groups import SequenceGroup, join_sequence_group
 from longspan.parallel.ulysses import SharedRows, install
 from longspan.storage import Store
@@ -47,6 +49,8 @@ from tests import varlen
 ROWS, LENGTH, UPDATES = 5, 64, 6
 MICRO_BATCHES = 16
 """Rows of each rank where the error of an accumulated gradient is measured, one at a time."""
+TILE = 20
+"""Tokens of a tile of the MLP, which divide neither a row nor two."""
 POSITIONS = Positions("abf", 50_000.0, 2.0, 256)
 WEIGHTS = {
     "per_token": TokenWeights((0.25, 0.0)),
@@ -78,6 +82,7 @@ class Case:
         checkpointing: whether activations are recomputed.
         kernel: of attention; "flash" is a plain implementation of what FlashAttention does.
         forgets: whether attention is told of one document per row where there are three.
+        savers: memory savers by the names of :class:`longspan.plan.savers.Savers`.
     """
 
     zero_stage: Literal[1, 2, 3]
@@ -98,6 +103,7 @@ class Case:
     refuse: int | None = None
     saves: bool = False
     loads: Case | None = None
+    savers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         words = [f"zero{self.zero_stage}", f"{self.workers}-workers", f"micro{self.micro_batch}"]
@@ -109,6 +115,7 @@ class Case:
         words += ["bf16-gradients"] * self.bf16_gradients
         words += ["gradient"] * self.measures_gradient
         words += ["overflow"] * (self.overflow is not None) + ["refuse"] * (self.refuse is not None)
+        words += self.savers
         words += ["saves"] * self.saves + [f"from-{self.loads}"] * (self.loads is not None)
         return "-".join(word for word in words if word)
 
@@ -168,6 +175,8 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
         num_sources=2,
         micro_batch={LENGTH: case.micro_batch},
         communication_data_type=case.communication,
+        offload_optimizer="offload_optimizer" in case.savers,
+        offload_parameters="offload_parameters" in case.savers,
     )
     with loading(config):
         model = load_model(model_dir, POSITIONS, 512, config.dtype, "sdpa", case.checkpointing)
@@ -180,6 +189,10 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = case.dropout
+    if "offload_activations" in case.savers:
+        offload_activations(model)
+    if "tiled_mlp" in case.savers:
+        tile_mlps(model, TILE)
     model.train()
     with ExitStack() as stack:
         if case.bf16_gradients:
@@ -316,6 +329,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
     if case.measures_gradient:
         return {"error": gradient_error(model_dir, case, group)}
     rank = dist.get_rank()
+    PACKED.clear()
     engine = build(model_dir, case, group)
     refused = refusal(engine) if case.forgets else ""
     if case.loads:
@@ -348,7 +362,27 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
         "masters": masters,
         "names": sorted(weights),
         "refused": refused,
+        "packed": PACKED,
     }
+
+
+PACKED: list[tuple[int, ...]] = []
+"""Shapes of the tensors that were offloaded in forward passes of this rank, by case."""
+
+
+class UnpinnedSaveOnCpu(save_on_cpu):
+    """The hooks that transformers offloads activations with, for a CPU, which has no pinned memory."""
+
+    def __init__(self, pin_memory: bool, device_type: str) -> None:
+        assert pin_memory, "on a GPU the copies are to be asynchronous"
+        super().__init__(pin_memory=False, device_type=device_type)
+        pack = self.pack_hook
+
+        def record(tensor: torch.Tensor) -> Any:
+            PACKED.append(tuple(tensor.shape))
+            return pack(tensor)
+
+        self.pack_hook = record
 
 
 def refuse_pickles() -> None:
@@ -365,6 +399,7 @@ def main(models: Mapping[int, Path], folder: Path) -> None:
     torch.set_num_threads(1)
     assert callable(distributed_c10d._tensor_to_object)
     refuse_pickles()
+    vars(modeling_utils)["save_on_cpu"] = UnpinnedSaveOnCpu
     dist.init_process_group("gloo")
     results = []
     groups: dict[int, SequenceGroup] = {}

@@ -116,3 +116,13 @@ def test_deaths_of_the_controller_are_counted_as_other_failures_are(
     )
     assert said[0].endswith("; starting again from the checkpoint at update 0")
     assert said[3].startswith("failed 3 times in a row without a new checkpoint: Ray Train's contr")
+
+
+def test_workers_on_gpus_have_segments_that_can_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    expected = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    assert ray_host.worker_environment(on_gpu=True) == expected
+    assert ray_host.worker_environment(on_gpu=False) == ray_host.KEEP_FREED_MEMORY
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:512")
+    expected = {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:512"}
+    assert ray_host.worker_environment(on_gpu=True) == expected

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
+from longspan.plan.savers import Savers
 from longspan.recipe.device import this_machines_device
 from longspan.stream.batch import Batch
 from tests.ranks import RankServer
@@ -20,6 +21,7 @@ from tests.tiny import make_tiny_model
 from tests.train import engine_worker
 from tests.train.engine_worker import (
     CASES,
+    LENGTH,
     POSITIONS,
     SCHEDULE,
     UPDATES,
@@ -107,7 +109,10 @@ RESHARED = [
     )
 ]
 FROM_EARLIER = [Case(stage, 2, precision="bf16", loads=EARLIER) for stage in (2, 3)]
-LOADING = [*RESIZED, *CONTINUED, *RESHARED, *FROM_EARLIER]
+SAVERS = tuple(field.name for field in fields(Savers))
+EVERY_SAVER = Case(3, 2, savers=SAVERS, saves=True)
+PLAIN_AFTER_SAVERS = Case(1, 1, loads=EVERY_SAVER)
+LOADING = [*RESIZED, *CONTINUED, *RESHARED, *FROM_EARLIER, PLAIN_AFTER_SAVERS]
 SAVING = [case.loads for case in LOADING if case.loads]
 ALL = [
     *DIVIDED,
@@ -124,6 +129,31 @@ ALL = [
     *SAVING,
     *LOADING,
 ]
+ONE_SAVER = [
+    Case(stage, workers, micro_batch, savers=(saver,))
+    for saver in SAVERS
+    for stage, workers, micro_batch in ((1, 1, 2), (1, 2, 1), (2, 2, 2), (3, 1, 2), (3, 2, 1))
+    if stage == 3 or saver != "offload_parameters"
+]
+SEVERAL_SAVERS = [
+    Case(1, 2, 2, savers=SAVERS[:3]),
+    Case(2, 1, savers=SAVERS[:3]),
+    Case(3, 1, 5, savers=SAVERS),
+    Case(3, 2, savers=SAVERS, loads=Case(1, 1, saves=True, micro_batch=2)),
+    Case(3, 2, savers=SAVERS, loads=EVERY_SAVER),
+]
+SKIPPING_SAVERS = [
+    Case(2, 2, savers=SAVERS[:3], overflow=2),
+    Case(3, 2, savers=SAVERS, overflow=2),
+    Case(3, 2, savers=SAVERS, refuse=2),
+]
+BF16_SAVERS = [
+    Case(2, 2, 2, precision="bf16", savers=SAVERS[:3]),
+    Case(3, 2, 2, precision="bf16", savers=SAVERS),
+    Case(3, 1, 5, precision="bf16", savers=("tiled_mlp",)),
+]
+DEEP = [*ONE_SAVER, *SEVERAL_SAVERS, *SKIPPING_SAVERS, *BF16_SAVERS, SEVERAL_SAVERS[3].loads]
+"""Cases of deep tests, which are not trained together with the others."""
 
 Trained = Callable[[Case], dict[str, Any]]
 
@@ -162,8 +192,10 @@ def trained(
             fresh = case.loads is None
             alike = dict.fromkeys(
                 each
-                for each in ALL
-                if each.workers == case.workers and (each.loads is None) == fresh
+                for each in (ALL if case in ALL else DEEP)
+                if each is not None
+                and each.workers == case.workers
+                and (each.loads is None) == fresh
             )
             for each in alike:
                 if each.loads:
@@ -366,6 +398,55 @@ def test_an_update_with_a_bad_gradient_or_loss_leaves_the_model_as_it_was(
     expected = [loss for loss, _ in plain_loop(tiny_model, skipped=2)]
     tolerance = TOLERANCE if case.precision == "fp32" else BF16_TOLERANCE
     assert losses(result) == pytest.approx(expected, rel=tolerance)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        EVERY_SAVER,
+        PLAIN_AFTER_SAVERS,
+        *(pytest.param(case, marks=pytest.mark.deep) for case in (*ONE_SAVER, *SEVERAL_SAVERS)),
+    ],
+    ids=str,
+)
+def test_memory_savers_change_no_loss_or_gradient(
+    trained: Trained, reference: list[tuple[float, float]], case: Case
+) -> None:
+    result, expected = trained(case), reference[3 * (case.loads is not None) :]
+    assert losses(result) == pytest.approx([loss for loss, _ in expected], rel=TOLERANCE)
+    norms = [stats["grad_norm"] for stats in result["stats"]]
+    assert norms == pytest.approx([norm for _, norm in expected], rel=1e-4)
+    plain = trained(PLAIN)
+    assert result["heldout"] == pytest.approx(plain["heldout"], rel=TOLERANCE)
+    assert result["norm"] == pytest.approx(plain["norm"], rel=1e-5)
+    assert result["names"] == plain["names"]
+
+
+def test_only_the_inputs_of_layers_are_offloaded(trained: Trained) -> None:
+    layers, updates, rows_of_rank_0, hidden = 2, UPDATES, 3, 64
+    packed = trained(EVERY_SAVER)["packed"]
+    assert packed == [[1, LENGTH, hidden]] * (layers * updates * rows_of_rank_0)
+    assert not trained(PLAIN)["packed"]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("case", SKIPPING_SAVERS, ids=str)
+def test_an_update_is_skipped_with_memory_savers_too(
+    trained: Trained, tiny_model: Path, case: Case
+) -> None:
+    result = trained(case)
+    assert [stats["skipped"] for stats in result["stats"]] == [n == 2 for n in range(UPDATES)]
+    expected = [loss for loss, _ in plain_loop(tiny_model, skipped=2)]
+    assert losses(result) == pytest.approx(expected, rel=TOLERANCE)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("case", BF16_SAVERS, ids=str)
+def test_bf16_with_memory_savers_follows_the_fp32_curve(
+    trained: Trained, reference: list[tuple[float, float]], case: Case
+) -> None:
+    found = losses(trained(case))
+    assert found == pytest.approx([loss for loss, _ in reference], rel=BF16_TOLERANCE)
 
 
 def machine() -> str:

@@ -59,6 +59,8 @@ class ModelFacts:
     """Whether the losses of a row stay the same when its tokens are divided among workers."""
     mixing_layer: str | None = None
     """Class of layers that pass information between tokens outside attention, where there are some."""
+    untiled_mlp: str | None = None
+    """Reason why the layers' MLPs cannot be computed in tiles, or None."""
 
     @property
     def embedding_parameters(self) -> int:

@@ -68,6 +68,11 @@ def load_model(
     return model
 
 
+def offload_activations(model: PreTrainedModel) -> None:
+    """Checkpoint each layer of a model on a GPU, and keep its input in pinned host memory until backward."""
+    model.activation_checkpointing_enable({"use_reentrant": False}, offload=True)
+
+
 def load_config(path: str | Path) -> PretrainedConfig:
     """The config of a causal language model in a local folder; code in the folder is not run.
 

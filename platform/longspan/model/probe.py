@@ -22,10 +22,11 @@ from longspan.model.attention import FLASH, MASKED
 from longspan.model.export import ExportSpec, write_model
 from longspan.model.load import set_positions
 from longspan.model.loss import CausalLMLoss
-from longspan.model.loss_checks import FIRST, SECOND, document, leak, loss_error
+from longspan.model.loss_checks import FIRST, SECOND, TOLERANCE, document, leak, loss_error
 from longspan.model.positions import Positions, own_positions, using_positions, verify
 from longspan.model.sharing_probe import mixing_layer, sharing_error
 from longspan.model.shrink import WINDOW, WINDOW_KEYS, tiny_config
+from longspan.model.tiling import tile_mlps, why_not_tiled
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -56,6 +57,8 @@ class Behavior:
     """Class of a layer that passes information between tokens outside attention, or None."""
     attention_window: int | None
     """Tokens that attention is limited to in at least one layer, or None."""
+    untiled_mlp: str | None = None
+    """Reason why the layers' MLPs cannot be computed in tiles, or None."""
 
 
 def probe(config: Mapping[str, Any]) -> Behavior:
@@ -69,12 +72,14 @@ def probe(config: Mapping[str, Any]) -> Behavior:
         model, masked = _built(tiny)
         measured = _measured(model, own)
         flash = model._supports_flash_attn and _hands_on_boundaries(model)
+        untiled_mlp = _why_untiled(model)
     limits = [config.get(key) for key in WINDOW_KEYS]
     limit = min((limit for limit in limits if limit), default=None)
     return replace(
         measured,
         implementations=(*(FLASH if flash else ()), *masked),
         attention_window=limit if measured.attention_window else None,
+        untiled_mlp=untiled_mlp,
     )
 
 
@@ -161,6 +166,23 @@ def _measured(model: PreTrainedModel, own: Positions) -> Behavior:
         sharing_error=sharing_error(model, packed),
         mixing_layer=mixing_layer(model, packed),
         attention_window=reached if reached < SECOND else None,
+    )
+
+
+def _why_untiled(model: PreTrainedModel) -> str | None:
+    """Reason why the MLPs of a tiny model cannot be computed in tiles, which they are afterwards if it is None."""
+    if problem := why_not_tiled(model):
+        return problem
+    wrapped = CausalLMLoss(model, CHUNK)
+    row = document(SECOND, model.config.vocab_size, 2, "cpu")
+    whole = wrapped.token_losses(row.tokens, row.positions, row.labels)
+    tile_mlps(model, SECOND // 3)
+    tiled = wrapped.token_losses(row.tokens, row.positions, row.labels)
+    error = float((tiled - whole).abs().max())
+    if error < TOLERANCE:
+        return None
+    return (
+        f"the MLPs of {type(model).__name__} mix tokens (in tiles, a loss is {error:.2g} nats off)"
     )
 
 

@@ -49,6 +49,7 @@ def measured(facts: ModelFacts, config: Mapping[str, Any]) -> ModelFacts:
         shares_rows=behavior.sharing_error < TOLERANCE,
         mixing_layer=behavior.mixing_layer,
         sliding_window=behavior.attention_window,
+        untiled_mlp=behavior.untiled_mlp,
     )
 
 

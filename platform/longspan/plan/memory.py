@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from longspan.plan.savers import NO_SAVERS, NOTHING_ON_HOST, HostBytes, Savers, with_savers
+
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
 
@@ -19,7 +21,9 @@ _REDUCE_BUCKET = 5 * 10**8
 # Elements of a rank's partition that ZeRO-3 steps at one time (sub_group_size).
 _SUB_GROUP = 10**9
 
-_USABLE = 0.9
+USABLE = 0.9
+"""Share of a device's memory that is planned with; the driver, communication and fragmentation take the rest."""
+
 _GIBI = 2**30
 
 ZERO_STAGES: dict[str, tuple[Literal[1, 2, 3], ...]] = {"bf16": (2, 3), "fp32": (1, 2, 3)}
@@ -44,6 +48,11 @@ class Workload:
     """Tokens whose logits exist at one time; None: all of them."""
     sequence_parallel: int = 1
     """Workers that share a row."""
+    savers: Savers = NO_SAVERS
+    mlp_tile: int | None = None
+    """Tokens of a tile of a tiled MLP; None: the model's hidden size."""
+    communication: str = "fp32"
+    """Data type in which workers sum gradients: "bf16" or "fp32"."""
 
     @property
     def tokens(self) -> int:
@@ -77,11 +86,16 @@ class WorkerMemory:
     """Logits, and where they are computed in chunks the output head's gradients."""
     update: int
     """Copies of gradients while the optimizer steps, when there are no activations."""
+    exchange: int = 0
+    """Copies that workers which share a row send each other for attention."""
+    host: HostBytes = NOTHING_ON_HOST
+    """Not part of `total`."""
 
     @property
     def total(self) -> int:
         """The peak: activations and the optimizer's step take turns."""
-        return self.states.total + self.buffers + max(self.activations + self.logits, self.update)
+        at_work = self.activations + self.logits + self.exchange
+        return self.states.total + self.buffers + max(at_work, self.update)
 
 
 @dataclass(frozen=True)
@@ -166,32 +180,45 @@ def reduction_bytes(parameters: int, stage: int, precision: str, communication: 
     return bucket * (2 * element + (sent if sent != element else 0))
 
 
+def exchange_bytes(facts: ModelFacts, workload: Workload, precision: str) -> int:
+    """Send and receive copies of one layer's queries, keys, values and output under Ulysses (arXiv 2309.14509).
+
+    Key-value heads are replicated where more workers share a row than there are such heads.
+    """
+    degree = workload.sequence_parallel
+    if degree == 1:
+        return 0
+    heads = 2 * facts.heads + 2 * max(facts.kv_heads, degree)
+    return 2 * workload.tokens * heads * facts.head_dim * _element(precision)
+
+
 def worker_memory(
     facts: ModelFacts,
     workload: Workload,
     stage: int,
     workers: int,
     precision: str,
-    communication: str = "fp32",
 ) -> WorkerMemory:
-    """Memory of one of ``workers`` that trains ``facts``'s model on ``workload``.
-
-    ``communication`` is the data type in which workers sum gradients, "bf16" or "fp32".
-    """
+    """Memory of one of ``workers`` that trains ``facts``'s model on ``workload``."""
     weight, _, _ = _bytes_per_parameter(precision)
     tokens, chunk = workload.tokens, workload.loss_chunk
-    gathered = min(facts.parameters, _LIVE_PARAMETERS) if stage == 3 and workers > 1 else 0
-    return WorkerMemory(
+    is_gathered = stage == 3 and (workers > 1 or workload.savers.offload_parameters)
+    assert stage == 3 or not workload.savers.offload_parameters, f"parameter offload at {stage=}"
+    gathered = min(facts.parameters, _LIVE_PARAMETERS) if is_gathered else 0
+    share = _share(facts.parameters, workers, stage >= 1)
+    memory = WorkerMemory(
         states=state_bytes(facts.parameters, stage, workers, precision),
         buffers=weight * gathered
-        + reduction_bytes(facts.parameters, stage, precision, communication),
+        + reduction_bytes(facts.parameters, stage, precision, workload.communication),
         activations=activation_bytes(facts, tokens, precision, workload.activation_checkpointing),
         logits=logits_bytes(facts, tokens, chunk)
         + head_gradient_bytes(facts, tokens, chunk, precision),
         # Stage 2 under bf16 steps with the accumulated gradients themselves, stage 3 with a copy of one
         # sub-group at a time (_prepare_fp32_grad_for_sub_group).
-        update=4 * min(_share(facts.parameters, workers, True), _SUB_GROUP) if stage == 3 else 0,
+        update=4 * min(share, _SUB_GROUP) if stage == 3 else 0,
+        exchange=exchange_bytes(facts, workload, precision),
     )
+    return with_savers(memory, facts, workload, stage, share, _element(precision))
 
 
 def choose_zero_stage(
@@ -200,17 +227,17 @@ def choose_zero_stage(
     workers: int,
     precision: str,
     device_memory: int,
-    communication: str = "fp32",
 ) -> ZeroChoice:
     """Smallest ZeRO stage of ``precision`` that fits into nine tenths of ``device_memory`` (bytes).
 
     The rest is left to the driver, communication and fragmentation. Where none fits, the choice is
     the one that needs least, with ``fits`` False and a reason that says what would help.
     """
-    room = _USABLE * device_memory
+    room = USABLE * device_memory
     needs: dict[int, WorkerMemory] = {
-        stage: worker_memory(facts, workload, stage, workers, precision, communication)
+        stage: worker_memory(facts, workload, stage, workers, precision)
         for stage in ZERO_STAGES[precision]
+        if stage == 3 or not workload.savers.offload_parameters
     }
     for stage in sorted(needs):
         if needs[stage].total <= room:
@@ -223,7 +250,7 @@ def choose_zero_stage(
 
 def _reason(stage: int, needs: dict[int, WorkerMemory], workers: int, device_memory: int) -> str:
     fits = (
-        f"{_describe(needs[stage], workers)}, within {_USABLE:.0%} of the device's "
+        f"{_describe(needs[stage], workers)}, within {USABLE:.0%} of the device's "
         f"{_gib(device_memory)}"
     )
     smaller = [other for other in needs if other < stage]
@@ -245,16 +272,17 @@ def _why_none_fits(need: WorkerMemory, workload: Workload, workers: int, device_
     else:
         help_ = "sequence parallelism, shorter rows, or devices with more memory"
     return (
-        f"nothing fits: {_describe(need, workers)}, more than {_USABLE:.0%} of the device's "
+        f"nothing fits: {_describe(need, workers)}, more than {USABLE:.0%} of the device's "
         f"{_gib(device_memory)}; what would help: {help_}"
     )
 
 
 def _describe(need: WorkerMemory, workers: int) -> str:
     among = "one worker" if workers == 1 else f"each of {workers} workers"
+    host = f"; host memory {_gib(need.host.total)}" if need.host.total else ""
     return (
         f"{among} takes {_gib(need.total)} (model states {_gib(need.states.total)}, activations "
-        f"and logits {_gib(need.activations + need.logits)}, buffers {_gib(need.buffers)})"
+        f"and logits {_gib(need.activations + need.logits)}, buffers {_gib(need.buffers)}{host})"
     )
 
 

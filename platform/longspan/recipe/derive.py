@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from longspan.errors import UserError
@@ -11,6 +11,8 @@ from longspan.model.attention import FLASH, IMPLEMENTATIONS
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
 from longspan.order.order import Stage
 from longspan.plan.memory import ZERO_STAGES, Workload, activation_bytes, choose_zero_stage
+from longspan.plan.savers import NO_SAVERS, Savers
+from longspan.recipe.savers import choose_savers
 from longspan.recipe.update_size import MIN_UPDATES
 
 if TYPE_CHECKING:
@@ -50,6 +52,10 @@ class RunPlan:
     heldout_every: int
     long_threshold: int
     """Documents of more tokens are long."""
+    mlp_tile: int
+    """Tokens of a tile, where the MLP is tiled."""
+    savers: Savers = NO_SAVERS
+    """Memory savers in use."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why each derived value is what it is, by recipe key."""
     notes: tuple[str, ...] = ()
@@ -86,8 +92,14 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
     loss_chunk = dials.loss_chunk()
     communication = dials.communication_data_type(precision)
     workload = Workload(
-        longest, micro_batch[longest], checkpointing, loss_chunk, recipe.workers.sequence_parallel
+        longest,
+        micro_batch[longest],
+        checkpointing,
+        loss_chunk,
+        recipe.workers.sequence_parallel,
+        communication=communication,
     )
+    workload = dials.with_savers(workload, precision)
     return RunPlan(
         window=recipe.target_context,
         positions=dials.positions(),
@@ -97,7 +109,7 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         learning_rate=learning_rate,
         final_learning_rate=learning_rate * recipe.optimizer.final_learning_rate_fraction,
         warmup_updates=dials.warmup(updates),
-        zero_stage=dials.zero_stage(precision, workload, communication),
+        zero_stage=dials.zero_stage(precision, workload),
         precision=precision,
         communication_data_type=communication,
         attention=dials.attention(),
@@ -109,6 +121,8 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         checkpoint_every=dials.checkpoint_every(updates),
         heldout_every=dials.heldout_every(updates),
         long_threshold=dials.long_threshold(),
+        mlp_tile=workload.mlp_tile or facts.hidden,
+        savers=workload.savers,
         reasons=dials.reasons,
         notes=(*dials.notes, *_notes(recipe, facts, stages)),
         unknown=frozenset(dials.unknown),
@@ -420,9 +434,7 @@ class _Dials:
         self._because(key, "set in the recipe" if asked else "sums of gradients are not rounded")
         return asked or "fp32"
 
-    def zero_stage(
-        self, precision: str, workload: Workload, communication: str
-    ) -> Literal[1, 2, 3]:
+    def zero_stage(self, precision: str, workload: Workload) -> Literal[1, 2, 3]:
         asked, usable = self.recipe.training.zero_stage, ZERO_STAGES[precision]
         if asked is not None:
             if asked not in usable:
@@ -434,7 +446,7 @@ class _Dials:
             self._because("training.zero_stage", "set in the recipe")
             return asked
         workers, memory = self.recipe.workers.min, self.device.memory
-        choice = choose_zero_stage(self.facts, workload, workers, precision, memory, communication)
+        choice = choose_zero_stage(self.facts, workload, workers, precision, memory)
         self._because("training.zero_stage", choice.reason)
         if not choice.fits:
             self.notes.append(f"training.zero_stage: {choice.reason}")
@@ -445,6 +457,9 @@ class _Dials:
         if asked is not None:
             self._because("training.activation_checkpointing", "set in the recipe")
             return asked
+        if self.recipe.training.offload_activations:
+            self._because("training.activation_checkpointing", "for training.offload_activations")
+            return True
         tokens //= self.recipe.workers.sequence_parallel
         need = activation_bytes(self.facts, tokens, precision, checkpointing=False)
         self._because(
@@ -453,6 +468,17 @@ class _Dials:
             f"quarter of {self.device.memory / GIBI:.0f} GiB",
         )
         return need > self.device.memory / 4
+
+    def with_savers(self, workload: Workload, precision: str) -> Workload:
+        """The workload with its memory savers, which are chosen last: only what does not fit needs them."""
+        key, tile = "training.mlp_tile", self.recipe.training.mlp_tile
+        rule = f"ALST's rule: the model's hidden size, {self.facts.hidden:,} (arXiv 2506.13996)"
+        self._because(key, rule if tile is None else "set in the recipe")
+        workload = replace(workload, mlp_tile=tile or self.facts.hidden)
+        choice = choose_savers(self.recipe, self.facts, self.device, precision, workload)
+        self.reasons |= choice.reasons
+        self.notes += choice.notes
+        return replace(workload, savers=choice.savers)
 
     def loss_chunk(self) -> int:
         asked = self.recipe.training.loss_chunk

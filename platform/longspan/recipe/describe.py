@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from longspan.plan.flops import training_flops
 from longspan.plan.hardware import peak_tflops
 from longspan.plan.memory import state_bytes
+from longspan.recipe.describe_memory import MEMORY_HEADER, longest_row_text, memory_rows
 from longspan.recipe.describe_rows import RowSource, row_tables
 from longspan.recipe.repeats import SourceFacts, repeat_notes
 from longspan.recipe.sources import local_path
@@ -43,10 +44,21 @@ def describe(
         table(_source_rows(recipe, plan, sources), header=_SOURCE_HEADER),
         *row_tables(plan, rows),
         table(_cost_rows(facts, plan, device, sources)),
+        *_memory_parts(recipe, facts, plan, device),
     ]
     notes = [*plan.notes, *repeat_notes(recipe, plan, sources)]
     parts += [f"Note: {note}" for note in notes]
     return "\n\n".join(parts)
+
+
+def _memory_parts(recipe: Recipe, facts: ModelFacts, plan: RunPlan, device: Device) -> list[str]:
+    """A worker's memory and the longest row, or nothing where the rows of a forward pass are unknown."""
+    if "training.micro_batch" in plan.unknown:
+        return []
+    return [
+        table(memory_rows(recipe, facts, plan), header=MEMORY_HEADER),
+        longest_row_text(recipe, facts, plan, device),
+    ]
 
 
 def _model_rows(recipe: Recipe, facts: ModelFacts, plan: RunPlan) -> list[tuple[str, ...]]:
@@ -89,6 +101,11 @@ def _value_rows(plan: RunPlan) -> list[tuple[str, ...]]:
         "training.zero_stage": plan.zero_stage,
         "training.micro_batch": ", ".join(str(rows) for rows in plan.micro_batch.values()),
         "training.activation_checkpointing": plan.activation_checkpointing,
+        "training.tiled_mlp": plan.savers.tiled_mlp,
+        "training.mlp_tile": f"{plan.mlp_tile:,}" if plan.savers.tiled_mlp else "unused",
+        "training.offload_activations": plan.savers.offload_activations,
+        "training.offload_optimizer": plan.savers.offload_optimizer,
+        "training.offload_parameters": plan.savers.offload_parameters,
         "training.loss_chunk": plan.loss_chunk,
         "workers.gpus_per_worker": plan.gpus_per_worker,
         "workers.cpus_per_worker": plan.cpus_per_worker,
@@ -182,7 +199,7 @@ def _cost_rows(
         (
             "model states",
             size(states.total),
-            f"per worker, {workers} workers, ZeRO {plan.zero_stage}",
+            f"per worker, device and host together, {workers} workers, ZeRO {plan.zero_stage}",
         ),
         ("exported model", size(2 * facts.parameters), "bf16 safetensors"),
     ]

@@ -102,6 +102,20 @@ class Training(Section):
     activation_checkpointing: bool | None = None
     """Recompute activations in the backward pass. Unset: where those of a micro-batch take more than a quarter of
     the device's memory."""
+    tiled_mlp: bool | None = None
+    """Compute each layer's MLP over tiles of the sequence, recomputed in the backward pass. Unset: only where a
+    worker's memory does not suffice without it."""
+    mlp_tile: int | None = Field(None, ge=1)
+    """Tokens of a tile of the MLP. Unset: the model's hidden size (ALST's rule)."""
+    offload_activations: bool | None = None
+    """Keep the inputs of checkpointed layers in host memory; needs `activation_checkpointing` and a GPU. Unset: only
+    where a worker's memory does not suffice without it."""
+    offload_optimizer: bool | None = None
+    """Keep the optimizer's state in host memory and step there. Unset: only where a worker's memory does not suffice
+    without it."""
+    offload_parameters: bool | None = None
+    """Keep the sharded weights in host memory; needs `zero_stage` 3. Unset: only where a worker's memory does not
+    suffice without it."""
     loss_chunk: int | None = Field(None, ge=1)
     """Tokens whose logits exist at one time. Unset: as many as fit into 1 GiB in fp32, at least 256."""
     checkpoint_every: int | None = Field(None, ge=1)

@@ -51,6 +51,10 @@ class EngineConfig:
     communication_data_type: Literal["bf16", "fp32"] = "fp32"
     """Data type in which ranks sum their gradients."""
     seed: int = 0
+    offload_optimizer: bool = False
+    """Keep the optimizer's state in host memory, and step there."""
+    offload_parameters: bool = False
+    """Keep this rank's shard of the weights in host memory; at ZeRO stage 3 only."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -359,10 +363,25 @@ def _deepspeed_config(config: EngineConfig) -> dict[str, Any]:
             "reduce_scatter": config.zero_stage == 3 or config.precision == "fp32",
             "overlap_comm": torch.cuda.is_available() and config.zero_stage > 1,
             "stage3_gather_16bit_weights_on_model_save": True,
+            **_offloads(config),
         },
         "steps_per_print": 10**12,
         "wall_clock_breakdown": False,
     }
+
+
+def _offloads(config: EngineConfig) -> dict[str, Any]:
+    """DeepSpeed's settings for what is kept in host memory.
+
+    torch's fused AdamW steps on the CPU: DeepSpeedCPUAdam would be compiled first, and is slower.
+    """
+    assert config.zero_stage == 3 or not config.offload_parameters, "ZeRO 1 and 2 shard no weights"
+    host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    offloads = {
+        "offload_optimizer": config.offload_optimizer,
+        "offload_param": config.offload_parameters,
+    }
+    return {key: host for key, wanted in offloads.items() if wanted}
 
 
 def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -21,11 +21,12 @@ from longspan.history.records import Facts
 from longspan.model.attention import choose
 from longspan.model.export import ExportSpec, export_model, rehearse_export
 from longspan.model.facts import EXACT_FAMILIES, read_facts
-from longspan.model.load import load_model, load_tokenizer
+from longspan.model.load import load_model, load_tokenizer, offload_activations
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
 from longspan.model.probe import require_round_trip
 from longspan.model.source import local_model_dir
+from longspan.model.tiling import tile_mlps
 from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import install
 from longspan.stream.batch import Batch
@@ -96,8 +97,12 @@ def build_engine(
             plan.window,
             config.dtype,
             attention,
-            plan.activation_checkpointing,
+            plan.activation_checkpointing and not plan.savers.offload_activations,
         )
+    if plan.savers.offload_activations:
+        offload_activations(model)
+    if plan.savers.tiled_mlp:
+        tile_mlps(model, plan.mlp_tile)
     model.train()
     engine = Engine(CausalLMLoss(model, plan.loss_chunk), config, group)
     verify(engine.model, plan.positions)
@@ -122,6 +127,8 @@ def engine_config(job: Job) -> EngineConfig:
         num_sources=len(job.manifests),
         micro_batch=plan.micro_batch,
         seed=job.recipe.training.seed,
+        offload_optimizer=plan.savers.offload_optimizer,
+        offload_parameters=plan.savers.offload_parameters,
     )
 
 

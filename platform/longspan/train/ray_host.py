@@ -48,6 +48,10 @@ KEEP_FREED_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
 }
 
+# Rows of many lengths leave gaps that no later tensor fits into: segments that can grow avoid them.
+ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
+EXPANDABLE_SEGMENTS = "expandable_segments:True"
+
 TIMES = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     # A group asks for room that is there: if it does not get it soon, that is gone.
@@ -107,7 +111,7 @@ def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> 
             name=job.recipe.name,
             storage_path=path,
             storage_filesystem=filesystem,
-            worker_runtime_env={"env_vars": {} if plan.gpus_per_worker else KEEP_FREED_MEMORY},
+            worker_runtime_env={"env_vars": worker_environment(plan.gpus_per_worker > 0)},
         ),
         # A placeholder: the stream itself depends on the number of workers and on the latest checkpoint.
         datasets={"train": ray.data.range(1)},
@@ -122,6 +126,16 @@ def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> 
         say=say,
         degree=workers.sequence_parallel,
     )
+
+
+def worker_environment(on_gpu: bool) -> dict[str, str]:
+    """Variables that a worker's memory allocator reads when it starts.
+
+    A setting of torch's CUDA allocator in the job's own environment is passed on in place of ours.
+    """
+    if not on_gpu:
+        return KEEP_FREED_MEMORY
+    return {ALLOCATOR: os.environ.get(ALLOCATOR, EXPANDABLE_SEGMENTS)}
 
 
 class RayHost:
