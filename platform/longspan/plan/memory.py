@@ -88,13 +88,15 @@ class WorkerMemory:
     """Copies of gradients while the optimizer steps, when there are no activations."""
     exchange: int = 0
     """Copies that workers which share a row send each other for attention."""
+    recomputed: int = 0
+    """Part of the activations: the layer that is recomputed, which does not exist while there are logits."""
     host: HostBytes = NOTHING_ON_HOST
     """Not part of `total`."""
 
     @property
     def total(self) -> int:
-        """The peak: activations and the optimizer's step take turns."""
-        at_work = self.activations + self.logits + self.exchange
+        """The peak: the layers, the loss and the optimizer's step take turns."""
+        at_work = self.activations + max(self.exchange, self.logits - self.recomputed)
         return self.states.total + self.buffers + max(at_work, self.update)
 
 
@@ -217,6 +219,9 @@ def worker_memory(
         # sub-group at a time (_prepare_fp32_grad_for_sub_group).
         update=4 * min(share, _SUB_GROUP) if stage == 3 else 0,
         exchange=exchange_bytes(facts, workload, precision),
+        recomputed=tokens * _layer_bytes_per_token(facts, precision)
+        if workload.activation_checkpointing
+        else 0,
     )
     return with_savers(memory, facts, workload, stage, share, _element(precision))
 

@@ -82,9 +82,11 @@ def with_savers(
         element: bytes of a parameter and of an activation.
     """
     savers, states, host = workload.savers, memory.states, NOTHING_ON_HOST
-    activations = memory.activations
+    activations, recomputed = memory.activations, memory.recomputed
     if savers.tiled_mlp:
-        activations -= tiling_saves(facts, workload, element)
+        saved = tiling_saves(facts, workload, element)
+        activations -= saved
+        recomputed -= saved if workload.activation_checkpointing else 0
     if savers.offload_activations:
         inputs = workload.tokens * facts.hidden * element
         activations -= max(0, facts.layers - _LAYER_INPUTS_ON_DEVICE) * inputs
@@ -100,7 +102,14 @@ def with_savers(
         host = replace(host, weights=states.weights)
         states = replace(states, weights=0)
     update = 0 if savers.offload_optimizer else memory.update
-    return replace(memory, states=states, activations=activations, update=update, host=host)
+    return replace(
+        memory,
+        states=states,
+        activations=activations,
+        recomputed=recomputed,
+        update=update,
+        host=host,
+    )
 
 
 def tiling_saves(facts: ModelFacts, workload: Workload, element: int) -> int:
