@@ -141,6 +141,7 @@ SEVERAL_SAVERS = [
     Case(3, 1, 5, savers=SAVERS),
     Case(3, 2, savers=SAVERS, loads=Case(1, 1, saves=True, micro_batch=2)),
     Case(3, 2, savers=SAVERS, loads=EVERY_SAVER),
+    Case(3, 2, degree=2, savers=SAVERS),
 ]
 SKIPPING_SAVERS = [
     Case(2, 2, savers=SAVERS[:3], overflow=2),
