@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from longspan.corpus import jsonl as jsonl_format
 from longspan.corpus.filters import LeftOut, conditions
-from longspan.corpus.sources import BadInput, SourceSpec, documents, format_of, read
+from longspan.corpus.sources import BadInput, Format, SourceSpec, documents, format_of, read
 from longspan.corpus.wanted import Wanted
 from longspan.errors import UserError
 from longspan.storage import Store
@@ -108,6 +108,15 @@ def test_a_text_is_no_conversation_by_its_name(name: str) -> None:
         format_of(f"raw/{name}", chat)
     assert format_of("raw/a.jsonl.gz", chat) == ("chat", "gzip")
     assert format_of("raw/a", chat) == ("chat", None)
+
+
+@pytest.mark.parametrize("format", ["text", "text_blocks", "jsonl"])
+def test_parquet_is_not_read_as_text(format: Format) -> None:
+    spec = SourceSpec("books", ("raw",), format=format)
+    message = rf"books\.format: {format} does not read 'raw/a\.parquet'.*set corpora\.books\.format=parquet"
+    with pytest.raises(UserError, match=message):
+        format_of("raw/a.parquet", spec)
+    assert format_of("raw/a.json", spec) == (format, None)
 
 
 def test_lines_longer_than_what_is_read_at_once(

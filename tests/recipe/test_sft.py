@@ -69,6 +69,11 @@ def test_rows_are_of_16k_where_all_is_packed() -> None:
         ),
         (["packing.document_mask=false"], "conversations are neither cut nor read across"),
         (["corpora.short.format=text", "corpora.short.prompt_loss=1"], "would be ignored"),
+        (
+            ["corpora.short.format=text", "corpora.short.text_field=body"],
+            "text_field: 'body' would",
+        ),
+        (["corpora.short.text_field=body"], "would be ignored with format chat"),
         (["training.tokens=1048576", "training.epochs=2"], "give one of them"),
         (["corpora.short.weight=1"], "weights add up to 1, and must to less than 1"),
         (["corpora.short.weight=0.5", "corpora.long.weight=0.4"], "add up to 0.9, and must to 1"),

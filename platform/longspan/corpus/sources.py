@@ -91,7 +91,7 @@ def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, Compression |
     """An object's format, and its compression ("gzip", "zstd" or None).
 
     Raises:
-        UserError: the format is "auto" and the object's name does not tell it, or "chat" and it tells a text.
+        UserError: the format is "auto" and the object's name does not tell it, or the name tells another kind.
     """
     name = object_path.rsplit("/", 1)[-1].lower()
     compression: Compression | None = None
@@ -103,6 +103,11 @@ def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, Compression |
             f"corpora.{spec.name}.path: {object_path!r} is a text by its name, and format chat reads rows of Parquet "
             f"or JSON; set corpora.{spec.name}.format=text if its texts are to be trained on, or run the recipe with "
             "jobs/pretrain.py if it is one of pretraining; JSON lines are named .jsonl"
+        )
+    if name.endswith(".parquet") and spec.format not in ("auto", "parquet", "chat"):
+        raise UserError(
+            f"corpora.{spec.name}.format: {spec.format} does not read {object_path!r}, which is Parquet by its name; "
+            f"set corpora.{spec.name}.format=parquet"
         )
     if spec.format != "auto":
         return spec.format, compression

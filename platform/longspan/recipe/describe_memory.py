@@ -28,7 +28,12 @@ def memory_rows(recipe: Recipe, facts: ModelFacts, plan: RunPlan) -> list[tuple[
     memory = worker_memory(facts, workload, plan.zero_stage, workers, plan.precision)
     states, host = memory.states, memory.host
     rows = (
-        ("weights", states.weights, host.weights, f"ZeRO {plan.zero_stage}, {workers} workers"),
+        (
+            "weights",
+            states.weights,
+            host.weights,
+            f"ZeRO {plan.zero_stage}, {workers} worker{'s' if workers > 1 else ''}",
+        ),
         ("gradients", states.gradients, host.gradients, ""),
         ("optimizer", states.optimizer, host.optimizer, "fp32 master weights and two moments"),
         ("buffers", memory.buffers, 0, "gathered weights, gradients being reduced"),
@@ -38,7 +43,11 @@ def memory_rows(recipe: Recipe, facts: ModelFacts, plan: RunPlan) -> list[tuple[
         ("optimizer step", memory.update, 0, "fp32 gradients, without activations and logits"),
         ("peak", memory.total, host.total, "an estimate; allocator and kernels need more"),
     )
-    return [(name, size(device), size(host), remark) for name, device, host, remark in rows]
+    return [
+        (name, size(device), size(host), remark)
+        for name, device, host, remark in rows
+        if device or host
+    ]
 
 
 def longest_row_text(recipe: Recipe, facts: ModelFacts, plan: RunPlan, device: Device) -> str:

@@ -111,6 +111,11 @@ class Corpus(Section):
                 f"ignore_fields: {self.ignore_fields[0]!r} would be ignored: of a text's row only its text "
                 "is used; it is for format: chat"
             )
+        if self.text_field != "text" and self.format in (*TEXTS, "chat"):
+            raise ValueError(
+                f"text_field: {self.text_field!r} would be ignored with format {self.format}: it is a field of rows; "
+                "set format: auto, or leave it out"
+            )
         if repository and self.format == "chat":
             raise ValueError("repository: it is for code, and format is chat")
         if self.where and (self.format in TEXTS or (repository and repository.depth)):
