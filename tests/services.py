@@ -57,7 +57,7 @@ BUDGET: Mapping[Kind, int] = MappingProxyType(
         "Ray head": 3,
         "Ray node": 3,
         "driver": 8,
-        "rank group": 17,
+        "rank group": 18,
         "torchrun": 1,
         "service command": 4,
         "vLLM engine": 1,
