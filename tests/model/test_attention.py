@@ -1,5 +1,6 @@
 """Documents packed into one row see nothing of each other, whatever the attention."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from longspan.errors import UserError
-from longspan.model.attention import choose
+from longspan.model import attention as implementations
+from longspan.model.attention import Conditions, choose
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions
@@ -71,7 +73,7 @@ def test_what_turns_the_document_mask_off(tiny: Path, attention: str) -> None:
         assert (logits[first:] - separate[first:]).abs().max() > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager", "varlen_by_hand"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "sdpa_by_document", "varlen_by_hand"])
 def test_the_loss_of_a_packed_batch_is_that_of_its_documents(
     tiny: Path, attention: str, varlen_by_hand: list[int]
 ) -> None:
@@ -109,15 +111,66 @@ def test_flash_attention_is_told_where_rows_and_documents_begin(
         torch.testing.assert_close(parameter.grad, expected[name].grad, msg=name)
 
 
+CPU = Conditions("cpu", "fp32", 4096)
+GPU = Conditions("cuda", "bf16", 65_536, (9, 0))
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    monkeypatch.setattr(implementations, "_is_installed", lambda name: name in names)
+
+
 def test_the_choice_without_a_gpu_is_sdpa_and_says_why() -> None:
-    choice = choose("auto", "cpu")
+    choice = choose("auto", CPU)
     assert choice.implementation == "sdpa"
     assert "CUDA" in choice.reason
-    assert choose("eager", "cpu").implementation == "eager"
+    assert choose("eager", CPU).implementation == "eager"
 
 
-def test_an_attention_that_cannot_be_had_is_one_message() -> None:
-    with pytest.raises(UserError, match=r"training.attention: flash_attention_2 .* CUDA device"):
-        choose("flash_attention_2", "cpu")
-    with pytest.raises(UserError, match=r"training.attention: 'flash' is not one of auto, flash"):
-        choose("flash", "cuda")
+def test_long_rows_without_a_gpu_are_computed_by_document() -> None:
+    choice = choose("auto", replace(CPU, longest_row=131_072))
+    assert choice.implementation == "sdpa_by_document"
+    assert "131,072 tokens would take 16,384 MiB" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("packages", "changes", "implementation"),
+    [
+        (["flash_attention_3", "flash_attention_2"], {}, "flash_attention_3"),
+        (["flash_attention_3", "flash_attention_2"], {"capability": (8, 0)}, "flash_attention_2"),
+        (["flash_attention_3"], {"capability": (10, 0)}, "torch_varlen"),
+        (["flash_attention_2"], {}, "flash_attention_2"),
+        ([], {}, "torch_varlen"),
+        (["flash_attention_2"], {"precision": "fp32"}, "sdpa_by_document"),
+        ([], {"capability": (7, 5)}, "sdpa_by_document"),
+        ([], {"capability": (7, 5), "longest_row": 2048}, "sdpa"),
+    ],
+)
+def test_the_choice_on_a_gpu_is_the_first_that_is_available(
+    packages: list[str],
+    changes: dict[str, Any],
+    implementation: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed(monkeypatch, *packages)
+    choice = choose("auto", replace(GPU, **changes))
+    assert choice.implementation == implementation, choice.reason
+
+
+@pytest.mark.parametrize(
+    ("requested", "conditions", "message"),
+    [
+        ("flash_attention_2", CPU, "flash_attention_2 is not available: .* CUDA device"),
+        ("torch_varlen", CPU, "torch_varlen is not available: .* CUDA device"),
+        ("flash_attention_2", GPU, "needs the package flash-attn; install it"),
+        ("flash_attention_3", GPU, "needs the package flash-attn-3; install it"),
+        ("flash_attention_3", replace(GPU, capability=(8, 0)), r"9\.x \(Hopper\), and this is 8.0"),
+        ("torch_varlen", replace(GPU, precision="fp32"), "set training.precision=bf16"),
+        ("flash", GPU, "'flash' is not one of auto, flash_attention_3, .* eager"),
+    ],
+)
+def test_an_attention_that_cannot_be_had_is_one_message(
+    requested: str, conditions: Conditions, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch)
+    with pytest.raises(UserError, match=f"training.attention: .*{message}"):
+        choose(requested, conditions)

@@ -9,6 +9,7 @@ import pytest
 from longspan.errors import UserError
 from longspan.history.check import Finding, check, compare
 from longspan.history.starts import read_history
+from longspan.model import attention_functions
 from longspan.observe.metrics import read_metrics
 from longspan.recipe.load import load
 from longspan.recipe.schema import Recipe
@@ -88,6 +89,34 @@ def test_the_run_is_that_of_one_worker(runs: Runs, workers: int, degree: int) ->
     assert found.starts == (workers,)
     assert len(found.rows) == len(runs.history("whole").rows)
     assert not compare(found, runs.history("whole"))
+
+
+@pytest.mark.parametrize(("workers", "degree"), [(1, 1), (2, 2)])
+def test_attention_without_a_mask_gives_the_same_run(runs: Runs, workers: int, degree: int) -> None:
+    name = f"by-document-{degree}"
+    said = runs.train(name, workers, degree, "training.attention=sdpa_by_document")
+    assert "attention: sdpa_by_document (set in the recipe)" in said
+    assert runs.curve(name) == pytest.approx(runs.curve("whole"), rel=TOLERANCE)
+    assert runs.heldout(name) == pytest.approx(runs.heldout("whole"), rel=TOLERANCE)
+
+
+def _train_with_wrong_attention(arguments: list[str]) -> int:
+    """Train with attention whose scores have another scale than the one that it is given."""
+
+    def unscaled(*args: Any, scaling: float, **kwargs: Any) -> Any:
+        return attention_functions.sdpa_by_document(*args, **kwargs)
+
+    attention_functions._FUNCTIONS["sdpa_by_document"] = unscaled
+    return standalone.main(arguments)
+
+
+def test_wrong_attention_ends_the_run_before_the_first_update(runs: Runs) -> None:
+    arguments = [str(runs.recipe), "name=wrong", "training.attention=sdpa_by_document"]
+    sizes = "workers={min: 1, max: 1}"
+    done = runs.ranks.run(1, _train_with_wrong_attention, [*arguments, sizes], timeout_s=300)
+    assert done.returncode != 0
+    assert "training.attention: sdpa_by_document differs from SDPA on packed rows" in done.stderr
+    assert not runs.records("wrong", "update")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def load_model(
         positions: set in the config before the model is built; "none" keeps what the model has.
         window: tokens the model is to state as its window.
         dtype: of the parameters; rotary frequencies stay float32.
-        attention: an implementation by transformers' name (see :mod:`longspan.model.attention`).
+        attention: an implementation by name (see :mod:`longspan.model.attention`).
         activation_checkpointing: recompute each layer in backward, not keep its activations.
 
     Raises:
@@ -44,6 +44,9 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM
 
+    from longspan.model.attention_functions import register
+
+    register(attention)
     config = load_config(path)
     positions = set_positions(config, positions, window)
     try:

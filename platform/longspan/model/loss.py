@@ -129,13 +129,17 @@ class CausalLMLoss(nn.Module):
             hidden = self._hidden(tokens, positions, shared_rows)
             return token_losses(hidden, _head_of(self.model), labels, self.chunk)
 
-    def _hidden(self, tokens: Tensor, positions: Tensor, shared_rows: SharedRows | None) -> Tensor:
+    def document_arguments(self, positions: Tensor) -> dict[str, Any]:
+        """Return arguments of the model that say where documents begin, besides its positions (int64 [B, S])."""
         by_mask = self.model.config._attn_implementation in _MASKED
+        return {} if by_mask else document_boundaries(positions)
+
+    def _hidden(self, tokens: Tensor, positions: Tensor, shared_rows: SharedRows | None) -> Tensor:
         # No attention_mask and no cache: either of them would turn the document mask off.
         if shared_rows is not None:
             documents = decoder_arguments(shared_rows, tokens.device)
         else:
-            documents = {} if by_mask else document_boundaries(positions)
+            documents = self.document_arguments(positions)
         output = _decoder_of(self.model)(
             input_ids=tokens, position_ids=positions, use_cache=False, **documents
         )
@@ -165,7 +169,7 @@ def _loss_of_logits(logits: Tensor, labels: Tensor, weights: Tensor | None) -> T
     return (losses * weights).sum()
 
 
-# Those that transformers builds a mask for, from the positions; any other is a FlashAttention.
+# Implementations that transformers builds a mask for, from the positions; all others are told of boundaries.
 _MASKED = ("eager", "sdpa", "flex_attention")
 
 

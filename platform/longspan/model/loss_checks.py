@@ -99,7 +99,12 @@ def require_shared_alike(
 def loss_error(model: CausalLMLoss, row: Row) -> float:
     """Mean difference over a row's tokens between the chunked loss and that of the model's own logits."""
     chunked = model.token_losses(row.tokens, row.positions, row.labels)
-    output = model.model(input_ids=row.tokens, position_ids=row.positions, use_cache=False)
+    output = model.model(
+        input_ids=row.tokens,
+        position_ids=row.positions,
+        use_cache=False,
+        **model.document_arguments(row.positions),
+    )
     own = functional.cross_entropy(
         output.logits.float().flatten(0, 1), row.labels.flatten(), reduction="none"
     )

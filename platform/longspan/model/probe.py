@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from longspan.errors import UserError
-from longspan.model.attention import FLASH, MASKED
+from longspan.model.attention import FLASH, MASKED, OWN, SDPA_BY_DOCUMENT
+from longspan.model.attention_functions import register
 from longspan.model.export import ExportSpec, write_model
 from longspan.model.load import set_positions
 from longspan.model.loss import CausalLMLoss
@@ -68,16 +69,17 @@ def probe(config: Mapping[str, Any]) -> Behavior:
         UserError: it cannot be built and run.
     """
     with _tiny(config) as tiny:
-        own = own_positions(dict(tiny.rope_parameters), tiny.max_position_embeddings)
+        positions = own_positions(dict(tiny.rope_parameters), tiny.max_position_embeddings)
         model, masked = _built(tiny)
-        measured = _measured(model, own)
-        flash = model._supports_flash_attn and _hands_on_boundaries(model)
+        measured = _measured(model, positions)
+        flash = FLASH if model._supports_flash_attn and _hands_on_boundaries(model) else ()
+        own = OWN if "sdpa" in masked and _attends_by_document(model) else ()
         untiled_mlp = _why_untiled(model)
     limits = [config.get(key) for key in WINDOW_KEYS]
     limit = min((limit for limit in limits if limit), default=None)
     return replace(
         measured,
-        implementations=(*(FLASH if flash else ()), *masked),
+        implementations=(*flash, *own, *masked),
         attention_window=limit if measured.attention_window else None,
         untiled_mlp=untiled_mlp,
     )
@@ -246,6 +248,23 @@ def _hands_on_boundaries(model: PreTrainedModel) -> bool:
         model.config._attn_implementation = before
         del ALL_ATTENTION_FUNCTIONS[name], ALL_MASK_ATTENTION_FUNCTIONS[name]
     return bool(told) and all(told)
+
+
+def _attends_by_document(model: PreTrainedModel) -> bool:
+    """Whether losses stay the same with attention that is given documents and a window, and no mask."""
+    wrapped = CausalLMLoss(model, CHUNK)
+    first, second = (document(n, model.config.vocab_size, n, "cpu") for n in (FIRST, SECOND))
+    row = second.behind(first, apart=True)
+    whole = wrapped.token_losses(row.tokens, row.positions, row.labels)
+    register(SDPA_BY_DOCUMENT)
+    before, model.config._attn_implementation = model.config._attn_implementation, SDPA_BY_DOCUMENT
+    try:
+        by_document = wrapped.token_losses(row.tokens, row.positions, row.labels)
+    except Exception:  # Architectures fail in ways of their own; none of them can be trained so.
+        return False
+    finally:
+        model.config._attn_implementation = before
+    return float((by_document - whole).abs().max()) < TOLERANCE
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any
 
 from longspan.errors import UserError
-from longspan.model.attention import FLASH
+from longspan.model.attention import FLASH, MASKED
 from longspan.model.facts import EXACT_FAMILIES, ModelFacts, facts_from_config, rope_of_config
 from longspan.model.rope import ROPE_TYPES
 from longspan.parallel.limits import ATTENTION as SHAREABLE
@@ -124,8 +124,8 @@ class Verdict:
             return (f"`{self.name}`", self.reason)
         apart = "yes" if self.facts.isolates_documents else "refused"
         limited = "yes" if self.facts.sliding_window else "no"
-        masked = [name for name in self.facts.attention if name not in FLASH]
-        flash = ["flash"] if len(masked) < len(self.facts.attention) else []
+        masked = [name for name in self.facts.attention if name in MASKED]
+        flash = ["flash"] if any(name in FLASH for name in self.facts.attention) else []
         divided = self.facts.shares_rows and any(name in SHAREABLE for name in self.facts.attention)
         shared = "yes" if divided else "refused"
         return (f"`{self.name}`", apart, shared, limited, ", ".join(flash + masked))

@@ -7,8 +7,14 @@ from collections.abc import Sequence
 
 from longspan.errors import UserError
 
-ATTENTION = ("flash_attention_3", "flash_attention_2", "sdpa")
-"""Implementations of attention that rows can be shared with, by transformers' names."""
+ATTENTION = (
+    "flash_attention_3",
+    "flash_attention_2",
+    "torch_varlen",
+    "sdpa_by_document",
+    "sdpa",
+)
+"""Implementations of attention that rows can be shared with, by name."""
 
 
 def possible_degrees(heads: int, kv_heads: int, lengths: Sequence[int]) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from longspan.errors import UserError
-from longspan.model.attention import FLASH, IMPLEMENTATIONS
+from longspan.model.attention import IMPLEMENTATIONS, MASKED
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
 from longspan.order.order import Stage
 from longspan.plan.memory import ZERO_STAGES, Workload, activation_bytes, choose_zero_stage
@@ -409,15 +409,15 @@ class _Dials:
                 )
             self._because("training.attention", "set in the recipe")
             return asked
-        if missing := [name for name in (*FLASH, "sdpa") if name not in taken]:
+        if missing := [name for name in IMPLEMENTATIONS[:-1] if name not in taken]:
             self._because(
                 "training.attention",
                 f"{self.facts.model_type} models in transformers do not take {', '.join(missing)}",
             )
-            return next(name for name in taken if name not in FLASH)
+            return next(name for name in taken if name in MASKED)
         self._because(
             "training.attention",
-            "FlashAttention where it is installed and the device is a GPU, else SDPA; "
+            "FlashAttention where it is available and the device is a GPU, else SDPA, by document in long rows; "
             "printed when the run starts",
         )
         return asked

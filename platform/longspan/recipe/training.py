@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 
 from longspan.recipe.section import Section
 
-Attention = Literal["auto", "flash_attention_3", "flash_attention_2", "sdpa", "eager"]
+Attention = Literal[
+    "auto",
+    "flash_attention_3",
+    "flash_attention_2",
+    "torch_varlen",
+    "sdpa_by_document",
+    "sdpa",
+    "eager",
+]
 Precision = Literal["auto", "bf16", "fp32"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -98,7 +106,9 @@ class Training(Section):
     communication_data_type: Literal["bf16", "fp32"] | None = None
     """Data type in which workers sum their gradients; bf16 halves the traffic and rounds every sum. Unset: fp32."""
     attention: Attention = "auto"
-    """Attention kernel; `auto`: FlashAttention where it is installed and the device is a GPU, else SDPA."""
+    """Attention implementation. `auto`: the first available of FlashAttention 3 and 2 (packages) and torch's own
+    variable-length kernel (`torch_varlen`), all on GPUs in bf16; else SDPA, called once for each document
+    (`sdpa_by_document`) where rows are longer than 8,192 tokens."""
     activation_checkpointing: bool | None = None
     """Recompute activations in the backward pass. Unset: where those of a micro-batch take more than a quarter of
     the device's memory."""

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
-from longspan.model.attention import choose
+from longspan.model.attention import SDPA_BY_DOCUMENT, Conditions, choose
+from longspan.model.attention_checks import require_like_sdpa
 from longspan.model.export import ExportSpec, export_model, rehearse_export
 from longspan.model.facts import EXACT_FAMILIES, read_facts
 from longspan.model.load import load_model, load_tokenizer, offload_activations
@@ -52,7 +52,7 @@ def train(job: Job, host: Host) -> None:
     # The stream starts up while the model is loaded and held-out losses are measured.
     with closing(ReadAhead(batches_left(job, host, found.facts.update if found else 0))) as batches:
         model_dir = local_model_dir(job.recipe.base_model, job.store, job.cache_folder())
-        attention = choose(job.plan.attention, "cuda" if torch.cuda.is_available() else "cpu")
+        attention = choose(job.plan.attention, conditions(job))
         engine = build_engine(job, model_dir, attention.implementation, host.group)
         if found:
             restore(engine, job, found)
@@ -88,8 +88,6 @@ def build_engine(
     ``group`` are the ranks that share rows with this one; None: rows are not shared.
     """
     plan, config = job.plan, engine_config(job)
-    if group and group.degree > 1:
-        install(attention)
     with loading(config):
         model = load_model(
             model_dir,
@@ -99,6 +97,8 @@ def build_engine(
             attention,
             plan.activation_checkpointing and not plan.savers.offload_activations,
         )
+    if group and group.degree > 1:
+        install(attention)
     if plan.savers.offload_activations:
         offload_activations(model)
     if plan.savers.tiled_mlp:
@@ -106,8 +106,18 @@ def build_engine(
     model.train()
     engine = Engine(CausalLMLoss(model, plan.loss_chunk), config, group)
     verify(engine.model, plan.positions)
+    # Rows that are shared under SDPA are computed by document.
+    by_document = engine.group.degree > 1 and attention == "sdpa"
+    computed = SDPA_BY_DOCUMENT if by_document else attention
+    require_like_sdpa(computed, model.config, engine.device, config.dtype)
     engine.require_own_losses(job.recipe.packing.document_mask)
     return engine
+
+
+def conditions(job: Job) -> Conditions:
+    """Return what decides on the attention implementation, on this process's device."""
+    plan = job.plan
+    return Conditions.of_process(plan.precision, max(stage.length for stage in plan.stages))
 
 
 def engine_config(job: Job) -> EngineConfig:

@@ -12,7 +12,7 @@ from longspan.corpus.sources import SourceSpec, format_of
 from longspan.errors import UserError
 from longspan.ingest.corpora import Ingest
 from longspan.ingest.manifest import SourceManifest
-from longspan.model.attention import choose
+from longspan.model.attention import Conditions, choose
 from longspan.model.hub import HubModel
 from longspan.model.source import require_weights
 from longspan.model.tied import require_tied_alike
@@ -128,7 +128,8 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     plan = _planned(recipe, store, device)
     _print_notes(plan, print)
     if device.kind == "cpu":
-        choose(plan.attention, device.kind)
+        longest = max(stage.length for stage in plan.stages)
+        choose(plan.attention, Conditions(device.kind, plan.precision, longest))
     with _saying_how_to_extend(recipe, store):
         data = run_data(recipe, store, Ingest.run, distributed=True)
         job = _job(recipe, store, device, data, print)
