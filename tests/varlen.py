@@ -28,7 +28,8 @@ def attend(
     assert torch.equal(cu_seq_lens_q, cu_seq_lens_k) and max_length_q == max_length_k
     assert cu_seq_lens_q.dtype == torch.int32
     rows, heads, length = query.shape[:3]
-    assert module.num_key_value_groups == heads // key.shape[1]
+    # Layers of models without shared key-value heads have no such attribute.
+    assert getattr(module, "num_key_value_groups", 1) == heads // key.shape[1]
     q, k, v = (t.transpose(0, 1).flatten(1, 2)[None] for t in (query, key, value))
     sequences = [
         torch.nn.functional.scaled_dot_product_attention(
