@@ -7,7 +7,7 @@ import pytest
 from longspan.history.check import compare
 from tests.jobs.project import Project, said
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 
 def test_workers_that_share_rows_give_the_curve_of_one(
