@@ -57,7 +57,7 @@ BUDGET: Mapping[Kind, int] = MappingProxyType(
         "Ray head": 3,
         "Ray node": 3,
         "driver": 8,
-        "rank group": 30,  # whole runs of shared rows at several degrees are a group each
+        "rank group": 32,  # whole runs of shared rows at several degrees are a group each
         "torchrun": 1,
         "service command": 4,
         "vLLM engine": 1,
