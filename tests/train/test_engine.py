@@ -162,7 +162,7 @@ Trained = Callable[[Case], dict[str, Any]]
 def train(
     ranks: RankServer, models: Mapping[int, Path], folder: Path, cases: Sequence[Case]
 ) -> list[dict[str, Any]]:
-    """What happened in each of some cases of as many workers, in one group of ranks for all of them.
+    """Results of cases of as many workers, in one group of ranks for all of them.
 
     ``models`` are by number of heads.
     """

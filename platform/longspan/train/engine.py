@@ -291,9 +291,8 @@ class Engine:
         totals[2] = 2 * int(batch.positions[real].sum(dtype=np.int64)) + totals[0]
         for source in batch.sources[real]:
             totals[3 + int(source)] += batch.length
-        totals = (totals * self.group.is_first).to(
-            self.device
-        )  # All ranks of a group have the same rows.
+        # All ranks of a group have the same rows.
+        totals = (totals * self.group.is_first).to(self.device)
         dist.all_reduce(totals)
         return totals.cpu()
 
