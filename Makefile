@@ -46,7 +46,7 @@ serve: setup ## a chat page and an OpenAI API for the newest model here, on this
 test: setup ## run the first tier of the tests: each promise once, a quarter of an hour
 	@tools/check.sh test
 
-test-all: setup ## run all tests but those of test-cluster, about an hour
+test-all: setup ## run all tests but those of test-cluster
 	@tools/check.sh test-all
 
 test-deep: setup ## run the second tier: what test-all runs and test does not
@@ -55,7 +55,7 @@ test-deep: setup ## run the second tier: what test-all runs and test does not
 test-chaos: setup ## run the tests that kill, stop and starve a job's parts (of the second tier)
 	@tools/check.sh test-chaos
 
-test-cluster: setup ## run what test-all leaves out: a real `ray up` on hosts of network namespaces (as root), and replicas beside training
+test-cluster: setup ## run what test-all leaves out, about an hour: long faults, clusters, and `ray up` on hosts of network namespaces (as root)
 	@tools/check.sh test-cluster
 
 test-unit: setup ## run the fast tests: no Ray, no processes

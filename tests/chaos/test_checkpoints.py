@@ -11,7 +11,7 @@ from tests.fault_proxy import Faults
 from tests.jobs.project import Project
 from tests.nodes import Cluster, Node, until
 
-pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def kill_workers(nodes: Sequence[Node]) -> None:

@@ -11,7 +11,7 @@ from tests.chaos.run import Run, is_the_same
 from tests.jobs.project import Project
 from tests.nodes import Cluster, until
 
-pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:

@@ -17,7 +17,7 @@ from tests.fault_proxy import FaultProxy, Faults
 from tests.jobs.project import Project
 from tests.nodes import Cluster, until
 
-pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.long, pytest.mark.timeout(600)]
 
 OUTAGE_SECONDS = 30
 

@@ -13,7 +13,7 @@ from tests.jobs.project import Project
 from tests.nodes import Cluster
 from tests.tiny import make_tiny_model
 
-pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def test_a_bad_object_stops_the_job_by_name(project: Project) -> None:
     assert not project.store.exists("runs/bad/model")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("bad_objects")
 def test_an_interrupted_run_over_bad_objects_goes_on_from_its_last_checkpoint(
     project: Project,
@@ -98,6 +99,7 @@ def test_an_interrupted_run_over_bad_objects_goes_on_from_its_last_checkpoint(
     assert project.store.exists("runs/interrupted/model/model.safetensors")
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(
     project: Project, small_disk: Path
 ) -> None:

@@ -15,7 +15,7 @@ from tests.jobs.standalone import forked
 from tests.ranks import RankServer
 from tests.s3 import OWNER, S3Server, credentials
 
-pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.long, pytest.mark.timeout(900)]
 
 # Without stalls, each of which costs a minute: tests of the storage have them, with less patience.
 FAULTS = Faults(slow_down=0.1, reset=0.03, truncate=0.05, flip=True)

@@ -11,7 +11,7 @@ from tests.nodes import Cluster
 from tests.s3 import S3Server
 from tests.serve.service import PATIENCE, QUESTION, Service, replicas, until
 
-pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.long, pytest.mark.timeout(600)]
 
 WINDOW = 12288
 """Room for an answer that takes longer than a replica's start."""

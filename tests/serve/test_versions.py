@@ -113,6 +113,7 @@ def test_a_version_rolls_out_and_back_without_a_failed_request(deployed: Service
 
 
 @pytest.mark.deep
+@pytest.mark.long
 def test_replicas_follow_their_load_and_end_when_nobody_asks(deployed: Service) -> None:
     before, key = deployed.answer(), keys.add(deployed.store, "guest-of-sessions")
     scaling = (
