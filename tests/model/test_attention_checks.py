@@ -19,7 +19,7 @@ Attention = Callable[..., tuple[Tensor, None]]
 
 
 class Changed(torch.autograd.Function):
-    """Its input; the gradient's last tokens are 0."""
+    """Identity whose gradient is 0 for the last tokens."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ import pytest
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts
-from longspan.recipe.derive import RunPlan, derive, rope_base_for
+from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.device import Device
 from longspan.recipe.load import apply_overrides, load_recipe, parse_recipe
+from longspan.recipe.rope_bases import rope_base_for
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 H100 = Device("cuda", "NVIDIA H100 80GB HBM3", 80 * 2**30, bf16=True)

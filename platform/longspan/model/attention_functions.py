@@ -13,7 +13,7 @@ from longspan.parallel.documents import attention_by_document, document_boundari
 
 _UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 _HEAD_MULTIPLE = 8
-"""Of which torch's FlashAttention takes head dimensions."""
+"""Head dimensions of torch's FlashAttention are multiples of this."""
 
 
 def register(implementation: str) -> None:

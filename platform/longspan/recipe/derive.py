@@ -12,6 +12,8 @@ from longspan.model.positions import Positions, replaced_scaling, require_applic
 from longspan.order.order import Stage
 from longspan.plan.memory import ZERO_STAGES, Workload, activation_bytes, choose_zero_stage
 from longspan.plan.savers import NO_SAVERS, Savers
+from longspan.recipe.plan_notes import notes_of
+from longspan.recipe.rope_bases import rope_base_for
 from longspan.recipe.savers import choose_savers
 from longspan.recipe.update_size import MIN_UPDATES
 
@@ -124,83 +126,8 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         mlp_tile=workload.mlp_tile or facts.hidden,
         savers=workload.savers,
         reasons=dials.reasons,
-        notes=(*dials.notes, *_notes(recipe, facts, stages)),
+        notes=(*dials.notes, *notes_of(recipe, facts, stages)),
         unknown=frozenset(dials.unknown),
-    )
-
-
-# RoPE bases that were trained and reported to work, by window.
-_ROPE_BASES = {
-    32_768: (500_000.0, "arXiv 2309.16039, section 4.1"),
-    65_536: (8e6, "ProLong, arXiv 2410.02660"),
-    524_288: (1.28e8, "ProLong, arXiv 2410.02660"),
-}
-
-
-def rope_base_for(window: int) -> tuple[float, str]:
-    """RoPE base for a window of ``window`` tokens: a published value, or log-log between two of them."""
-    windows = sorted(_ROPE_BASES)
-    if window <= windows[0]:
-        base, source = _ROPE_BASES[windows[0]]
-        return base, f"{base:,.0f} up to {windows[0]:,} tokens ({source})"
-    if window in _ROPE_BASES:
-        base, source = _ROPE_BASES[window]
-        return base, f"the value trained for {window:,} tokens ({source})"
-    upper = next((i for i, w in enumerate(windows) if w > window), len(windows) - 1)
-    low, high = windows[upper - 1], windows[upper]
-    slope = math.log(_ROPE_BASES[high][0] / _ROPE_BASES[low][0]) / math.log(high / low)
-    base = _ROPE_BASES[low][0] * (window / low) ** slope
-    base = float(f"{base:.1e}")
-    kind = "between" if window < high else "beyond"
-    return (
-        base,
-        f"log-log {kind} the values trained for {low:,} and {high:,} tokens (see docs/method.md)",
-    )
-
-
-def _notes(recipe: Recipe, facts: ModelFacts, stages: tuple[Stage, ...]) -> list[str]:
-    notes = (
-        _untrained_positions(recipe, stages),
-        _surplus_workers(recipe, stages),
-        _limited_attention(recipe, facts),
-    )
-    return [note for note in notes if note]
-
-
-def _untrained_positions(recipe: Recipe, stages: tuple[Stage, ...]) -> str | None:
-    longest = max(stage.length for stage in stages)
-    if longest == recipe.target_context:
-        return None
-    return (
-        f"lengths: no row is longer than {longest:,} tokens, so positions up to the window of "
-        f"{recipe.target_context:,} are stated but never trained; fine for a trial, not for a model to use"
-    )
-
-
-def _surplus_workers(recipe: Recipe, stages: tuple[Stage, ...]) -> str | None:
-    workers, sharing = recipe.workers.max, recipe.workers.sequence_parallel
-    if recipe.training.tokens_per_update is None and not recipe.has_known_tokens:
-        return None
-    stage = min(stages, key=lambda stage: stage.rows_per_update)
-    rows = stage.rows_per_update
-    busy = rows * sharing
-    if workers <= busy:
-        return None
-    shared = f", each shared by {sharing}" if sharing > 1 else ""
-    return (
-        f"workers: an update has {rows:,} row{'s' if rows > 1 else ''} of {stage.length:,} tokens{shared}, "
-        f"so {workers - busy:,} of the {workers:,} workers compute nothing but padding; "
-        f"use at most {busy:,}, or raise training.tokens_per_update"
-    )
-
-
-def _limited_attention(recipe: Recipe, facts: ModelFacts) -> str | None:
-    limit = facts.sliding_window
-    if limit is None or limit >= recipe.target_context:
-        return None
-    return (
-        f"base_model: this model's attention is limited to {limit:,} tokens in at least one layer; "
-        f"a target_context of {recipe.target_context:,} does not widen that (sliding_window in its config.json)"
     )
 
 

@@ -156,7 +156,7 @@ class RayHost:
                 f"workers: {across} of {self.group.count} groups of {degree} workers that share rows are on several "
                 "nodes, where they exchange attention's inputs more slowly"
             )
-        self._surroundings = self._look_around(nodes)
+        self._surroundings = self._first_workers_surroundings(nodes)
 
     def batches(self, first_update: int) -> Iterator[Batch]:
         """The rows that the stream hands to this rank."""
@@ -181,8 +181,8 @@ class RayHost:
         """Ray's own metrics."""
         return [RayMetrics(run=self._job.recipe.name)]
 
-    def _look_around(self, nodes: Sequence[str]) -> Surroundings | None:
-        """On the first worker, for all of them, each on one of ``nodes``."""
+    def _first_workers_surroundings(self, nodes: Sequence[str]) -> Surroundings | None:
+        """Surroundings of all workers, each on one of ``nodes``; None but on the first worker."""
         if self.rank:
             return None
         workers = self._job.recipe.workers
