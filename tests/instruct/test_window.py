@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longspan.chat.tokenizer import ChatTokenizer
-from longspan.instruct.hashing import uniform
+from longspan.hashing import uniform
 from longspan.instruct.window import Span, fit, place
 from tests.instruct.texts import story
 

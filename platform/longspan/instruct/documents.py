@@ -22,7 +22,7 @@ from longspan.corpus.units import read_unit
 from longspan.errors import UserError
 from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
 from longspan.instruct.chunking import cut
-from longspan.instruct.hashing import content_id, uniform
+from longspan.hashing import content_id, uniform
 from longspan.instruct.tables import DOCUMENTS, write_rows
 from longspan.storage import ObjectInfo, Store, sealed
 

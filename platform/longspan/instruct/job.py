@@ -15,7 +15,7 @@ from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import DocumentFile, gather
 from longspan.instruct.examples import ExampleWorker, Making
 from longspan.instruct.generators import make_generator
-from longspan.instruct.hashing import content_id
+from longspan.hashing import content_id
 from longspan.instruct.outcome import Outcome, read_manifest, verdict, write_manifest
 from longspan.instruct.parts import read_parts
 from longspan.instruct.prepare import Prepared, needs

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from longspan.instruct.hashing import content_id
+from longspan.hashing import content_id
 from longspan.instruct.tables import read_table, write_rows
 from longspan.storage import Store
 

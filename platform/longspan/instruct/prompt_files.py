@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from longspan.errors import UserError
-from longspan.instruct.hashing import content_id
+from longspan.hashing import content_id
 
 Style = Literal["normal", "short"]
 

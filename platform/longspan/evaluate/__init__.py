@@ -1,0 +1,1 @@
+"""Evaluation of long-context models: probes, losses, standard suites, and a verdict."""

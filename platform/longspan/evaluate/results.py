@@ -1,0 +1,252 @@
+"""`results.json`: what an evaluation measured, as typed values with a schema version.
+
+Scores are shares in [0, 1], losses are nats per token, intervals are of 95 %. Nothing in it depends on when or
+how fast it was measured, but for `provenance`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from longspan.evaluate.samples import Family, Scoring
+from longspan.recipe.section import Section
+
+SCHEMA_VERSION: Literal[1] = 1
+
+IntervalMethod = Literal["wilson", "cluster_bootstrap", "bootstrap", "normal", "none"]
+Status = Literal["pass", "fail", "inconclusive", "not_measured"]
+
+
+class Estimate(Section):
+    """A mean with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Samples."""
+    clusters: int
+    """Independent clusters of samples (documents)."""
+    method: IntervalMethod
+
+
+class Cell(Section):
+    """Scores of one task at one length: at one depth, or at all of them together (`depth` null)."""
+
+    length: int
+    depth: float | None
+    score: Estimate
+    truncated: int = 0
+    """Replies that ended at `max_tokens`."""
+    refused: int = 0
+    """Prompts that the engine refused, for any other reason than their length: never scored."""
+    over_length: int = 0
+    """Prompts longer than the engine's window: never shortened, never scored."""
+    unanswered: int = 0
+    """Prompts without a reply for another reason: never scored."""
+    prompt_tokens: tuple[int, int, int]
+    """Fewest, median, and most tokens of the prompts."""
+
+
+class TaskResult(Section):
+    """Scores of one task."""
+
+    task: str
+    version: int
+    family: Family
+    scoring: Scoring
+    cells: list[Cell]
+    """Of all depths together first, then of each depth; by length."""
+    effective_length: int | None
+    """Longest length up to which the score is at least the threshold; None: below it at the shortest."""
+    effective_length_conservative: int | None
+    """The same for the lower ends of the intervals."""
+    threshold: float
+
+
+class LossPoint(Section):
+    """Mean loss of some tokens."""
+
+    first: int
+    """By position: first position of the band. By context: tokens of context."""
+    last: int
+    """By position: the position after the band. By context: the same as `first`."""
+    loss: Estimate
+    """`n` are tokens, `clusters` documents."""
+
+
+class PowerLaw(Section):
+    """Fit of L(c) = (alpha / c)^beta + gamma (paper, section 4.3; c in tokens, L in nats)."""
+
+    alpha: Estimate | None
+    beta: Estimate | None
+    gamma: Estimate | None
+    problem: str | None
+    """Why the parameters are not identifiable; None if they are."""
+
+
+class LossResult(Section):
+    """Losses of one corpus, or of all together (`corpus` null)."""
+
+    corpus: str | None
+    by_position: list[LossPoint]
+    """Mean loss by position in the document; confounds context with place."""
+    by_context: list[LossPoint]
+    """Mean loss of the same target tokens, by tokens of context."""
+    last_doubling_gain: Estimate | None
+    """L(c/2) - L(c) at the longest context, paired by document."""
+    far_swap: Estimate | None
+    """Rise of the loss when the far half of the context is from another document, paired."""
+    key_token_perplexity: Estimate | None
+    """LongPPL (arXiv 2410.23771)."""
+    key_tokens: int
+    power_law: PowerLaw | None
+
+
+class SuiteResult(Section):
+    """One metric of one task of lm-evaluation-harness, or of another standard suite."""
+
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+    n: int
+    shots: int | None
+    version: str
+    higher_is_better: bool = True
+    group: str | None = None
+    """Suite that it is part of, such as "short"."""
+    truncated: int = 0
+
+
+class PairedDifference(Section):
+    """One model minus another on the same samples."""
+
+    task: str
+    length: int | None
+    difference: Estimate
+    wins: int
+    ties: int
+    losses: int
+    minimum_detectable: float
+    """Smallest difference that would be found with a power of 80 % at this number of samples."""
+
+
+class Comparison(Section):
+    """Paired differences to another model."""
+
+    model: str
+    reference: str
+    differences: list[PairedDifference]
+
+
+class VerdictItem(Section):
+    """One condition of the acceptance gate."""
+
+    name: str
+    status: Status
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None = None
+    source: str
+    """Where the threshold comes from."""
+    detail: str
+    """What was compared, with the worst case."""
+
+
+class Verdict(Section):
+    """Result of the acceptance gate: pass, fail, or inconclusive."""
+
+    status: Literal["pass", "fail", "inconclusive"]
+    items: list[VerdictItem]
+
+
+class ModelInfo(Section):
+    """Identity of an evaluated model."""
+
+    name: str
+    """As the recipe states it."""
+    identity: str
+    """Changes with its weights."""
+    window: int
+    """Tokens of prompt and answer that it was evaluated with, at most."""
+    rope: dict[str, Any]
+    """Its `rope_parameters`; empty for an endpoint."""
+    dtype: str
+    template: Literal["none", "chat"]
+    tokenizer: str
+    """Hash."""
+
+
+class Provenance(Section):
+    """What is needed to repeat the evaluation."""
+
+    code: str
+    packages: dict[str, str]
+    """Versions."""
+    seed: int
+    samples: int
+    """Asked for, for each task and length."""
+    lengths: list[int]
+    depths: int
+    documents: dict[str, int]
+    """Held-out documents by corpus."""
+    documents_hash: str
+    engine: dict[str, Any]
+    """Arguments of the engine, or the endpoint's address."""
+    training_window: int | None
+    """Window of the base model before it was extended."""
+
+
+class Results(Section):
+    """One evaluation."""
+
+    schema_version: Literal[1] = Field(SCHEMA_VERSION)
+    name: str
+    model: ModelInfo
+    reference: ModelInfo | None = None
+    """Model that it is compared with: usually the base model."""
+    tasks: list[TaskResult] = []
+    reference_tasks: list[TaskResult] = []
+    losses: list[LossResult] = []
+    reference_losses: list[LossResult] = []
+    suites: list[SuiteResult] = []
+    reference_suites: list[SuiteResult] = []
+    comparison: Comparison | None = None
+    verdict: Verdict | None = None
+    provenance: Provenance
+
+
+class SampleRecord(Section):
+    """One row of `samples/<task>.parquet`: a sample with its reply and score."""
+
+    id: str
+    """Identity of the sample."""
+    request: str
+    """Identity of sample, model and sampling."""
+    task: str
+    length: int
+    index: int
+    depth: float | None
+    cluster: str
+    references: list[str]
+    reply: str
+    score: float | None
+    """In [0, 1]; None if there is no reply."""
+    problem: str
+    """Why there is no reply: "over_length: ...", "refused: ...", "unanswered: ..."; "" if there is one."""
+    truncated: bool
+    """Whether the reply ended at `max_tokens`."""
+    prompt_tokens: int
+    reply_tokens: int
+    prompt_head: str
+    """First characters of the prompt."""
+    prompt_tail: str
+    """Last characters of the prompt."""
+    evidence: list[tuple[int, int]]
+    """Characters [from, to) of the prompt's text."""
+    evidence_text: str
+    """First characters of the first evidence."""
