@@ -209,12 +209,12 @@ class Results(Section):
     model: ModelInfo
     reference: ModelInfo | None = None
     """Model that it is compared with: usually the base model."""
-    tasks: list[TaskResult] = []
-    reference_tasks: list[TaskResult] = []
-    losses: list[LossResult] = []
-    reference_losses: list[LossResult] = []
-    suites: list[SuiteResult] = []
-    reference_suites: list[SuiteResult] = []
+    tasks: list[TaskResult] = Field(default_factory=list)
+    reference_tasks: list[TaskResult] = Field(default_factory=list)
+    losses: list[LossResult] = Field(default_factory=list)
+    reference_losses: list[LossResult] = Field(default_factory=list)
+    suites: list[SuiteResult] = Field(default_factory=list)
+    reference_suites: list[SuiteResult] = Field(default_factory=list)
     comparison: Comparison | None = None
     verdict: Verdict | None = None
     provenance: Provenance
