@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from longspan.hashing import content_id
 from longspan.ingest.pool import run_on_all_cpus
 from longspan.instruct.ask import Generator, ask
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import DocumentFile, gather
 from longspan.instruct.examples import ExampleWorker, Making
 from longspan.instruct.generators import make_generator
-from longspan.hashing import content_id
 from longspan.instruct.outcome import Outcome, read_manifest, verdict, write_manifest
 from longspan.instruct.parts import read_parts
 from longspan.instruct.prepare import Prepared, needs

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.errors import UserError
+from longspan.hashing import content_id
 from longspan.instruct.choose import shares
 from longspan.instruct.documents import Choice
 from longspan.instruct.endpoint import probe, read_key
-from longspan.hashing import content_id
 from longspan.instruct.prompt_files import Prompts, load_prompts
 from longspan.instruct.replies import STOP, pair_schema
 from longspan.instruct.requests import Questions, Sampling

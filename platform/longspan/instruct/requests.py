@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from longspan.instruct.grounding import grounding
 from longspan.hashing import content_id, sampling_seed, uniform
+from longspan.instruct.grounding import grounding
 from longspan.instruct.prompt_files import Prompts, Style
 from longspan.instruct.replies import Pair, parse
 from longspan.instruct.tables import each_row

@@ -32,6 +32,11 @@ LOADING_S = 3600.0
 PARTIAL = ".partial-"
 
 
+def model_cache_folder() -> Path:
+    """Return the folder of this node's model cache: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longspan" / "models"
+
+
 @dataclass(frozen=True)
 class ModelCache:
     """Copies in one folder.

@@ -28,6 +28,7 @@ class Kind:
 PRETRAINING = Kind("a recipe of continual pretraining", "python jobs/pretrain.py {path}")
 FINETUNING = Kind("a recipe of supervised finetuning", "python jobs/sft.py {path}")
 SELF_INSTRUCT = Kind("a recipe of self-instruct", "python jobs/self_instruct.py {path}")
+EVALUATION = Kind("a recipe of evaluation", "python jobs/evaluate.py {path}")
 PIPELINE = Kind("a pipeline, which names recipes", "python jobs/pipeline.py {path}")
 SERVING = Kind(
     "a config of the chat service", "python -m longspan.serve plan --config {path}", "config"
@@ -80,7 +81,13 @@ def _evidence(data: Any) -> Iterator[tuple[Kind, str]]:
     """The kinds that a file may be of, the surest first, each with the key that says so."""
     if not isinstance(data, Mapping):
         return
-    for key, kind in (("applications", SERVING), ("pools", CLUSTER), ("generator", SELF_INSTRUCT)):
+    for key, kind in (
+        ("applications", SERVING),
+        ("pools", CLUSTER),
+        ("generator", SELF_INSTRUCT),
+        ("probes", EVALUATION),
+        ("own_documents", EVALUATION),
+    ):
         if key in data:
             yield kind, key
     for stage in STAGES:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from longspan.errors import UserError
 from longspan.history.starts import FOLDER
 from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.shards import read_index
+from longspan.model.cache import model_cache_folder
 from longspan.order.order import Order
 from longspan.order.packs import PackTable
 from longspan.recipe.derive import RunPlan
@@ -159,9 +159,7 @@ class Job:
     @staticmethod
     def cache_folder() -> Path:
         """Where this node keeps models it has fetched."""
-        return (
-            Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longspan" / "models"
-        )
+        return model_cache_folder()
 
     def tokenizer_folder(self) -> Path:
         """A local folder with the run's tokenizer, fetched where it is not on this node."""
