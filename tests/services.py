@@ -56,7 +56,7 @@ BUDGET: Mapping[Kind, int] = MappingProxyType(
     {
         "Ray head": 3,
         "Ray node": 3,
-        "driver": 8,
+        "driver": 9,
         "rank group": 32,  # whole runs of shared rows at several degrees are a group each
         "torchrun": 1,
         "service command": 4,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longspan.errors import UserError
+from longspan.evaluate.exit_status import verdict_of
 from longspan.pipeline.stages import Stage
 
 
@@ -34,7 +35,7 @@ def run(stages: Sequence[Stage], root: Path) -> int:
         print(f"$ {command_line(stage, root)}", flush=True)
         began = time.monotonic()
         status = _run(stage, root)
-        if status:
+        if not stage.succeeds_with(status):
             print(
                 f"error: {stage.name} ended with status {status}; what it said is above. The same "
                 "command goes on from there",
@@ -44,6 +45,10 @@ def run(stages: Sequence[Stage], root: Path) -> int:
         if not stage.store.exists(stage.output):
             raise UserError(f"{stage.name}: it ended well, but {stage.output} is not there")
         stage.end(inputs)
+        if status:
+            print(
+                f"{stage.name}: the verdict is {verdict_of(status)!r}; the pipeline goes on (stop_on: {stage.stop_on})"
+            )
         print(f"{stage.name}: done in {time.monotonic() - began:.0f} s", flush=True)
     return 0
 

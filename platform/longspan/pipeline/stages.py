@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +16,11 @@ from pydantic import AwareDatetime, ValidationError
 
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.errors import UserError
+from longspan.evaluate.exit_status import EXIT_STATUS, verdict_of
+from longspan.evaluate.schema import EvaluateRecipe
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.schema import InstructRecipe
-from longspan.pipeline.schema import PipelineRecipe, StageName
+from longspan.pipeline.schema import PipelineRecipe, StageRecipe
 from longspan.recipe.load import load
 from longspan.recipe.model import resolve
 from longspan.recipe.schema import Recipe
@@ -27,12 +29,13 @@ from longspan.recipe.sft import SftRecipe
 from longspan.recipe.sources import cleaning_rules, local_path, open_store, source_specs
 from longspan.storage import Store, sealed
 
-AnyRecipe = Recipe | InstructRecipe
+AnyRecipe = Recipe | InstructRecipe | EvaluateRecipe
 
 SCHEMAS: dict[str, type[AnyRecipe]] = {
     "pretrain": Recipe,
     "self_instruct": InstructRecipe,
     "sft": SftRecipe,
+    "evaluate": EvaluateRecipe,
 }
 OF_ALL = re.compile(r"storage(\.|=)")
 """An override without a stage's name that is of all of them."""
@@ -65,23 +68,27 @@ class Stage:
     """One stage of a pipeline.
 
     Attributes:
-        name: which.
+        name: unique in its pipeline: that of its job, for an evaluation also that of the stage before.
+        job: name of its job, as in `jobs`.
         pipeline: the pipeline's name.
         path: its recipe.
         overrides: what is changed in it.
         recipe: both, as one.
+        stop_on: verdict of an evaluation that ends the pipeline.
     """
 
-    name: StageName
+    name: str
+    job: str
     pipeline: str
     path: Path
     overrides: tuple[str, ...]
     recipe: AnyRecipe
+    stop_on: Literal["fail", "inconclusive", "never"] = "never"
 
     @property
     def command(self) -> list[str]:
         """The stage's job, as one would type it."""
-        return [f"jobs/{self.name}.py", str(self.path), *self.overrides]
+        return [f"jobs/{self.job}.py", str(self.path), *self.overrides]
 
     @property
     def store(self) -> Store:
@@ -93,7 +100,19 @@ class Stage:
         """What comes out, in the store: there when the stage has ended well."""
         if isinstance(self.recipe, InstructRecipe):
             return f"instruct/{self.recipe.name}/manifest.json"
+        if isinstance(self.recipe, EvaluateRecipe):
+            return f"evaluate/{self.recipe.name}/results.json"
         return f"runs/{self.recipe.name}/exported.json"
+
+    def succeeds_with(self, exit_status: int) -> bool:
+        """Whether the pipeline goes on after the stage's job has ended with a status."""
+        if exit_status == 0:
+            return True
+        verdict = verdict_of(exit_status) if isinstance(self.recipe, EvaluateRecipe) else None
+        if verdict is None:
+            return False
+        stops = {"fail": ("fail",), "inconclusive": ("fail", "inconclusive"), "never": ()}
+        return verdict not in stops[self.stop_on]
 
     def inputs(self) -> Inputs:
         """Identity of what goes in.
@@ -108,7 +127,7 @@ class Stage:
         record = self._load()
         if not record or not record.ended or not self.store.exists(self.output):
             return False
-        return Inputs(record.recipe, record.objects) == self.inputs()
+        return Inputs(record.recipe, record.objects) == self.inputs() and self._is_accepted()
 
     def begin(self, inputs: Inputs) -> None:
         """Note with what it begins, or goes on.
@@ -118,7 +137,7 @@ class Stage:
                 it keeps what it began with, and would not take the new ones in.
         """
         record = self._load()
-        training = not isinstance(self.recipe, InstructRecipe)
+        training = isinstance(self.recipe, Recipe)
         begun = record.objects if record and record.run == self.recipe.name else None
         if training and begun not in (None, inputs.objects):
             raise UserError(
@@ -130,6 +149,13 @@ class Stage:
     def end(self, inputs: Inputs) -> None:
         """Note that it has ended well."""
         self._note(inputs, ended=datetime.now(UTC).replace(microsecond=0))
+
+    def _is_accepted(self) -> bool:
+        """Whether a verdict that is there is none that ends the pipeline."""
+        if not isinstance(self.recipe, EvaluateRecipe):
+            return True
+        verdict = json.loads(self.store.read_bytes(self.output))["verdict"]["status"]
+        return self.succeeds_with(EXIT_STATUS[verdict])
 
     def _note(self, inputs: Inputs, ended: datetime | None) -> None:
         record = StageRecord(run=self.recipe.name, ended=ended, **asdict(inputs))
@@ -158,7 +184,7 @@ class Stage:
         if isinstance(recipe, InstructRecipe):
             folder = Path(local_path(recipe.prompts)) if recipe.prompts else None
             found.append(["prompts", load_prompts(folder).hash])
-        else:
+        elif isinstance(recipe, Recipe):
             for spec in cleaning_rules(recipe).evaluations:
                 for pattern in spec.patterns:
                     found += [[item.path, item.version] for item in store.list(pattern)]
@@ -168,6 +194,8 @@ class Stage:
         recipe = self.recipe
         if isinstance(recipe, InstructRecipe):
             named = [recipe.generator.model, recipe.tokenizer]
+        elif isinstance(recipe, EvaluateRecipe):
+            named = [recipe.model, recipe.reference]
         else:
             named = [recipe.base_model, recipe.tokenizer]
         return [name for name in named if name]
@@ -185,23 +213,44 @@ def stages_of(pipeline: PipelineRecipe, path: Path, overrides: Sequence[str]) ->
         UserError: a recipe is not valid, or an override is of no stage (it is named).
     """
     shared, own = _divided(overrides, pipeline)
-    found = []
+    found: list[Stage] = []
     for name, stage in pipeline.stages.items():
         file = path.parent / stage.recipe
-        stated = [f"{key}={_as_yaml(value)}" for key, value in stage.set.items()]
-        changes = (*stated, *shared, *own[name])
-        recipe = _named(
-            name, lambda file=file, changes=changes, name=name: load(SCHEMAS[name], file, changes)
-        )
-        found.append(Stage(name, pipeline.name, file, changes, recipe))
+        changes = (*_stated(stage), *shared, *own[name])
+        found.append(Stage(name, name, pipeline.name, file, changes, _load(name, file, changes)))
+        if pipeline.evaluate and name in pipeline.evaluated:
+            changes = (*_stated(pipeline.evaluate), *shared, *own["evaluate"])
+            found.append(_evaluation(pipeline, found[-1], path, changes))
     return found
+
+
+def _evaluation(
+    pipeline: PipelineRecipe, trained: Stage, path: Path, changes: tuple[str, ...]
+) -> Stage:
+    """The stage that evaluates what another one has trained."""
+    stage, recipe = pipeline.evaluate, trained.recipe
+    assert stage is not None and isinstance(recipe, Recipe)
+    derived = (
+        f"name={_as_yaml(f'{pipeline.name}-{trained.name}')}",
+        f"model={_as_yaml(f'runs/{recipe.name}/model')}",
+        f"reference={_as_yaml(recipe.base_model)}",
+    )
+    changes = (*derived, *changes)
+    name, file = f"evaluate_{trained.name}", path.parent / stage.recipe
+    loaded = _load("evaluate", file, changes)
+    return Stage(name, "evaluate", pipeline.name, file, changes, loaded, stage.stop_on)
+
+
+def _stated(stage: StageRecipe) -> list[str]:
+    return [f"{key}={_as_yaml(value)}" for key, value in stage.set.items()]
 
 
 def _divided(
     overrides: Iterable[str], pipeline: PipelineRecipe
 ) -> tuple[list[str], dict[str, list[str]]]:
     shared: list[str] = []
-    own: dict[str, list[str]] = {name: [] for name in pipeline.stages}
+    names = [*pipeline.stages, *(["evaluate"] if pipeline.evaluate else [])]
+    own: dict[str, list[str]] = {name: [] for name in names}
     for override in overrides:
         stage, dot, rest = override.partition(".")
         if OF_ALL.match(override):
@@ -216,12 +265,16 @@ def _divided(
     return shared, own
 
 
-def _named(name: str, make: Callable[[], AnyRecipe]) -> AnyRecipe:
-    """Mistakes in a stage's recipe say of which one."""
+def _load(job: str, file: Path, changes: Sequence[str]) -> AnyRecipe:
+    """The recipe of a stage; mistakes in it say of which one.
+
+    Raises:
+        UserError: it is not valid.
+    """
     try:
-        return make()
+        return load(SCHEMAS[job], file, changes)
     except UserError as error:
-        raise UserError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
+        raise UserError("\n".join(f"{job}: {line}" for line in str(error).splitlines())) from None
 
 
 def _as_yaml(value: Any) -> str:

@@ -37,7 +37,7 @@ CLUSTER = Kind(
     "the settings of a cluster", "python -m longspan.cluster render --settings {path}", "settings"
 )
 
-STAGES = ("pretrain", "self_instruct", "sft")
+STAGES = ("pretrain", "self_instruct", "sft", "evaluate")
 OF_EXAMPLES = ("pack", "prompt_loss")
 
 

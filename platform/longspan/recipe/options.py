@@ -36,6 +36,14 @@ def parse_options(
 
     `examples` end the help; {program} in them is what was typed.
     """
+    parser = options_parser(program, purpose, default, examples)
+    return read_options(parser, parser.parse_intermixed_args(arguments), default)
+
+
+def options_parser(
+    program: str, purpose: str, default: Path, examples: str = _EXAMPLES
+) -> argparse.ArgumentParser:
+    """Return a parser of the options that all jobs have; a job may add its own."""
     parser = argparse.ArgumentParser(
         prog=program,
         description=purpose,
@@ -56,7 +64,13 @@ def parse_options(
         action="store_true",
         help="print every derived value with its reason, start nothing",
     )
-    found = parser.parse_intermixed_args(arguments)
+    return parser
+
+
+def read_options(
+    parser: argparse.ArgumentParser, found: argparse.Namespace, default: Path
+) -> Options:
+    """Return the options that all jobs have, of a command line that `options_parser` has parsed."""
     words = [word for word in (found.recipe, *found.overrides) if word is not None]
     files = [word for word in words if "=" not in word]
     if len(files) > 1:

@@ -1,0 +1,119 @@
+"""Evaluation as a stage of a pipeline: after each training stage, with its model, stopped by its verdict."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from longspan.errors import UserError
+from longspan.evaluate.schema import EvaluateRecipe
+from longspan.pipeline.run import run
+from longspan.pipeline.schema import PipelineRecipe
+from longspan.pipeline.stages import Stage, stages_of
+from longspan.recipe.load import parse
+
+CORPORA = [{"name": "books", "path": "corpora/books", "heldout_fraction": 0.1}]
+
+
+def written(folder: Path, *, stop_on: str = "fail") -> dict[str, Stage]:
+    store = {"root": str(folder / "store")}
+    book = folder / "store" / "corpora" / "books" / "a.txt"
+    if not book.exists():  # Writing it again would make it another version.
+        book.parent.mkdir(parents=True)
+        book.write_text("Once upon a time.")
+    training = {
+        "base_model": "models/base",
+        "target_context": 4096,
+        "corpora": [{"name": "books", "path": "corpora/books", "weight": 1}],
+        "storage": store,
+    }
+    recipes = {
+        "long": training | {"name": "long"},
+        "chat": training
+        | {"name": "chat", "base_model": "runs/long/model", "training": {"tokens": 10_000}},
+        "probe": {"name": "unused", "model": "unused", "corpora": CORPORA, "storage": store},
+    }
+    for name, recipe in recipes.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    pipeline = parse(
+        PipelineRecipe,
+        {
+            "name": "pipe",
+            "pretrain": {"recipe": "long.yaml"},
+            "sft": {"recipe": "chat.yaml"},
+            "evaluate": {"recipe": "probe.yaml", "stop_on": stop_on},
+        },
+    )
+    overrides = ["evaluate.probes.samples=3"]
+    return {stage.name: stage for stage in stages_of(pipeline, folder / "pipe.yaml", overrides)}
+
+
+def test_each_trained_model_is_evaluated_against_the_one_it_began_with(tmp_path: Path) -> None:
+    stages = written(tmp_path)
+    assert list(stages) == ["pretrain", "evaluate_pretrain", "sft", "evaluate_sft"]
+    for name, model, reference in (
+        ("evaluate_pretrain", "runs/long/model", "models/base"),
+        ("evaluate_sft", "runs/chat/model", "runs/long/model"),
+    ):
+        recipe = stages[name].recipe
+        assert isinstance(recipe, EvaluateRecipe)
+        assert (recipe.model, recipe.reference) == (model, reference)
+        assert recipe.name == name.replace("evaluate_", "pipe-")
+        assert recipe.probes.samples == 3
+        assert stages[name].command[0] == "jobs/evaluate.py"
+
+
+def test_an_evaluation_of_no_trained_model_is_refused() -> None:
+    with pytest.raises(UserError, match=r"evaluate: would be ignored.*\(sft\)"):
+        parse(
+            PipelineRecipe,
+            {
+                "name": "pipe",
+                "pretrain": {"recipe": "long.yaml"},
+                "evaluate": {"recipe": "probe.yaml", "after": ["sft"]},
+            },
+        )
+
+
+@pytest.mark.parametrize(
+    ("stop_on", "status", "goes_on"),
+    [
+        ("fail", 0, True),
+        ("fail", 3, False),
+        ("fail", 4, True),
+        ("inconclusive", 3, False),
+        ("inconclusive", 4, False),
+        ("never", 3, True),
+        ("never", 4, True),
+        ("never", 1, False),
+        ("never", 2, False),
+    ],
+)
+def test_a_verdict_ends_the_pipeline_as_its_recipe_says(
+    tmp_path: Path, stop_on: str, status: int, goes_on: bool
+) -> None:
+    stages = written(tmp_path, stop_on=stop_on)
+    assert stages["evaluate_pretrain"].succeeds_with(status) == goes_on
+    assert stages["pretrain"].succeeds_with(status) == (status == 0)
+
+
+def test_a_failed_verdict_that_was_let_pass_stops_a_stricter_pipeline(tmp_path: Path) -> None:
+    stage = written(tmp_path, stop_on="never")["evaluate_pretrain"]
+    job = tmp_path / "checkout" / "jobs" / "evaluate.py"
+    job.parent.mkdir(parents=True)
+    results = tmp_path / "store" / stage.output
+    job.write_text(
+        f"from pathlib import Path\np = Path({str(results)!r})\np.parent.mkdir(parents=True)\n"
+        f"p.write_text({json.dumps({'verdict': {'status': 'fail'}})!r})\nraise SystemExit(3)\n"
+    )
+    _make_models(tmp_path / "store")
+    assert run([stage], job.parents[1]) == 0
+    assert stage.is_done()
+    assert not written(tmp_path)["evaluate_pretrain"].is_done()
+
+
+def _make_models(store: Path) -> None:
+    for name in ("models/base", "runs/long/model"):
+        (store / name).mkdir(parents=True)
+        (store / name / "config.json").write_text("{}")
