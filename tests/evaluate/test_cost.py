@@ -36,7 +36,7 @@ def test_a_forward_pass_is_two_operations_a_weight_and_half_the_attention_matrix
 
 
 def test_all_of_ruler_up_to_131072_tokens() -> None:
-    """13 tasks, 500 prompts of each length: 1.68e9 tokens, by hand 2.7e19 operations of weights and 3.9e19 of attention."""
+    """13 tasks, 500 prompts of each length: 1.68e9 tokens, 2.7e19 operations of weights, 3.9e19 of attention."""
     tasks = [Named(f"ruler_{number}") for number in range(13)]
     lengths = [4096 << step for step in range(6)]
     costs = probe_costs(FACTS, tasks, lengths, 500)  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""From a recipe to what an evaluation needs; small files are read, nothing is started."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import SecretStr
+
+from longspan.errors import UserError
+from longspan.evaluate.lengths import evaluated_lengths, evaluated_window
+from longspan.evaluate.models import EvaluatedModel, inspect_model
+from longspan.evaluate.probes.registry import find_tasks
+from longspan.evaluate.samples import Task
+from longspan.evaluate.schema import EvaluateRecipe
+from longspan.generate.endpoint import probe, read_key
+from longspan.recipe.sources import find_objects, open_store, source_specs
+from longspan.storage import Need, Store
+from longspan.storage.preflight import LIST_ROOT
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An evaluation that can begin.
+
+    Attributes:
+        recipe: what is asked for.
+        store: where everything is.
+        model: to evaluate.
+        reference: to compare it with.
+        window: longest length that is judged, in tokens.
+        base_window: before the model was extended, in tokens.
+        lengths: of the probes, rising.
+        template: how prompts are given.
+        tasks: probes.
+        api_key: of the endpoint.
+    """
+
+    recipe: EvaluateRecipe
+    store: Store
+    model: EvaluatedModel
+    reference: EvaluatedModel | None
+    window: int
+    base_window: int
+    lengths: tuple[int, ...]
+    template: Literal["none", "chat"]
+    tasks: tuple[Task, ...]
+    api_key: SecretStr | None
+
+    @property
+    def folder(self) -> str:
+        """Folder of the evaluation in the store."""
+        return f"evaluate/{self.recipe.name}"
+
+    @property
+    def models(self) -> tuple[EvaluatedModel, ...]:
+        """The model, and the reference if there is one."""
+        return (self.model, self.reference) if self.reference else (self.model,)
+
+    def lengths_of(self, model: EvaluatedModel) -> tuple[int, ...]:
+        """Lengths that a model is asked at: for the reference, those within its own window."""
+        if model is self.model:
+            return self.lengths
+        return tuple(length for length in self.lengths if length <= model.facts.window)
+
+
+def prepare(recipe: EvaluateRecipe) -> Prepared:
+    """Check everything that can be checked before anything starts.
+
+    Raises:
+        UserError: something is not as the recipe needs it; the key to change is named.
+    """
+    store = open_store(recipe)
+    model = inspect_model(recipe.model, "model", store)
+    reference = inspect_model(recipe.reference, "reference", store) if recipe.reference else None
+    window = evaluated_window(recipe.window, model.facts.window)
+    probes = recipe.probes
+    lengths = evaluated_lengths(probes.lengths, window, model.facts.window, probes.beyond_window)
+    template = _template(recipe, model)
+    if reference:
+        require_same_tokenizer(model, reference)
+    api_key = None
+    if recipe.endpoint:
+        api_key = read_key(recipe.endpoint)
+        probe(recipe.endpoint, api_key)
+    find_objects(recipe, store)
+    base = recipe.base_window or min(each.facts.window for each in (model, reference) if each)
+    return Prepared(
+        recipe,
+        store,
+        model,
+        reference,
+        window,
+        base,
+        tuple(lengths),
+        template,
+        find_tasks(probes.tasks),
+        api_key,
+    )
+
+
+def needs(prepared: Prepared) -> list[Need]:
+    """Return what the evaluation does with its store."""
+    read = [
+        Need("read", pattern, f"corpora.{spec.name}.path")
+        for spec in source_specs(prepared.recipe)
+        for pattern in spec.patterns
+    ]
+    models = [
+        Need("read", f"{model.address}/*", model.key)
+        for model in prepared.models
+        if model.address.startswith("s3://")
+    ]
+    return [LIST_ROOT, *read, *models, Need("write", "evaluate", "storage.root")]
+
+
+def require_same_tokenizer(model: EvaluatedModel, reference: EvaluatedModel) -> None:
+    """Refuse a pair of models that can't be given the same token ids.
+
+    Raises:
+        UserError: their tokenizers differ.
+    """
+    first, second = (_vocabulary(each) for each in (model, reference))
+    if first != second:
+        raise UserError(
+            f"reference: the tokenizers of {reference.name!r} and of {model.name!r} differ, so that the two can't be "
+            "given the same prompts; leave reference out, and evaluate each of them"
+        )
+
+
+def _template(recipe: EvaluateRecipe, model: EvaluatedModel) -> Literal["none", "chat"]:
+    has_template = _has_template(model)
+    if recipe.template == "chat" and not has_template:
+        raise UserError(
+            f"template: chat is asked for, and the tokenizer of {recipe.model!r} has no chat template; set "
+            "template: none"
+        )
+    if recipe.template == "auto":
+        return "chat" if has_template else "none"
+    return recipe.template
+
+
+def _has_template(model: EvaluatedModel) -> bool:
+    if (model.folder / "chat_template.jinja").is_file():
+        return True
+    config = model.folder / "tokenizer_config.json"
+    return config.is_file() and bool(json.loads(config.read_bytes()).get("chat_template"))
+
+
+def _vocabulary(model: EvaluatedModel) -> object:
+    """Ids of all tokens, and how a text is divided into them; templates may differ."""
+    path = model.folder / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(
+            f"{model.key}: there is no tokenizer.json in {model.name!r}; save the tokenizer in the fast format"
+        )
+    described = json.loads(path.read_bytes())
+    keys = ("added_tokens", "normalizer", "pre_tokenizer", "model")
+    return [described.get(key) for key in keys]
