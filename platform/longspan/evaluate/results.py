@@ -37,7 +37,8 @@ class Cell(Section):
 
     length: int
     depth: float | None
-    score: Estimate
+    score: Estimate | None
+    """None: no sample was answered."""
     truncated: int = 0
     """Replies that ended at `max_tokens`."""
     refused: int = 0
@@ -110,8 +111,10 @@ class SuiteResult(Section):
 
     task: str
     metric: str
-    value: float
+    value: float | None
+    """None: invalid, because some questions have no reply (see the counts)."""
     stderr: float | None
+    """Robust to dependence between questions on one document; None if the metric is no mean of single scores."""
     n: int
     shots: int | None
     version: str
@@ -119,6 +122,13 @@ class SuiteResult(Section):
     group: str | None = None
     """Suite that it is part of, such as "short"."""
     truncated: int = 0
+    """Questions whose prompt was shortened, as the task's settings ask for."""
+    over_length: int = 0
+    """Questions whose prompt is longer than the window: never shortened, never scored."""
+    refused: int = 0
+    """Questions that the engine refused for any other reason than their length: never scored."""
+    unanswered: int = 0
+    """Questions without a reply for another reason: never scored."""
 
 
 class PairedDifference(Section):
@@ -132,6 +142,19 @@ class PairedDifference(Section):
     losses: int
     minimum_detectable: float
     """Smallest difference that would be found with a power of 80 % at this number of samples."""
+    left_out: int = 0
+    """Samples that were not compared, as one of the two models gave no reply, or was not asked."""
+
+
+class LossChange(Section):
+    """Change of the loss on the same tokens against another model, relative to that model's loss."""
+
+    corpus: str | None
+    """None: all together."""
+    context: int
+    """Tokens of context."""
+    change: Estimate
+    """0.01: the loss is 1 % higher. `n` are tokens, `clusters` documents."""
 
 
 class Comparison(Section):
@@ -140,6 +163,8 @@ class Comparison(Section):
     model: str
     reference: str
     differences: list[PairedDifference]
+    loss_changes: list[LossChange] = Field(default_factory=list)
+    """By corpus and context, at contexts that both models were measured at."""
 
 
 class VerdictItem(Section):
