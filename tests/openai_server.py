@@ -65,7 +65,7 @@ class OpenAIServer(ThreadingHTTPServer):
         self._thread.start()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
         self.shutdown()
         self.server_close()
         self._thread.join()

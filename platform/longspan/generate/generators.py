@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
 
 from longspan.generate.endpoint import BATCHES, EndpointAccess, EndpointBatches
 from longspan.generate.engine import TASK_CPUS, Engine, Render
 from longspan.generate.requests import Reply, RequestSource, Responder, Row
+
+T = TypeVar("T")
 
 
 class TextGenerator(Protocol):
@@ -17,6 +20,10 @@ class TextGenerator(Protocol):
     @property
     def setting(self) -> str:
         """The recipe's key that names it, for messages."""
+        ...
+
+    def share(self, value: T) -> Callable[[], T]:
+        """Return a small function that gives a large value, such as documents, in any process that makes requests."""
         ...
 
     def records(
@@ -49,6 +56,10 @@ class EngineGenerator:
     setting: str
     render: Render | None = None
 
+    def share(self, value: T) -> Callable[[], T]:
+        """See `TextGenerator.share`."""
+        return _Shared.put(value)
+
     def records(
         self, items: Sequence[Row], source: RequestSource, name: str
     ) -> Iterable[list[Row]]:
@@ -71,6 +82,10 @@ class EndpointGenerator:
     def setting(self) -> str:
         """See `TextGenerator.setting`."""
         return f"{self.access.setting}.url"
+
+    def share(self, value: T) -> Callable[[], T]:
+        """See `TextGenerator.share`."""
+        return _Shared.put(value)
 
     def records(
         self, items: Sequence[Row], source: RequestSource, name: str
@@ -102,6 +117,10 @@ class InProcessGenerator:
     responder: Responder
     setting: str = "endpoint"
 
+    def share(self, value: T) -> Callable[[], T]:
+        """See `TextGenerator.share`."""
+        return lambda: value
+
     def records(
         self, items: Sequence[Row], source: RequestSource, name: str
     ) -> Iterable[list[Row]]:
@@ -109,6 +128,29 @@ class InProcessGenerator:
         for item in items:
             for request in source.requests(item):
                 yield [_record(source, self.responder.respond(request))]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """A value in Ray's object store, read once by each process."""
+
+    reference: Any
+
+    @classmethod
+    def put(cls, value: Any) -> _Shared:
+        import ray
+
+        return cls(ray.put(value))
+
+    def __call__(self) -> Any:
+        return _read(self.reference)
+
+
+@lru_cache(maxsize=2)
+def _read(reference: Any) -> Any:
+    import ray
+
+    return ray.get(reference)
 
 
 @dataclass(frozen=True)
