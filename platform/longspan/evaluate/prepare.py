@@ -14,7 +14,7 @@ from longspan.evaluate.models import EvaluatedModel, inspect_model
 from longspan.evaluate.probes.registry import find_tasks
 from longspan.evaluate.samples import Task
 from longspan.evaluate.schema import EvaluateRecipe
-from longspan.generate.endpoint import probe, read_key
+from longspan.generate.endpoint import EndpointAccess, checked_window, read_api_key
 from longspan.recipe.sources import find_objects, open_store, source_specs
 from longspan.storage import Need, Store
 from longspan.storage.preflight import LIST_ROOT
@@ -82,8 +82,8 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
         require_same_tokenizer(model, reference)
     api_key = None
     if recipe.endpoint:
-        api_key = read_key(recipe.endpoint)
-        probe(recipe.endpoint, api_key)
+        api_key = read_api_key(recipe.endpoint, "endpoint")
+        checked_window(max(lengths), EndpointAccess(recipe.endpoint, api_key, "endpoint"), "window")
     find_objects(recipe, store)
     base = recipe.base_window or min(each.facts.window for each in (model, reference) if each)
     return Prepared(

@@ -1,0 +1,189 @@
+"""Asking a model for samples: what is missing is asked for, scored, and committed in parts.
+
+<folder>/replies/*.parquet          records as they come, under the identity of their requests
+<folder>/samples/<task>.parquet     records of one call, in order, written at its end
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from longspan.evaluate.grid import (
+    TURN,
+    RequestIdentities,
+    SampleGrid,
+    SampleKey,
+    pending,
+    sample_id,
+)
+from longspan.evaluate.records import RECORDS, write_records
+from longspan.evaluate.results import SampleRecord
+from longspan.evaluate.samples import ProbeSource, Sample, Task
+from longspan.generate.ask import Stage, ask
+from longspan.generate.generators import TextGenerator
+from longspan.generate.parts import read_parts
+from longspan.generate.progress import Log
+from longspan.generate.requests import Reply, Request, Row, Sampling
+from longspan.hashing import sampling_seed
+from longspan.storage import Store
+
+ITEM_TOKENS = 2**20
+"""Tokens of samples that a task of Ray Data makes, at most: more work than its start, and little memory."""
+SHOWN_CHARACTERS = 400
+"""Characters of a prompt's head, of its tail, and of its evidence that a record keeps."""
+
+PARTS = pa.schema([RECORDS.field("id"), ("sample", pa.string()), *list(RECORDS)[2:]])
+"""Columns of parts: `id` is that of the request, `sample` that of the sample."""
+
+
+def ask_samples(
+    grid: SampleGrid, generator: TextGenerator, store: Store, folder: str, log: Log
+) -> list[SampleRecord]:
+    """Ask for the samples of a grid that are not recorded, and write all of them.
+
+    Args:
+        grid: what to ask for.
+        generator: answers.
+        store: keeps records.
+        folder: of the evaluation of this model in the store.
+        log: takes lines on progress.
+
+    Returns:
+        A record of every sample, by task in the order of the grid, then by length and index. Requests that got no
+        answer have the problem "unanswered"; the next call makes them again.
+
+    Raises:
+        UserError: the endpoint refuses every request or does not answer, the engine died, or a prompt can't be made.
+    """
+    problems = grid.problems()
+    for (task, length), problem in problems.items():
+        log(f"probes: {task} at {length:,} tokens is left out: {problem}")
+    keys = grid.keys(problems)
+    replies = f"{folder}/replies"
+    recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
+    missing = pending(grid, keys, recorded.keys())
+    source = SampleRequests(
+        {task.name: task for task in grid.tasks}, grid.identities, generator.share(grid.source)
+    )
+    stage = Stage(
+        *("evaluate", "probes", source, _items(missing), len(missing), replies, PARTS),
+        work=float(sum(key.length for key in missing)),
+        weight=lambda row: row["length"],
+    )
+    unanswered = ask(stage, generator, store, log)
+    if missing:
+        recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
+    recorded |= _by_id(unanswered)
+    places = {task.name: place for place, task in enumerate(grid.tasks)}
+    keys.sort(key=lambda key: (places[key.task], key.length, key.index))
+    records = [_record(key, names, recorded) for key, names in grid.recorded_as(keys).items()]
+    write_records(store, folder, records)
+    return records
+
+
+def _by_id(rows: Sequence[Row]) -> dict[str, Row]:
+    return {row["id"]: row for row in rows}
+
+
+def _record(key: SampleKey, names: Sequence[str], recorded: Mapping[str, Row]) -> SampleRecord:
+    row = next((recorded[name] for name in names if name in recorded), None)
+    assert row is not None, f"{key} was asked for, and has no record"
+    values = {name: row[name] for name in RECORDS.names if name not in ("id", "request")}
+    return SampleRecord(id=row["sample"], request=row["id"], **values)
+
+
+def _items(keys: Sequence[SampleKey]) -> list[Row]:
+    """Return items of some samples of one task and length each, in the order of the keys."""
+    items: list[tuple[SampleKey, list[int]]] = []
+    for key in keys:
+        first, indices = items[-1] if items else (None, [])
+        most = min(TURN, max(1, ITEM_TOKENS // key.length))
+        is_same = first and (first.task, first.length) == (key.task, key.length)
+        if is_same and len(indices) < most:
+            indices.append(key.index)
+        else:
+            items.append((key, [key.index]))
+    return [
+        {"task": key.task, "length": key.length, "indices": json.dumps(indices)}
+        for key, indices in items
+    ]
+
+
+@dataclass(frozen=True)
+class SampleRequests:
+    """Requests for samples, and the scored records of their replies; a `RequestSource`.
+
+    Attributes:
+        tasks: by name.
+        identities: of requests.
+        source: gives what samples are made from.
+    """
+
+    tasks: Mapping[str, Task]
+    identities: RequestIdentities
+    source: Callable[[], ProbeSource]
+
+    def requests(self, item: Row) -> Iterator[Request]:
+        """Yield the requests of an item; samples of one document follow each other, so that prefixes are cached."""
+        source, task = self.source(), self.tasks[item["task"]]
+        keys = [
+            SampleKey(task.name, item["length"], index) for index in json.loads(item["indices"])
+        ]
+        samples = [task.sample(source, key.length, key.index) for key in keys]
+        for key, sample in zip(keys, samples, strict=True):
+            expected = sample_id(task, source, key)
+            assert sample.id == expected, f"{key} has the id {sample.id}, and not {expected}"
+        for sample in sorted(samples, key=lambda sample: (sample.cluster, sample.index)):
+            yield self._request(sample, source)
+
+    def _request(self, sample: Sample, source: ProbeSource) -> Request:
+        id = self.identities.of(sample.id)
+        return Request(
+            id,
+            Sampling(sample.max_tokens, self.identities.temperature, stop=sample.stop),
+            sampling_seed("sample", id),
+            content=sample.text if self.identities.form == "chat" else "",
+            prompt_ids=source.format.prompt_ids(sample.text, sample.answer_prefix),
+            carry=json.dumps(_facts(sample)),
+        )
+
+    def record(self, reply: Reply) -> Row:
+        """See `RequestSource.record`."""
+        from longspan.evaluate.metrics import score
+
+        facts = json.loads(reply.carry)
+        scoring, failure = facts.pop("scoring"), reply.failure
+        is_over_length = failure is not None and failure.kind == "over_length"
+        return facts | {
+            "id": self.identities.over_length(reply.id) if is_over_length else reply.id,
+            "reply": reply.text,
+            "score": None if failure else score(scoring, reply.text, facts["references"]),
+            "problem": f"{failure.kind}: {failure.message}" if failure else "",
+            "truncated": reply.finish_reason == "length",
+            "prompt_tokens": reply.prompt_tokens,
+            "reply_tokens": reply.reply_tokens,
+        }
+
+
+def _facts(sample: Sample) -> dict[str, Any]:
+    """Return what a record keeps of a sample, and how it is scored."""
+    evidence = sample.text[slice(*sample.evidence[0])] if sample.evidence else ""
+    return {
+        "sample": sample.id,
+        "task": sample.task,
+        "length": sample.length,
+        "index": sample.index,
+        "depth": sample.depth,
+        "cluster": sample.cluster,
+        "references": list(sample.references),
+        "scoring": sample.scoring,
+        "prompt_head": sample.text[:SHOWN_CHARACTERS],
+        "prompt_tail": sample.text[-SHOWN_CHARACTERS:],
+        "evidence": [list(span) for span in sample.evidence],
+        "evidence_text": evidence[:SHOWN_CHARACTERS],
+    }

@@ -1,0 +1,130 @@
+"""Samples that a model is asked for, and the identities under which they are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from longspan.evaluate.samples import ProbeSource, Task
+from longspan.hashing import content_id
+
+TURN = 32
+"""Samples of one task in a row, before the next task of that length has its turn."""
+
+Form = Literal["token_ids", "chat"]
+"""How prompts are sent: as token ids, template included; or as a user's turn, which an endpoint renders itself."""
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """One sample of a grid."""
+
+    task: str
+    length: int
+    index: int
+
+
+@dataclass(frozen=True)
+class SampleGrid:
+    """Samples to ask a model for: so many of each task at each length.
+
+    Attributes:
+        tasks: of unique names.
+        lengths: tokens of prompt and answer.
+        samples: number of samples of each task at each length.
+        source: what samples are made from.
+        model: identity of the model; changes with its weights and with how it is run.
+        window: tokens of prompt and answer that the engine takes; None: unknown.
+        temperature: of sampling; 0 takes the likeliest token each time.
+        form: how prompts are sent.
+    """
+
+    tasks: tuple[Task, ...]
+    lengths: tuple[int, ...]
+    samples: int
+    source: ProbeSource
+    model: str
+    window: int | None = None
+    temperature: float = 0.0
+    form: Form = "token_ids"
+
+    def problems(self) -> dict[tuple[str, int], str]:
+        """Return why there are no samples of some tasks at some lengths, by name and length; makes a sample of each."""
+        found = {}
+        for task in self.tasks:
+            for length in self.lengths:
+                if problem := task.problem(self.source, length):
+                    found[task.name, length] = problem
+        return found
+
+    def keys(self, without: Collection[tuple[str, int]] = ()) -> list[SampleKey]:
+        """Return all samples, the longest first; the tasks of one length take turns, `TURN` at a time.
+
+        Args:
+            without: names of tasks and lengths at which there are none.
+        """
+        return [
+            SampleKey(task.name, length, index)
+            for length in sorted(set(self.lengths), reverse=True)
+            for first in range(0, self.samples, TURN)
+            for task in self.tasks
+            if (task.name, length) not in without
+            for index in range(first, min(first + TURN, self.samples))
+        ]
+
+    def recorded_as(self, keys: Iterable[SampleKey]) -> dict[SampleKey, tuple[str, str]]:
+        """Return the identities under which samples may be recorded: answered, and as over length."""
+        tasks = {task.name: task for task in self.tasks}
+        found = {}
+        for key in keys:
+            request = self.identities.of(sample_id(tasks[key.task], self.source, key))
+            found[key] = (request, self.identities.over_length(request))
+        return found
+
+    @property
+    def identities(self) -> RequestIdentities:
+        """Identities of its requests."""
+        return RequestIdentities(self.model, self.window, self.temperature, self.form)
+
+
+@dataclass(frozen=True)
+class RequestIdentities:
+    """Identities of requests: one that is recorded is never made again. Attributes are those of `SampleGrid`."""
+
+    model: str
+    window: int | None
+    temperature: float
+    form: Form
+
+    def of(self, sample: str) -> str:
+        """Return the identity of the request for a sample, whose text and sampling follow from it."""
+        return content_id("request", self.model, sample, self.temperature, self.form)
+
+    def over_length(self, request: str) -> str:
+        """Return the identity of a request that did not fit: with another window it might."""
+        return content_id("over length", request, self.window)
+
+
+def sample_id(task: Task, source: ProbeSource, key: SampleKey) -> str:
+    """Return the identity of a sample without making it.
+
+    A task whose samples depend on more than `ProbeSource.sample_id` does has a method of this name, which takes a
+    source, a length and an index.
+    """
+    own = getattr(task, "sample_id", None)
+    if own is not None:
+        return own(source, key.length, key.index)
+    return source.sample_id(task.name, task.version, key.length, key.index)
+
+
+def pending(grid: SampleGrid, keys: Sequence[SampleKey], done: Set[str]) -> list[SampleKey]:
+    """Return the samples that are to be asked for, in the order of `keys`.
+
+    Args:
+        grid: of the samples.
+        keys: all of them.
+        done: identities of requests that are recorded.
+    """
+    names = grid.recorded_as(keys)
+    return [key for key in keys if done.isdisjoint(names[key])]

@@ -1,0 +1,221 @@
+"""Models with known scores through the whole path of asking: cells, resumption, and prompts that do not fit."""
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from longspan.errors import UserError
+from longspan.evaluate.ask import ask_samples
+from longspan.evaluate.grid import SampleGrid, SampleKey, pending
+from longspan.evaluate.records import read_records, records_path
+from longspan.evaluate.results import SampleRecord
+from longspan.generate.endpoint import EndpointClient
+from longspan.generate.generators import EndpointGenerator, InProcessGenerator, TextGenerator
+from longspan.hashing import uniform
+from longspan.storage import Store
+from tests.evaluate.fake_models import (
+    QUESTION,
+    Codes,
+    FakeServer,
+    Model,
+    coin,
+    empty,
+    fake_source,
+    last,
+    perfect,
+)
+
+SOURCE = fake_source()
+GRID = SampleGrid(
+    (Codes("one"), Codes("two", codes=2, max_tokens=32)), (256, 512, 1024), 10, SOURCE, "m"
+)
+FACT_TOKENS = len("The code is 123456.")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path))
+
+
+def in_process(server: FakeServer, window: int | None = None) -> TextGenerator:
+    return InProcessGenerator(EndpointClient(server.access(window)))
+
+
+def run(
+    store: Store, model: Model, grid: SampleGrid = GRID, folder: str = "e"
+) -> list[SampleRecord]:
+    with FakeServer(model) as server:
+        return ask_samples(grid, in_process(server), store, folder, lambda line: None)
+
+
+def cells(records: list[SampleRecord]) -> dict[tuple[str, int, float | None], float]:
+    """Mean score by task, length and depth."""
+    found = defaultdict(list)
+    for record in records:
+        assert record.score is not None and not record.problem
+        found[record.task, record.length, record.depth].append(record.score)
+    return {cell: sum(scores) / len(scores) for cell, scores in found.items()}
+
+
+@pytest.mark.parametrize(("model", "score"), [(perfect, 1.0), (empty, 0.0)])
+def test_a_model_that_finds_everything_or_nothing_has_that_score_in_every_cell(
+    store: Store, model: Model, score: float
+) -> None:
+    found = cells(run(store, model))
+    assert len(found) == 2 * 3 * 5 and set(found.values()) == {score}
+
+
+def test_a_model_that_sees_the_last_tokens_finds_what_is_in_them(store: Store) -> None:
+    """Its score by depth follows from the length: the fact begins at depth * rest."""
+    grid = replace(GRID, tasks=(Codes("one"),))
+    found = cells(run(store, last(200), grid))
+    for (_, length, depth), score in found.items():
+        assert depth is not None
+        prompt = length - 16
+        start = round(depth * (prompt - FACT_TOKENS - len(QUESTION)))
+        assert score == float(start >= prompt - 200), (length, depth)
+    # At 256 the lower three of five depths are seen, at 1,024 only the last one.
+    assert [sum(s for (_, n, _), s in found.items() if n == each) for each in GRID.lengths] == [
+        4,
+        2,
+        1,
+    ]
+
+
+def test_a_model_that_finds_one_of_two_codes_has_half_of_the_score(store: Store) -> None:
+    tasks = (Codes("all", codes=2), Codes("any", codes=2, scoring="contains_any"))
+    found = cells(run(store, lambda prompt: perfect(prompt)[:6], replace(GRID, tasks=tasks)))
+    assert {score for (task, *_), score in found.items() if task == "all"} == {0.5}
+    assert {score for (task, *_), score in found.items() if task == "any"} == {1.0}
+
+
+def test_a_model_of_chance_has_the_score_of_its_coin(store: Store) -> None:
+    grid = replace(GRID, tasks=(Codes("one"),), lengths=(256,), samples=200)
+    records = run(store, coin(0.7), grid)
+    mean = sum(record.score or 0.0 for record in records) / 200
+    assert abs(mean - 0.7) < 4 * (0.7 * 0.3 / 200) ** 0.5
+    texts = [grid.tasks[0].sample(SOURCE, 256, index).text for index in range(200)]
+    assert [record.score for record in records] == [
+        float(uniform("coin", text) < 0.7) for text in texts
+    ]
+
+
+def test_a_record_says_what_was_asked_and_answered(store: Store) -> None:
+    (record, *_) = run(store, perfect)
+    sample = GRID.tasks[0].sample(SOURCE, 256, 0)
+    assert record == read_records(store, "e", "one")[0]
+    assert (record.task, record.length, record.index, record.depth) == ("one", 256, 0, 0.0)
+    assert record.references == list(sample.references) == [record.reply]
+    assert record.id == sample.id and record.cluster == sample.cluster
+    assert record.prompt_tokens == 240 and record.reply_tokens == 6
+    assert record.evidence_text == f"The code is {record.reply}." == record.prompt_head[:19]
+    assert record.prompt_tail.endswith(QUESTION) and not record.truncated
+
+
+def test_a_reply_that_was_cut_off_is_marked(store: Store) -> None:
+    records = run(store, lambda prompt: "x" * 99)
+    assert all(record.truncated for record in records)
+
+
+def test_what_is_recorded_is_not_asked_again_and_the_first_samples_stay(store: Store) -> None:
+    few = replace(GRID, samples=4)
+    with FakeServer(perfect) as server:
+        generator = in_process(server)
+        first = ask_samples(few, generator, store, "e", lambda line: None)
+        assert server.asked.total() == len(first) == 24
+        more = ask_samples(GRID, generator, store, "e", lambda line: None)
+        assert len(more) == 60 and set(server.asked.values()) == {1}
+        assert [record for record in more if record.index < 4] == first
+        lines: list[str] = []
+        assert ask_samples(GRID, generator, store, "e", lines.append) == more
+        assert server.asked.total() == 60 and lines == []
+
+
+def test_another_model_or_temperature_or_salt_is_asked_for_itself(store: Store) -> None:
+    run(store, empty)
+    for grid in (
+        replace(GRID, model="other"),
+        replace(GRID, temperature=0.5),
+        replace(GRID, tasks=tuple(replace(task, salt="x") for task in GRID.tasks)),
+        replace(GRID, form="chat"),
+    ):
+        assert set(cells(run(store, perfect, grid)).values()) == {1.0}
+
+
+def test_longest_samples_are_asked_for_first() -> None:
+    keys = pending(GRID, GRID.keys(), frozenset())
+    assert [key.length for key in keys] == sorted((key.length for key in keys), reverse=True)
+    done = {name for names in GRID.recorded_as(keys[:7]).values() for name in names[:1]}
+    assert pending(GRID, keys, done) == keys[7:]
+    assert keys[0] == SampleKey("one", 1024, 0)
+
+
+def test_a_length_that_a_task_has_no_samples_of_is_left_out(store: Store) -> None:
+    lines: list[str] = []
+    with FakeServer(perfect) as server:
+        grid = replace(GRID, lengths=(64, 256))
+        records = ask_samples(grid, in_process(server), store, "e", lines.append)
+    assert lines[0] == "probes: one at 64 tokens is left out: too short"
+    assert {record.length for record in records} == {256}
+
+
+def test_a_prompt_that_does_not_fit_is_never_sent_nor_scored_until_the_window_grows(
+    store: Store,
+) -> None:
+    """The window is one token short of the longest samples."""
+    with FakeServer(perfect) as server:
+        narrow = replace(GRID, window=1023)
+        records = ask_samples(narrow, in_process(server, 1023), store, "e", lambda line: None)
+        over = [record for record in records if record.length == 1024]
+        assert len(over) == 20 and server.asked.total() == 40
+        assert {record.score for record in over} == {None}
+        assert over[0].problem == (
+            "over_length: 1,008 tokens of prompt and up to 16 of reply are more than the window of 1,023 tokens"
+        )
+        assert over[0].prompt_tokens == 1008
+        lines: list[str] = []
+        assert ask_samples(narrow, in_process(server, 1023), store, "e", lines.append) == records
+        assert lines == []
+        wide = replace(GRID, window=1024)
+        records = ask_samples(wide, in_process(server, 1024), store, "e", lambda line: None)
+        assert set(cells(records).values()) == {1.0} and set(server.asked.values()) == {1}
+
+
+def test_requests_without_an_answer_are_made_again(store: Store) -> None:
+    with FakeServer(perfect) as server:
+        server.busy = 7
+        records = ask_samples(GRID, in_process(server), store, "e", lambda line: None)
+        missing = [record for record in records if record.problem]
+        assert len(missing) == 7 and all(record.score is None for record in missing)
+        assert missing[0].problem == "unanswered: no answer from the endpoint (status 503)"
+        assert read_records(store, "e", missing[0].task) != []
+        records = ask_samples(GRID, in_process(server), store, "e", lambda line: None)
+    assert set(cells(records).values()) == {1.0} and set(server.asked.values()) == {1}
+
+
+def test_a_model_that_is_not_there_ends_it(store: Store) -> None:
+    with FakeServer(perfect) as server:
+        server.key = "secret"
+        with pytest.raises(UserError, match=r"^endpoint: .* refuses access \(status 401\)"):
+            ask_samples(GRID, in_process(server), store, "e", lambda line: None)
+
+
+def test_a_user_s_turn_is_sent_as_such(store: Store) -> None:
+    grid = replace(GRID, form="chat", window=1024)
+    assert set(cells(run(store, perfect, grid)).values()) == {1.0}
+
+
+@pytest.mark.real
+def test_ray_makes_the_same_samples_and_the_same_files(store: Store, ray_session: str) -> None:
+    run(store, last(300), folder="here")
+    lines: list[str] = []
+    with FakeServer(last(300)) as server:
+        generator = EndpointGenerator(server.access())
+        ask_samples(GRID, generator, store, "there", lines.append)
+        assert set(server.asked.values()) == {1}
+    for task in GRID.tasks:
+        here, there = (records_path(folder, task.name) for folder in ("here", "there"))
+        assert store.read_bytes(here) == store.read_bytes(there)
+    assert lines[0] == "probes: 60 requests" and lines[-1].startswith("probes: 60/60 100% | ")
