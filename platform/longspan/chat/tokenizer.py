@@ -98,7 +98,7 @@ class ChatTokenizer:
             )
         self.loaded: Any = tokenizer
         self.hash = _hash(self.loaded)
-        self.control_tokens = _control_tokens(tokenizer)
+        self.control_tokens = control_tokens(tokenizer)
         self.special = re.compile("|".join(map(re.escape, self.control_tokens)) or r"\Z.")
 
     @classmethod
@@ -170,8 +170,8 @@ class ChatTokenizer:
         return found[0] if found else None
 
 
-def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Every token that is marked special, the longest first."""
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return every token that is marked special, the longest first."""
     added = tokenizer.added_tokens_decoder.values()
     found = {str(token.content) for token in added if token.special}
     return sorted(found, key=lambda token: (-len(token), token))
