@@ -6,6 +6,7 @@ Confounds the length of the context with the place in the text; `by_context` doe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def position_sums(
         losses = scores[request.id].losses
         first_position = request.first_target - 1
         cuts = np.clip(np.array(edges) - first_position, 0, len(losses))
-        for band, (start, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+        for band, (start, end) in enumerate(pairwise(cuts.tolist())):
             sums[number, band] = exact_sum(losses[start:end])
             counts[number, band] = end - start
     return LossSums(
