@@ -1,6 +1,8 @@
 """Losses of models whose use of context is known by construction."""
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,14 @@ from longspan.evaluate.losses.by_context import (
 )
 from longspan.evaluate.losses.documents import TokenizedDocument, TokenizedDocuments, tokenize
 from longspan.evaluate.losses.key_tokens import KeyTokenRule
-from longspan.evaluate.losses.measure import LossPlan, ScoreFunction, choose_key_tokens
+from longspan.evaluate.losses.measure import (
+    LossPlan,
+    ScoreFunction,
+    choose_key_tokens,
+    loss_changes,
+)
 from longspan.evaluate.scoring.batches import score_all
-from longspan.evaluate.scoring.requests import Texts
+from longspan.evaluate.scoring.requests import Score, Texts
 from longspan.evaluate.scoring.scorer import Scorer
 from longspan.model.load import load_tokenizer
 from tests.evaluate.scored import held_out, reference_losses, sliding, zeroed_head
@@ -47,7 +54,8 @@ def test_equal_logits_lose_the_same_everywhere_and_gain_nothing(tmp_path: Path) 
     losses = plan.losses(scores, key)
     for result in losses.results(seed=0):
         points = [*result.by_position, *result.by_context]
-        assert len(result.by_context) == 6
+        assert len(result.by_context) == 5
+        assert result.power_law is not None and result.power_law.problem
         for point in points:
             assert point.loss.value == pytest.approx(math.log(VOCABULARY), abs=1e-6)
         assert result.last_doubling_gain is not None and result.far_swap is not None
@@ -62,25 +70,25 @@ def test_equal_logits_lose_the_same_everywhere_and_gain_nothing(tmp_path: Path) 
 
 
 def test_context_beyond_the_reach_of_attention_changes_nothing(tmp_path: Path) -> None:
-    """Rotary angles at other positions round differently: 1e-4 nats per token in float32."""
+    """But for rotary angles, which round differently at other positions in float32: 5e-4 nats per token."""
     folder = sliding(tmp_path, 512, REACH, LAYERS)
     plan = plan_of(folder, 512, 60, 70)
     scores = score_all(Scorer.load(folder, "fp32"), plan.requests, plan.documents.texts)
     within = [n for n, length in enumerate(plan.contexts) if length >= REACH * LAYERS]
-    assert len(within) == 4 and len(plan.contexts) == 7
+    assert [plan.contexts[n] for n in within] == [56, 120, 248, 504]
     for block in plan.blocks:
         longest = scores[block.rows[-1].id].losses
         for number in within:
-            np.testing.assert_allclose(scores[block.rows[number].id].losses, longest, atol=1e-4)
+            np.testing.assert_allclose(scores[block.rows[number].id].losses, longest, atol=5e-4)
         assert block.swapped is not None
-        np.testing.assert_allclose(scores[block.swapped.id].losses, longest, atol=1e-4)
+        np.testing.assert_allclose(scores[block.swapped.id].losses, longest, atol=1e-5)
         # What is in reach does matter.
-        shorter = scores[block.rows[within[0] - 2].id].losses
-        assert np.abs(shorter - longest).max() > 1e-2
+        shorter = scores[block.rows[0].id].losses
+        assert np.abs(shorter - longest).max() > 5e-2
     for result in plan.losses(scores).results(seed=0):
         assert result.last_doubling_gain is not None and result.far_swap is not None
         assert result.last_doubling_gain.value == pytest.approx(0, abs=1e-4)
-        assert result.far_swap.value == pytest.approx(0, abs=1e-4)
+        assert result.far_swap.value == pytest.approx(0, abs=1e-5)
 
 
 def test_a_swapped_far_half_changes_the_loss_of_full_attention(tmp_path: Path) -> None:
@@ -137,6 +145,36 @@ def test_a_prefix_begins_every_row_and_is_never_scored(tmp_path: Path) -> None:
     assert plan.contexts[-1] == 256 - 8 - 1
 
 
+def test_a_model_of_a_shorter_window_is_compared_on_the_same_tokens(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path)
+    plan = plan_of(folder, 256, 30, 60)
+    shorter = plan.within(64)
+    assert (plan.contexts, shorter.contexts) == ((8, 24, 56, 120, 248), (8, 24, 56))
+    assert {request.id for block in shorter.blocks for request in block.requests()} == {
+        row.id for block in plan.blocks for row in block.rows[:3]
+    }
+    assert max(request.tokens for request in shorter.requests) == 64
+    # A reference that loses half as much everywhere.
+    scores = {
+        request.id: Score(
+            request.id,
+            request.tokens,
+            losses=np.full(request.tokens - request.first_target, 1, np.float32),
+        )
+        for request in [*plan.requests, *shorter.requests]
+    }
+    halved = {id: replace(score, losses=score.losses / 2) for id, score in scores.items()}
+    changes = loss_changes(plan.losses(scores), shorter.losses(halved), seed=0)
+    assert [(each.corpus, each.context) for each in changes] == [
+        (corpus, context) for corpus in (None, "notes", "letters") for context in (8, 24, 56)
+    ]
+    for each in changes:
+        assert each.change.value == pytest.approx(1.0)
+        assert (each.change.n, each.change.clusters) == (
+            (96, 4) if each.corpus is None else (48, 2)
+        )
+
+
 def of_length(tokens: int, number: int) -> TokenizedDocument:
     (document,) = held_out(number + 1, corpus=f"corpus {number % 2}")
     places = np.arange(tokens + 1)
@@ -155,9 +193,9 @@ def test_targets_are_the_same_tokens_for_every_length_of_context(
 ) -> None:
     choice = TargetChoice(targets, blocks, seed, shortest=3)
     contexts = context_lengths(window, 0, choice)
-    for shorter, longer in zip(contexts, contexts[1:], strict=False):
-        assert shorter == longer // 2
-    assert contexts[-1] + targets == window
+    # Rows of the window, half of it, ... as long as three tokens of context are left.
+    rows = [window >> n for n in range(10) if (window >> n) - targets >= 3]
+    assert [length + targets for length in contexts] == rows[::-1]
     documents = tuple(of_length(tokens, number) for number, tokens in enumerate(lengths))
     tokenized = TokenizedDocuments(documents, (), Texts())
     found = target_blocks(tokenized, contexts, choice)
@@ -179,7 +217,7 @@ def test_targets_are_the_same_tokens_for_every_length_of_context(
     for document in documents:
         ends = places.get(document.text, [])
         assert len(ends) == max(0, min(blocks, (len(document) - contexts[-1]) // targets))
-        assert all(b - a >= targets for a, b in zip(ends, ends[1:], strict=False))
+        assert all(b - a >= targets for a, b in pairwise(ends))
         assert all(end <= len(document) for end in ends)
     # What is asked of a document does not depend on the others, but for the text that is swapped in.
     alone = target_blocks(TokenizedDocuments(documents[:1], (), Texts()), contexts, choice)

@@ -169,5 +169,7 @@ def test_batches_depend_on_the_requests_alone_and_are_bounded() -> None:
     assert len(batches) > 4
     for batch in batches[1:]:
         assert len({type(request) for request in batch}) == 1
-        padded = [batch[0].tokens if isinstance(each, LossRequest) else each.tokens for each in batch]
+        padded = [
+            batch[0].tokens if isinstance(each, LossRequest) else each.tokens for each in batch
+        ]
         assert sum(padded) <= BATCH_TOKENS

@@ -34,7 +34,7 @@ class TargetChoice:
     targets: int = 32
     blocks: int = 4
     seed: int = 0
-    shortest: int = 32
+    shortest: int = 16
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,22 @@ class TargetBlock:
         if self.swapped is not None:
             yield self.swapped
 
+    def within(self, window: int) -> TargetBlock:
+        """Return the block without the rows that are longer than ``window`` tokens."""
+        rows = tuple(row for row in self.rows if row.tokens <= window)
+        return TargetBlock(self.document, rows, self.swapped if rows == self.rows else None)
+
 
 def context_lengths(window: int, prefix: int, choice: TargetChoice) -> tuple[int, ...]:
-    """Lengths of context in tokens, shortest first, each half of the next one (rounded down).
+    """Lengths of context in tokens, shortest first: those of rows of the window, half of it, a quarter, and so on.
 
-    The longest fills the window together with the row's prefix and the targets. Empty if even the shortest does not
-    fit.
+    A row holds the prefix and the targets too, so that each fits a model of as short a window. Empty if even the
+    shortest context does not fit.
     """
     lengths = []
-    length = window - prefix - choice.targets
-    while length >= choice.shortest:
+    while (length := window - prefix - choice.targets) >= choice.shortest:
         lengths.append(length)
-        length //= 2
+        window //= 2
     return tuple(reversed(lengths))
 
 

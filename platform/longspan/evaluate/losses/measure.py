@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from longspan.evaluate.fit import fit_power_law
 from longspan.evaluate.losses.by_context import (
     TargetBlock,
     TargetChoice,
@@ -18,7 +18,7 @@ from longspan.evaluate.losses.by_context import (
 )
 from longspan.evaluate.losses.by_position import head_request, position_sums
 from longspan.evaluate.losses.documents import TokenizedDocuments
-from longspan.evaluate.losses.estimates import mean_loss
+from longspan.evaluate.losses.estimates import mean_loss, perplexity, relative_change
 from longspan.evaluate.losses.key_tokens import (
     KeyTokenRule,
     KeyTokens,
@@ -27,7 +27,7 @@ from longspan.evaluate.losses.key_tokens import (
     key_token_sums,
 )
 from longspan.evaluate.losses.sums import LossSums
-from longspan.evaluate.results import Estimate, LossPoint, LossResult
+from longspan.evaluate.results import LossChange, LossPoint, LossResult
 from longspan.evaluate.scoring.requests import LossRequest, Request, Score, Texts
 from longspan.position_bands import position_bands
 
@@ -47,6 +47,7 @@ class LossPlan:
     Attributes:
         documents: in the model's tokens.
         window: tokens of the longest row.
+        choice: of the targets.
         contexts: lengths of context in tokens, ascending.
         heads: request for the losses by position, by id of document.
         blocks: matched targets.
@@ -54,6 +55,7 @@ class LossPlan:
 
     documents: TokenizedDocuments
     window: int
+    choice: TargetChoice
     contexts: tuple[int, ...]
     heads: Mapping[str, LossRequest]
     blocks: tuple[TargetBlock, ...]
@@ -62,13 +64,24 @@ class LossPlan:
     def of(cls, documents: TokenizedDocuments, window: int, choice: TargetChoice) -> LossPlan:
         """Plan losses up to ``window`` tokens."""
         contexts = context_lengths(window, len(documents.prefix), choice)
-        heads = {
-            each.document.id: request
-            for each in documents.documents
-            if (request := head_request(documents, each, window)) is not None
-        }
         blocks = tuple(target_blocks(documents, contexts, choice))
-        return cls(documents, window, contexts, heads, blocks)
+        return cls(documents, window, choice, contexts, _heads(documents, window), blocks)
+
+    def within(self, window: int) -> LossPlan:
+        """Return the plan for a model of a shorter window, with the same targets, so that both can be compared.
+
+        Its tokenizer has to be the same. Lengths of context beyond its window are left out, and with the longest one
+        the swap of its far half.
+        """
+        window = min(window, self.window)
+        around = len(self.documents.prefix) + self.choice.targets
+        return replace(
+            self,
+            window=window,
+            contexts=tuple(length for length in self.contexts if length + around <= window),
+            heads=_heads(self.documents, window),
+            blocks=tuple(block.within(window) for block in self.blocks),
+        )
 
     @property
     def requests(self) -> list[LossRequest]:
@@ -138,20 +151,39 @@ class Losses:
         return [self._result(corpus, seed) for corpus in [None, *corpora]]
 
     def _result(self, corpus: str | None, seed: int) -> LossResult:
-        gain, key = self.last_doubling_gain, self.key_tokens
-        of_key = mean_loss(key.of_corpus(corpus), seed) if key is not None else None
+        gain, by_context = self.last_doubling_gain, self.by_context.of_corpus(corpus)
+        key = self.key_tokens.of_corpus(corpus) if self.key_tokens is not None else None
         return LossResult(
             corpus=corpus,
             by_position=_points(self.by_position.of_corpus(corpus), self.bands, seed),
-            by_context=_points(
-                self.by_context.of_corpus(corpus), [(c, c) for c in self.contexts], seed
-            ),
+            by_context=_points(by_context, [(c, c) for c in self.contexts], seed),
             last_doubling_gain=mean_loss(gain.of_corpus(corpus), seed) if gain else None,
             far_swap=mean_loss(self.far_swap.of_corpus(corpus), seed),
-            key_token_perplexity=_perplexity(of_key),
-            key_tokens=of_key.n if of_key else 0,
-            power_law=None,
+            key_token_perplexity=perplexity(key, seed) if key is not None else None,
+            key_tokens=int(key.counts.sum()) if key is not None else 0,
+            power_law=fit_power_law(self.contexts, by_context.sums, by_context.counts, seed),
         )
+
+
+def loss_changes(own: Losses, reference: Losses, seed: int) -> list[LossChange]:
+    """Changes of the loss against a reference model on the same tokens, by corpus and length of context.
+
+    Args:
+        own: losses of a model by a plan.
+        reference: losses of the reference by the same plan, `LossPlan.within` its window.
+        seed: of the bootstrap.
+    """
+    changes = []
+    for corpus in [None, *dict.fromkeys(own.by_context.corpora)]:
+        for context in sorted(set(own.contexts) & set(reference.contexts)):
+            sums, base = (
+                each.by_context.of_corpus(corpus).column(each.contexts.index(context))
+                for each in (own, reference)
+            )
+            change = relative_change(sums, base, seed)
+            if change is not None:
+                changes.append(LossChange(corpus=corpus, context=context, change=change))
+    return changes
 
 
 def choose_key_tokens(
@@ -177,6 +209,14 @@ def choose_key_tokens(
     return found
 
 
+def _heads(documents: TokenizedDocuments, window: int) -> dict[str, LossRequest]:
+    return {
+        each.document.id: request
+        for each in documents.documents
+        if (request := head_request(documents, each, window)) is not None
+    }
+
+
 def _points(sums: LossSums, bands: Sequence[tuple[int, int]], seed: int) -> list[LossPoint]:
     """Points of the columns that have tokens."""
     found = [
@@ -188,11 +228,3 @@ def _points(sums: LossSums, bands: Sequence[tuple[int, int]], seed: int) -> list
         for first, last, loss in found
         if loss is not None
     ]
-
-
-def _perplexity(loss: Estimate | None) -> Estimate | None:
-    """Exponentiate a mean loss and its interval."""
-    if loss is None:
-        return None
-    ends = {name: math.exp(getattr(loss, name)) for name in ("value", "low", "high")}
-    return loss.model_copy(update=ends)

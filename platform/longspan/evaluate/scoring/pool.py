@@ -102,7 +102,7 @@ class Workers:
     def resources(self) -> dict[str, Any]:
         """Ray's options of an actor."""
         taken: dict[str, Any] = {"num_gpus": 1} if self.gpu else {"num_cpus": self.threads}
-        return taken | {"label_selector": selector(self.pool), "max_restarts": MAX_RESTARTS}
+        return taken | {"label_selector": selector(self.pool)}
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,11 @@ class Pool:
             batch_size=1,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
+            ray_remote_args_fn=lambda: {"max_restarts": MAX_RESTARTS},
             **self.workers.resources(),
         )
+        # Ray would ask its autoscaler for the actors' GPUs in the pool of the data.
+        dataset.context.execution_options.label_selector = None
         dataset.set_name(name)
         dataset.context.enable_progress_bars = False  # Ours says more.
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
