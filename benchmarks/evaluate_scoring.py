@@ -4,7 +4,7 @@ The loop computes all logits of a row at once and their cross-entropy, a row at 
 tokens are all scored (losses by position), long ones whose last tokens are scored (matched targets), short ones
 (which the scorer computes together), and continuations of one context (which the loop scores as rows of their own,
 and whose tokens are counted so). Both sides take turns in one process, and their losses are compared; the last line
-is of the first rows through a pool of Ray actors, from its first batch to its last.
+is of long rows through a pool with one Ray actor, from its first batch to its last.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from benchmarks.common import (
 from longspan.evaluate.scoring.batches import score_all
 from longspan.evaluate.scoring.pool import Pool, ScoredModel, Workers
 from longspan.evaluate.scoring.requests import ChoiceRequest, LossRequest, Request, Score, Texts
-from longspan.evaluate.scoring.scorer import Scorer
+from longspan.evaluate.scoring.scorer import BATCH_TOKENS, Scorer
 from longspan.model.load import load_tokenizer
 
 TARGETS = 32
@@ -153,25 +153,31 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--length", type=int, default=2048, help="tokens of a long row")
     options.add_argument("--rows", type=int, default=4, help="long rows")
+    options.add_argument("--batches", type=int, default=3, help="batches of the pool")
     options.add_argument("--cpus", type=int, default=os.cpu_count(), help="threads of each side")
     options.add_argument("--rounds", type=int, default=2, help="how often each side has its turn")
     chosen = parse(options)
     torch.set_num_threads(chosen.cpus)
     from transformers import AutoModelForCausalLM
 
-    book = next(iter(sorted((chosen.samples / "corpora/books").rglob("*.txt"))))
-    ids = load_tokenizer(chosen.model)(book.read_text(), verbose=False)["input_ids"]
+    books = sorted((chosen.samples / "corpora/books").rglob("*.txt"))[:8]
+    book = "\n".join(book.read_text() for book in books)
+    ids = list(load_tokenizer(chosen.model)(book, verbose=False)["input_ids"])
     texts = Texts()
-    works = works_of(list(ids), texts, chosen)
+    works = works_of(ids, texts, chosen)
     model = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=torch.float32).eval()
     scorer = Scorer.load(chosen.model, "fp32")
-    loop(model, [(list(ids[:256]), 1)])  # The first pass of a process is slow.
+    loop(model, [(ids[:256], 1)])  # The first pass of a process is slow.
     lines = [
         measured(name, scorer, model, requests, texts, chosen.rounds)
         for name, requests in works.items()
     ]
     del scorer
-    own, other = pooled(chosen, works["long rows"], texts), float(str(lines[0][2]))
+    rows = [
+        LossRequest((texts.span(ids[first : first + chosen.length]),), 1)
+        for first in range(0, chosen.batches * BATCH_TOKENS, chosen.length)
+    ]
+    own, other = pooled(chosen, rows, texts), float(str(lines[0][2]))
     lines.append(line("long rows, through the pool", own, other))
     print(table(("rows", "scorer, tokens/s", "loop, tokens/s", "ratio"), lines))
     print(f"\n{machine()}")

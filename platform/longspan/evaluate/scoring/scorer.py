@@ -178,42 +178,45 @@ class Scorer:
             output = self._model.decoder(
                 input_ids=self._tensor(context_ids)[None], use_cache=needs_cache
             )
-            last = output.last_hidden_state[:, -1:]
+            # All first tokens are predicted from the context's last one.
+            logits = self._model.head(output.last_hidden_state[:, -1])[0].float()
+            firsts = self._tensor([continuation[0] for continuation in continuations])
+            likelihoods = logits.log_softmax(-1)[firsts].double().tolist()
+            is_greedy = (logits.argmax() == firsts).tolist()
             size = max(1, BATCH_TOKENS // len(context_ids))
-            scored = [
-                score
-                for first in range(0, len(continuations), size)
-                for score in self._continue(
-                    last, output.past_key_values, continuations[first : first + size]
-                )
-            ]
-        return Choices(
-            tuple(likelihood for likelihood, _ in scored), tuple(greedy for _, greedy in scored)
-        )
+            longer = [n for n, continuation in enumerate(continuations) if len(continuation) > 1]
+            for start in range(0, len(longer), size):
+                batch = longer[start : start + size]
+                rests = self._rests(output.past_key_values, [continuations[n] for n in batch])
+                for number, (likelihood, greedy) in zip(batch, rests, strict=True):
+                    likelihoods[number] += likelihood
+                    is_greedy[number] = is_greedy[number] and greedy
+        return Choices(tuple(likelihoods), tuple(is_greedy))
 
-    def _continue(
-        self, last: Tensor, cache: Any, continuations: Sequence[Sequence[int]]
+    def _rests(
+        self, cache: Any, continuations: Sequence[Sequence[int]]
     ) -> list[tuple[float, bool]]:
-        """Score continuations of a context, given its last hidden state [1, 1, H] and its cache."""
-        import torch
+        """Likelihoods of continuations without their first tokens, and whether these are greedy.
 
-        hidden = last.expand(len(continuations), -1, -1)
-        if max(map(len, continuations)) > 1:
-            inputs = self._padded([continuation[:-1] for continuation in continuations])
-            output = self._model.decoder(
-                input_ids=inputs,
-                past_key_values=_forked(cache, len(continuations)),
-                use_cache=True,
-            )
-            hidden = torch.cat([hidden, output.last_hidden_state], dim=1)
+        Args:
+            cache: keys and values of the context; stays as it is.
+            continuations: token ids of each, at least two.
+        """
+        inputs = self._padded([continuation[:-1] for continuation in continuations])
+        output = self._model.decoder(
+            input_ids=inputs, past_key_values=_forked(cache, len(continuations)), use_cache=True
+        )
         scored = []
-        for row, continuation in zip(hidden, continuations, strict=True):
-            labels = self._tensor(continuation)
+        for row, continuation in zip(output.last_hidden_state, continuations, strict=True):
+            labels = self._tensor(continuation[1:])
             likelihood, greedy = 0.0, True
-            chunk = self._model.chunk
-            parts = zip(row[: len(labels)].split(chunk), labels.split(chunk), strict=True)
-            for part, own in parts:
-                logits = self._model.head(part).float()
+            parts = zip(
+                row[: len(labels)].split(self._model.chunk),
+                labels.split(self._model.chunk),
+                strict=True,
+            )
+            for hidden, own in parts:
+                logits = self._model.head(hidden).float()
                 found = logits.log_softmax(-1).gather(1, own[:, None])
                 likelihood += float(found.double().sum())
                 greedy = greedy and bool((logits.argmax(-1) == own).all())
