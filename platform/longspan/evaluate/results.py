@@ -37,7 +37,8 @@ class Cell(Section):
 
     length: int
     depth: float | None
-    score: Estimate
+    score: Estimate | None
+    """None: no sample was answered."""
     truncated: int = 0
     """Replies that ended at `max_tokens`."""
     refused: int = 0
@@ -132,6 +133,19 @@ class PairedDifference(Section):
     losses: int
     minimum_detectable: float
     """Smallest difference that would be found with a power of 80 % at this number of samples."""
+    left_out: int = 0
+    """Samples that were not compared, as one of the two models gave no reply, or was not asked."""
+
+
+class LossChange(Section):
+    """Change of the loss on the same tokens against another model, relative to that model's loss."""
+
+    corpus: str | None
+    """None: all together."""
+    context: int
+    """Tokens of context."""
+    change: Estimate
+    """0.01: the loss is 1 % higher. `n` are tokens, `clusters` documents."""
 
 
 class Comparison(Section):
@@ -140,6 +154,8 @@ class Comparison(Section):
     model: str
     reference: str
     differences: list[PairedDifference]
+    loss_changes: list[LossChange] = Field(default_factory=list)
+    """By corpus and context, at contexts that both models were measured at."""
 
 
 class VerdictItem(Section):

@@ -19,7 +19,7 @@ class Excerpts:
 
     samples_per_cell: int = 2
     """Those with the lowest and the highest scores of a cell, in turn."""
-    characters: int = 400
+    characters: int = 300
     """Of a prompt's head, of its tail, of a reply, and of the evidence."""
 
 

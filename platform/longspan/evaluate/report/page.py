@@ -17,7 +17,8 @@ from longspan.evaluate.report.paper import LAWS
 from longspan.evaluate.report.suites import SUITE_SIZES, first_sentence_rows, suite_groups
 from longspan.evaluate.report.svg import inline_svg
 from longspan.evaluate.report.tables import heat_maps, score_table
-from longspan.evaluate.results import ModelInfo, Results, SampleRecord, Verdict
+from longspan.evaluate.report.verdict import headline
+from longspan.evaluate.results import ModelInfo, Results, SampleRecord
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -82,16 +83,6 @@ def write_report(
         reference_name=results.reference.name if results.reference else "",
         windows=windows,
     )
-
-
-def headline(verdict: Verdict) -> str:
-    """One sentence for a verdict."""
-    counts = {
-        word: sum(item.status == status for item in verdict.items)
-        for status, word in STATUS_WORDS.items()
-    }
-    stated = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return f"{len(verdict.items)} conditions: {stated}" if stated else "no conditions"
 
 
 def provenance(results: Results) -> dict[str, dict[str, str]]:

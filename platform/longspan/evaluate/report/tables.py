@@ -39,8 +39,12 @@ class ScoreCell:
     """Whether it is at least the task's threshold."""
     heat: int | None
     """Color, from 0 to `HEAT_STEPS`; None if no sample has a score."""
-    unscored: str
-    """Counts of prompts without a score, and of truncated replies; "" if there is none."""
+    ends: str
+    """The interval without digits after the point."""
+    not_scored: int
+    """Prompts without a score."""
+    counts: str
+    """Counts of prompts without a score by reason, and of truncated replies; "" if there is none."""
     anchor: str
     """Id of its samples on the page."""
 
@@ -152,12 +156,14 @@ def _shown(task: TaskResult, cell: Cell | None) -> ScoreCell | None:
         n=score.n,
         passed=is_scored and score.value >= task.threshold,
         heat=round(HEAT_STEPS * min(1.0, max(0.0, score.value))) if is_scored else None,
-        unscored=_unscored(cell),
+        ends=f"{percent(score.low, 0)}-{percent(score.high, 0)}" if is_scored else "",
+        not_scored=cell.over_length + cell.refused + cell.unanswered,
+        counts=_counts(cell),
         anchor=cell_anchor(task.task, cell.length, cell.depth),
     )
 
 
-def _unscored(cell: Cell) -> str:
+def _counts(cell: Cell) -> str:
     counts = {
         "over length": cell.over_length,
         "refused": cell.refused,
