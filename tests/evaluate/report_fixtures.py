@@ -10,6 +10,7 @@ from longspan.evaluate.results import (
     Cell,
     Comparison,
     Estimate,
+    LossChange,
     LossPoint,
     LossResult,
     ModelInfo,
@@ -49,17 +50,17 @@ def half_window(length: int, depth: float) -> float:
 
 
 def estimate(value: float, n: int, width: float = 0.0) -> Estimate:
-    half = width or 1.96 * math.sqrt(max(value * (1 - value), 0.01) / max(n, 1))
+    half = width or 1.96 * math.sqrt(max(value * (1 - value), 0.01) / n)
     low, high = (value - half, value + half) if width else (max(0, value - half), min(1, value + half))
     return Estimate(value=value, low=low, high=high, n=n, clusters=max(1, n // 3), method="wilson")
 
 
-def cell(length: int, depth: float | None, value: float, n: int, over_length: int = 0) -> Cell:
+def cell(length: int, depth: float | None, value: float | None, n: int = 0) -> Cell:
     return Cell(
         length=length,
         depth=depth,
-        score=estimate(value, n),
-        over_length=over_length,
+        score=None if value is None else estimate(value, n),
+        over_length=50 if value is None else 0,
         truncated=2 if length == 4096 and depth is None else 0,
         prompt_tokens=(length - 40, length - 30, length - 20),
     )
@@ -70,13 +71,13 @@ def task_result(name: str, family: Family, score: Score) -> TaskResult:
     for length in LENGTHS:
         values = [score(length, depth) for depth in DEPTHS]
         if length > WINDOW:
-            cells.append(cell(length, None, 0.0, 0, over_length=50))
+            cells.append(cell(length, None, None))
         else:
             cells.append(cell(length, None, sum(values) / len(values), 50))
     has_depth = name != "first_sentence"
     for length in LENGTHS[:-1] if has_depth else ():
         cells += [cell(length, depth, score(length, depth), 5) for depth in DEPTHS]
-    met = [c.length for c in cells if c.depth is None and c.score.n and c.score.value >= 0.856]
+    met = [c.length for c in cells if c.depth is None and c.score and c.score.value >= 0.856]
     return TaskResult(
         task=name,
         version=1,
@@ -177,7 +178,7 @@ SUITES = [
     suite("gsm8k_cot", "exact_match", 0.214, 8, group="short"),
     suite("mmlu", "acc", 0.452, 5, group="short"),
     suite("mmlu_stem", "acc", 0.401, 0, group="short"),
-    suite("long_qasper", "f1", 0.281, 2, group="long", truncated=3),
+    suite("scrolls_qasper", "f1", 0.281, 2, group="long", truncated=3),
     suite("bold", "vader", 0.41, None, higher_is_better=False),
 ]
 
@@ -196,9 +197,16 @@ def comparison() -> Comparison:
                     ties=25,
                     losses=5,
                     minimum_detectable=0.07,
+                    left_out=length == 8192,
                 )
             )
-    return Comparison(model="extended", reference="base", differences=differences)
+    changes = [
+        LossChange(corpus=None, context=512 * 2**k, change=estimate(-0.002 * k, 4000, width=0.003))
+        for k in range(4)
+    ]
+    return Comparison(
+        model="extended", reference="base", differences=differences, loss_changes=changes
+    )
 
 
 def verdict() -> Verdict:

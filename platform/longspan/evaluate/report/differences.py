@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from longspan.evaluate.report.numbers import points, tokens
-from longspan.evaluate.results import Comparison, PairedDifference
+from longspan.evaluate.report.numbers import points, signed_percent, tokens
+from longspan.evaluate.results import Comparison, LossChange, PairedDifference
 
 HALF_WIDTH = 100.0
 """Units of the drawing on either side of zero."""
@@ -27,6 +27,7 @@ class ForestRow:
     clusters: int
     record: str
     """Wins, ties and losses."""
+    left_out: int
     detectable: str
     direction: Direction
     at: str
@@ -43,6 +44,18 @@ class Forest:
     limit: str
     """Points at either end of the drawing."""
     rows: tuple[ForestRow, ...]
+    losses: tuple[LossRow, ...]
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """Relative change of the loss at one context, in percent."""
+
+    corpus: str
+    context: int
+    change: str
+    interval: str
+    documents: int
 
 
 def forest(comparison: Comparison) -> Forest:
@@ -53,7 +66,8 @@ def forest(comparison: Comparison) -> Forest:
     )
     limit = next((step / 100 for step in (1, 2, 5, 10, 20, 50) if 100 * widest <= step), 1.0)
     rows = tuple(_row(difference, limit) for difference in comparison.differences)
-    return Forest(comparison.model, comparison.reference, f"{100 * limit:g}", rows)
+    losses = tuple(_loss_row(change) for change in comparison.loss_changes)
+    return Forest(comparison.model, comparison.reference, f"{100 * limit:g}", rows, losses)
 
 
 def direction(difference: PairedDifference) -> Direction:
@@ -79,9 +93,21 @@ def _row(paired: PairedDifference, limit: float) -> ForestRow:
         n=estimate.n,
         clusters=estimate.clusters,
         record=f"{paired.wins:,} / {paired.ties:,} / {paired.losses:,}",
+        left_out=paired.left_out,
         detectable=f"{100 * paired.minimum_detectable:.1f}",
         direction=direction(paired),
         at=place(estimate.value),
         low=place(estimate.low),
         high=place(estimate.high),
+    )
+
+
+def _loss_row(change: LossChange) -> LossRow:
+    estimate = change.change
+    return LossRow(
+        corpus=change.corpus or "all corpora",
+        context=change.context,
+        change=signed_percent(estimate.value),
+        interval=f"{signed_percent(estimate.low)} to {signed_percent(estimate.high)}",
+        documents=estimate.clusters,
     )

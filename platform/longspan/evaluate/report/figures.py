@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from longspan.evaluate.report.numbers import number, percent, tokens
-from longspan.evaluate.results import Cell, LossPoint, LossResult, PowerLaw, Results, TaskResult
+from longspan.evaluate.results import Estimate, LossPoint, LossResult, PowerLaw, Results, TaskResult
 from longspan.observe.figures import BLUE, GREY, INK, ORANGE, style
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ class Windows:
         return cls(results.model.window, results.provenance.training_window)
 
 
-def overall(task: TaskResult) -> list[Cell]:
-    """Cells of all depths together, by length."""
-    return sorted((c for c in task.cells if c.depth is None), key=lambda cell: cell.length)
+def scores_by_length(task: TaskResult) -> dict[int, Estimate]:
+    """Scores of all depths together by length, without those of which no sample has a score."""
+    cells = sorted((c for c in task.cells if c.depth is None), key=lambda cell: cell.length)
+    return {cell.length: cell.score for cell in cells if cell.score is not None}
 
 
 def score_figure(
@@ -53,10 +54,11 @@ def score_figure(
         ("Model", task, _MODEL),
         ("Reference", reference, _REFERENCE),
     ):
-        if result is not None and (cells := [c for c in overall(result) if c.score.n]):
-            _draw_scores(axes, cells, look)
-            shown = (f"{tokens(cell.length)}: {percent(cell.score.value)}" for cell in cells)
-            label.append(f"{name}: {', '.join(shown)}.")
+        scores = {} if result is None else scores_by_length(result)
+        if scores:
+            _draw_scores(axes, scores, look)
+            said = (f"{tokens(length)}: {percent(score.value)}" for length, score in scores.items())
+            label.append(f"{name}: {', '.join(said)}.")
     axes.axhline(100 * task.threshold, color=GREY, linewidth=1.0)
     axes.set_ylim(-4, 104)
     axes.set_yticks([0, 25, 50, 75, 100])
@@ -126,15 +128,15 @@ def _new_figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw_scores(axes: Axes, cells: Sequence[Cell], look: dict[str, object]) -> None:
-    lengths = [cell.length for cell in cells]
-    axes.plot(lengths, [100 * cell.score.value for cell in cells], markersize=6, **look)
-    low, high = [100 * cell.score.low for cell in cells], [100 * cell.score.high for cell in cells]
+def _draw_scores(axes: Axes, scores: Mapping[int, Estimate], look: dict[str, Any]) -> None:
+    lengths, estimates = list(scores), list(scores.values())
+    axes.plot(lengths, [100 * each.value for each in estimates], markersize=6, **look)
+    low, high = [100 * each.low for each in estimates], [100 * each.high for each in estimates]
     axes.fill_between(lengths, low, high, color=look["color"], alpha=0.2, linewidth=0)
 
 
 def _draw_losses(
-    axes: Axes, places: Sequence[float], points: Sequence[LossPoint], look: dict[str, object]
+    axes: Axes, places: Sequence[float], points: Sequence[LossPoint], look: dict[str, Any]
 ) -> None:
     axes.plot(places, [point.loss.value for point in points], markersize=6, **look)
     low, high = [point.loss.low for point in points], [point.loss.high for point in points]
@@ -142,7 +144,7 @@ def _draw_losses(
 
 
 def _draw_fit(
-    axes: Axes, law: PowerLaw, points: Sequence[LossPoint], look: dict[str, object]
+    axes: Axes, law: PowerLaw, points: Sequence[LossPoint], look: dict[str, Any]
 ) -> None:
     """The fitted curve, and gamma with its interval: the loss that no context would go below."""
     if law.alpha is None or law.beta is None or law.gamma is None:

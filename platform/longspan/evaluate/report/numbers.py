@@ -25,6 +25,12 @@ def points(share: float) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
+def signed_percent(share: float) -> str:
+    """A relative change in percent, with its sign."""
+    text = percent(share, 2)
+    return text if text.startswith("-") else f"+{text}"
+
+
 def percent_interval(estimate: Estimate) -> str:
     """The 95 % interval of a share, in percent."""
     return f"{percent(estimate.low)} to {percent(estimate.high)}"

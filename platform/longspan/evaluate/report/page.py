@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from longspan.evaluate.report.differences import forest
 from longspan.evaluate.report.excerpts import Excerpts, sample_tasks
-from longspan.evaluate.report.figures import Windows, overall, score_figure
+from longspan.evaluate.report.figures import Windows, score_figure, scores_by_length
 from longspan.evaluate.report.html import render
 from longspan.evaluate.report.losses import loss_views
 from longspan.evaluate.report.numbers import STATUS_WORDS, anchor
@@ -129,7 +129,7 @@ def _score_panels(results: Results, windows: Windows) -> list[Panel]:
     references = {task.task: task for task in results.reference_tasks}
     panels = []
     for task in results.tasks:
-        if overall(task):
+        if scores_by_length(task):
             figure, label = score_figure(task, references.get(task.task), windows)
             svg = inline_svg(figure, anchor("score", task.task), label)
             panels.append(Panel(task.task, svg))

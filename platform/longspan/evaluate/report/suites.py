@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from longspan.evaluate.report.figures import overall
+from longspan.evaluate.report.figures import scores_by_length
 from longspan.evaluate.report.numbers import number, percent
 from longspan.evaluate.report.paper import (
     FIRST_SENTENCE_TASK,
@@ -76,10 +76,10 @@ def first_sentence_rows(tasks: Sequence[TaskResult]) -> list[FirstSentenceRow]:
     task = next((each for each in tasks if each.task == FIRST_SENTENCE_TASK), None)
     if task is None:
         return []
-    cells = {cell.length: cell for cell in overall(task) if cell.score.n}
+    measured = scores_by_length(task)
     return [
-        FirstSentenceRow(length, percent(cells[length].score.value), f"{score:.1f}")
-        for length, score in first_sentence_scores(task, list(cells)).items()
+        FirstSentenceRow(length, percent(measured[length].value), f"{score:.1f}")
+        for length, score in first_sentence_scores(task, list(measured)).items()
     ]
 
 

@@ -68,7 +68,7 @@ def _referenced(root: ElementTree.Element) -> set[str]:
     for element in root.iter():
         used.add(element.get(f"{_XLINK}href", "").removeprefix("#"))
         used.add(element.get("clip-path", "").removeprefix("url(#").removesuffix(")"))
-    return used
+    return used - {""}
 
 
 def _simplify(element: ElementTree.Element, name: str, used: set[str]) -> None:

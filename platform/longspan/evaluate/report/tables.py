@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from longspan.evaluate.report.figures import overall
 from longspan.evaluate.report.numbers import anchor, percent, percent_interval
 from longspan.evaluate.results import Cell, TaskResult
 from longspan.evaluate.samples import Family
@@ -31,6 +30,7 @@ class ScoreCell:
 
     length: int
     value: float
+    """-1 if no sample has a score."""
     score: str
     """Percent; "" if no sample has a score."""
     interval: str
@@ -119,7 +119,7 @@ def heat_maps(tasks: Sequence[TaskResult]) -> list[HeatMap]:
 
 
 def _task_row(task: TaskResult, lengths: Sequence[int]) -> TaskRow:
-    cells = {cell.length: cell for cell in overall(task)}
+    cells = {cell.length: cell for cell in task.cells if cell.depth is None}
     return TaskRow(
         task=task.task,
         anchor=anchor("task", task.task),
@@ -147,16 +147,16 @@ def _heat_map(task: TaskResult) -> HeatMap:
 def _shown(task: TaskResult, cell: Cell | None) -> ScoreCell | None:
     if cell is None:
         return None
-    score, is_scored = cell.score, cell.score.n > 0
+    score = cell.score
     return ScoreCell(
         length=cell.length,
-        value=score.value if is_scored else -1.0,
-        score=percent(score.value) if is_scored else "",
-        interval=percent_interval(score) if is_scored else "",
-        n=score.n,
-        passed=is_scored and score.value >= task.threshold,
-        heat=round(HEAT_STEPS * min(1.0, max(0.0, score.value))) if is_scored else None,
-        ends=f"{percent(score.low, 0)}-{percent(score.high, 0)}" if is_scored else "",
+        value=-1.0 if score is None else score.value,
+        score="" if score is None else percent(score.value),
+        interval="" if score is None else percent_interval(score),
+        n=0 if score is None else score.n,
+        passed=score is not None and score.value >= task.threshold,
+        heat=None if score is None else round(HEAT_STEPS * min(1.0, max(0.0, score.value))),
+        ends="" if score is None else f"{percent(score.low, 0)}-{percent(score.high, 0)}",
         not_scored=cell.over_length + cell.refused + cell.unanswered,
         counts=_counts(cell),
         anchor=cell_anchor(task.task, cell.length, cell.depth),
