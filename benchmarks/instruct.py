@@ -26,12 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import ROOT, local_ray, machine, parse, parser, table
 from longspan.corpus.resolve import resolve
-from longspan.instruct.ask import Generator
+from longspan.generate.engine import Engine, sampling_parameters
+from longspan.generate.generators import EngineGenerator
+from longspan.generate.requests import Reply, Row
 from longspan.instruct.choose import chosen
 from longspan.instruct.documents import DocumentFile, take
-from longspan.instruct.engine import Engine, sampling_parameters
 from longspan.instruct.prepare import Prepared, prepare
-from longspan.instruct.requests import Questions, Row
+from longspan.instruct.requests import Questions
 from longspan.instruct.schema import InstructRecipe
 from longspan.recipe.load import load
 from longspan.recipe.sources import source_specs
@@ -41,11 +42,11 @@ MARK = "RESULT "
 
 
 class Timed(Questions):
-    """The job's questions; keeps how long each took."""
+    """The job's questions; keeps how long each reply is."""
 
-    def record(self, outcome: Row) -> Row:
-        super().record(outcome)
-        return {key: outcome[key] for key in ("id", "reply_tokens", "seconds", "problem")}
+    def record(self, reply: Reply) -> Row:
+        super().record(reply)
+        return {"id": reply.id, "reply_tokens": reply.reply_tokens}
 
 
 def prepared_of(store: Path, options: argparse.Namespace) -> Prepared:
@@ -88,9 +89,10 @@ def job_side(prepared: Prepared, engine: Engine, items: Sequence[Row]) -> tuple[
         asked.store, asked.prompts, asked.per_chunk, asked.seed, asked.sampling, asked.done
     )
     tokens, began, ended = 0, 0.0, 0.0
-    for batch in Generator(prepared.tokenizer, engine).outcomes(items, timed, "questions"):
-        rows, ended = batch.to_pylist(), time.perf_counter()
-        assert not any(row["problem"] for row in rows), rows
+    generator = EngineGenerator(engine, "generator", prepared.tokenizer.prompt_ids)
+    for rows in generator.records(items, timed, "questions"):
+        ended = time.perf_counter()
+        assert not any(row["failure"] for row in rows), rows
         # A request's time runs from when the engine was given it, with all of its batch.
         began = began or ended - max(row["seconds"] for row in rows)
         tokens += sum(row["reply_tokens"] for row in rows)
@@ -148,8 +150,8 @@ def main() -> None:
         with requests.open("w") as file:
             for item in items:
                 for row in prepared.questions().requests(item):
-                    said = parameters | {"seed": row["seed"]}
-                    file.write(json.dumps({"content": row["content"], "parameters": said}) + "\n")
+                    said = parameters | {"seed": row.seed}
+                    file.write(json.dumps({"content": row.content, "parameters": said}) + "\n")
         assert prepared.model is not None
         with_caching = Engine(
             prepared.model, prepared.sizes.window, gpu=False, cpus=chosen_options.cpus

@@ -22,13 +22,13 @@ SELF_INSTRUCT = Dashboard(
                 "A second; those of prompts include what the cache had.",
             ),
             Panel(
-                "Of no use",
+                "Rejected",
                 "percentunit",
                 (
                     Series(
-                        # Where none is of use there is no series of those that are.
+                        # If none is accepted there is no series of those that are.
                         "1 - (sum by (stage) (rate("
-                        'ray_longspan_instruct_requests_total{outcome="of use"}[RATE])) or 0 * '
+                        'ray_longspan_instruct_requests_total{outcome="accepted"}[RATE])) or 0 * '
                         f"{ALL}) / {ALL}",
                         "{{stage}}",
                     ),

@@ -26,9 +26,9 @@ READ_OR_WRITTEN = {
     "longspan/ingest/shards.py": {"pq.ParquetWriter"},
     "longspan/history/records.py": {"pq.write_table"},
     "longspan/samples/documents.py": {"pq.write_table"},
-    "longspan/instruct/tables.py": {"pq.write_table"},
+    "longspan/generate/tables.py": {"pq.write_table"},
     # Functions of ours, which open what they read by the helper.
-    "longspan/instruct/parts.py": {"read_table"},
+    "longspan/generate/parts.py": {"read_table"},
     "longspan/corpus/sources.py": {"chat.read_parquet"},
 }
 

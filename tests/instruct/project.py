@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from longspan.generate.parts import read_parts
 from longspan.instruct.outcome import read_manifest
-from longspan.instruct.parts import read_parts
 from longspan.instruct.prepare import Prepared, prepare
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.tables import REPLIES

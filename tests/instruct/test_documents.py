@@ -10,12 +10,13 @@ from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
+from longspan.generate.requests import Sampling
+from longspan.generate.tables import each_row
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import Choice, DocumentFile, recorded, take
 from longspan.instruct.prompt_files import load_prompts
-from longspan.instruct.requests import Questions, Sampling
+from longspan.instruct.requests import Questions
 from longspan.instruct.schema import InstructRecipe
-from longspan.instruct.tables import each_row
 from longspan.storage import Store, sealed
 from tests.instruct.texts import story
 from tests.raw import jsonl, put
@@ -135,9 +136,9 @@ def test_requests_are_the_same_each_time_and_of_both_styles(
     questions = Questions(store, load_prompts(), 3, 7, Sampling(64, 0.7))
     rows = list(questions.requests(item))
     assert rows == list(questions.requests(item))
-    assert len({row["id"] for row in rows}) == len({row["seed"] for row in rows}) == len(rows)
-    styles = Counter(json.loads(row["carry"])["style"] for row in rows)
+    assert len({row.id for row in rows}) == len({row.seed for row in rows}) == len(rows)
+    styles = Counter(json.loads(row.carry)["style"] for row in rows)
     assert abs(styles["short"] / len(rows) - 0.5) < 0.15
-    done = frozenset(row["id"] for row in rows[:5])
+    done = frozenset(row.id for row in rows[:5])
     rest = Questions(store, load_prompts(), 3, 7, Sampling(64, 0.7), done)
     assert list(rest.requests(item)) == rows[5:]

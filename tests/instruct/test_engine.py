@@ -7,10 +7,11 @@ import pytest
 
 from longspan.corpus.resolve import resolve
 from longspan.errors import UserError
+from longspan.generate.parts import PartWriter, read_parts
+from longspan.generate.requests import Reply
 from longspan.instruct.choose import chosen
 from longspan.instruct.documents import take
 from longspan.instruct.job import run
-from longspan.instruct.parts import PartWriter, read_parts
 from longspan.instruct.prepare import Prepared
 from longspan.instruct.tables import REPLIES, VERDICTS
 from longspan.instruct.verdicts import parse_verdict
@@ -86,10 +87,10 @@ def test_an_engine_that_dies_of_every_request_is_given_up(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """vLLM's CPU worker dies of a seeded prompt that it computes in parts; the job forbids that, here it doesn't."""
-    monkeypatch.setattr("longspan.instruct.engine.MAX_RESTARTS", 0)  # Ray's own default has no end.
+    monkeypatch.setattr("longspan.generate.engine.MAX_RESTARTS", 0)  # Ray's own default has no end.
     parts = "{enable_chunked_prefill: true, max_num_batched_tokens: 64, max_num_seqs: 8}"
     prepared = project.prepared("name=dies", "max_documents=2", f"generator.engine={parts}")
-    with pytest.raises(UserError, match="the engine died and could not go on"):
+    with pytest.raises(UserError, match="generator: the engine died, and so did those"):
         run(prepared)
     assert not project.store.list("instruct/dies/replies-*/*")
 
@@ -107,22 +108,15 @@ def write_replies(project: Project, prepared: Prepared, there: Container[str]) -
     for file in files:
         wanted = [document["id"] for document in file.documents]
         for request in questions.requests({"path": file.path, "documents": json.dumps(wanted)}):
-            if request["id"] in there:
+            if request.id in there:
                 continue
-            text = json.loads(request["carry"])["text"]
+            text = json.loads(request.carry)["text"]
             facts = FACT.findall(text)
-            name, thing, house = facts[request["seed"] % len(facts)]
+            name, thing, house = facts[request.seed % len(facts)]
             reply = (
                 f"<question>What did {name} keep in {house}?</question><answer>A {thing}</answer>"
             )
-            outcome = request | {
-                "reply": reply,
-                "problem": "",
-                "prompt_tokens": 1,
-                "reply_tokens": 1,
-                "seconds": 0.0,
-            }
-            writer.add([questions.record(outcome)])
+            writer.add([questions.record(Reply(request.id, request.carry, reply, "stop", 1, 1))])
             written += 1
     writer.close()
     return written

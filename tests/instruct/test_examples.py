@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from longspan.chat.tokenizer import ChatTokenizer
+from longspan.generate.parts import PartWriter, read_parts
+from longspan.generate.tables import each_row, read_table
 from longspan.instruct.examples import TOO_LONG, ExampleWorker, Making
 from longspan.instruct.outcome import Outcome, verdict
-from longspan.instruct.parts import PartWriter, read_parts
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.report import full_report, short_report
 from longspan.instruct.schema import Least
 from longspan.instruct.sieve import Rejects, approved, distinct, grounded
-from longspan.instruct.tables import REPLIES, VERDICTS, each_row, read_table
+from longspan.instruct.tables import REPLIES, VERDICTS
 from longspan.storage import Store
 from tests.instruct.test_documents import taken
 from tests.instruct.texts import story

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from longspan.errors import UserError, user_error_in
+from longspan.generate.tables import each_row, read_table
 from longspan.instruct.job import run
 from longspan.instruct.outcome import read_manifest
-from longspan.instruct.tables import EXAMPLES, each_row, read_table
+from longspan.instruct.tables import EXAMPLES
 from longspan.storage import Store
 from tests.fault_proxy import FaultProxy, Faults
 from tests.instruct.project import WINDOW, Project, end_of, until
@@ -180,8 +181,8 @@ def _committed(project: Project, prepared: Any) -> set[str]:
     for item in project.store.list(f"{prepared.folder}/documents/*.parquet"):
         documents = [row["id"] for row in each_row(project.store, item.path)]
         asked = {"path": item.path, "documents": json.dumps(documents)}
-        for row in prepared.questions().requests(asked):
-            requests[row["id"]] = request_hash(row["content"], row["seed"])
+        for request in prepared.questions().requests(asked):
+            requests[request.id] = request_hash(request.content, request.seed)
     return {requests[id] for id in ids}
 
 
@@ -189,7 +190,7 @@ def test_an_endpoint_that_stops_answering_ends_the_job(project: Project) -> None
     with serving(KEY) as server:
         prepared = project.prepared(endpoint(server, retries=0), "name=busy")
         server.busy = 10_000
-        with pytest.raises(UserError, match=r"got no answer .* goes on where this one ends"):
+        with pytest.raises(UserError, match=r"got no answer .* re-run the same command to resume"):
             run(prepared)
         server.busy = 0
         assert run(prepared) is None

@@ -9,9 +9,10 @@ import yaml
 
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.errors import UserError
-from longspan.instruct.endpoint import read_key
+from longspan.generate.endpoint import read_api_key
+from longspan.generate.schema import Endpoint
 from longspan.instruct.prompt_files import load_prompts
-from longspan.instruct.schema import Endpoint, InstructRecipe
+from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.sizes import derive_sizes
 from longspan.recipe.load import all_keys, load, parse
 from longspan.recipe.schema import Recipe
@@ -88,9 +89,9 @@ def test_a_mistake_is_named(changes: dict[str, Any], said: str) -> None:
 def test_a_key_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint = Endpoint.model_validate(ENDPOINT | {"key_variable": "TEST_API_KEY"})
     with pytest.raises(UserError, match="environment variable TEST_API_KEY is not set"):
-        read_key(endpoint)
+        read_api_key(endpoint, "generator.endpoint")
     monkeypatch.setenv("TEST_API_KEY", "hidden-value")
-    key = read_key(endpoint)
+    key = read_api_key(endpoint, "generator.endpoint")
     assert key.get_secret_value() == "hidden-value"
     assert "hidden" not in f"{key} {key!r}"
 
@@ -132,7 +133,7 @@ def test_a_key_is_sent_in_clear_to_this_machine_and_trusted_hosts_only(
 
     def key(url: str) -> str:
         facts = {"url": url, "model": "m", "key_variable": "TEST_API_KEY"}
-        return read_key(Endpoint.model_validate(facts)).get_secret_value()
+        return read_api_key(Endpoint.model_validate(facts), "generator.endpoint").get_secret_value()
 
     for url in ("http://10.0.0.5:8000/v1", "http://127.0.0.1.example.org/v1", "http://host/v1"):
         with pytest.raises(UserError, match=r"generator\.endpoint\.url: .* in clear .* use https"):
@@ -141,7 +142,7 @@ def test_a_key_is_sent_in_clear_to_this_machine_and_trusted_hosts_only(
     monkeypatch.setenv("LONGSPAN_HTTP_HOSTS", "other, 10.0.0.5")
     assert key("http://10.0.0.5:8000/v1") == "hidden-value"
     # Without a key there is nothing to keep.
-    read_key(Endpoint.model_validate({"url": "http://host/v1", "model": "m"}))
+    read_api_key(Endpoint.model_validate({"url": "http://host/v1", "model": "m"}), "endpoint")
 
 
 def sizes(tokenizer: ChatTokenizer, window: int | None, **changes: Any) -> Any:

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from longspan.generate.requests import Sampling
 from longspan.instruct.grounding import grounding
-from longspan.instruct.replies import CUT_OFF, Pair, parse
+from longspan.instruct.prepare import replies_key
+from longspan.instruct.replies import CUT_OFF, STOP, Pair, pair_schema, parse
 from longspan.instruct.verdicts import Verdict, parse_verdict, verdict_schema, why_rejected
 
 
@@ -119,3 +121,15 @@ def test_the_schema_asks_for_what_is_read() -> None:
 def test_replies_that_no_parser_takes_are_no_questions_and_no_verdicts(reply: str) -> None:
     assert isinstance(parse(reply), str)
     assert parse_verdict(reply) == "the verdict is no JSON"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "key"),
+    [
+        (Sampling(256, 0.7, 0.95, (STOP,), include_stop=True), "b3d215a80c5687df"),
+        (Sampling(64, 0.7, 0.95, schema=json.dumps(pair_schema())), "417e2925b3d6ac8e"),
+    ],
+    ids=["free", "constrained"],
+)
+def test_replies_of_earlier_versions_are_found_again(sampling: Sampling, key: str) -> None:
+    assert replies_key("identity", sampling) == key

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from longspan.errors import UserError
-from longspan.instruct.engine import Engine
+from longspan.generate.engine import Engine
 from longspan.model.hub import HubModel, pin
 from longspan.model.source import local_model_dir, local_tokenizer_dir, revision
 from longspan.recipe.model import resolve

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from longspan.errors import UserError
-from longspan.instruct.engine import Engine
+from longspan.generate.engine import Engine
 from longspan.instruct.schema import InstructRecipe
 from longspan.recipe.engine_options import EngineOptions, checked_options
 from longspan.recipe.load import parse

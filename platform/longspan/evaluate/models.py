@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longspan.errors import UserError
 from longspan.hashing import content_id
 from longspan.model.cache import model_cache_folder
 from longspan.model.facts import ModelFacts, read_facts
-from longspan.model.source import local_tokenizer_dir, require_weights, revision
+from longspan.model.source import local_tokenizer_dir, named, require_weights, revision
 from longspan.recipe.model import resolve
 from longspan.storage import Store
 
@@ -56,12 +53,3 @@ def inspect_model(name: str, key: str, store: Store) -> EvaluatedModel:
         facts = read_facts(folder)
     identity = content_id(revision(address, store) or address)
     return EvaluatedModel(name, key, address, identity, facts, folder)
-
-
-@contextmanager
-def named(key: str) -> Iterator[None]:
-    """Name the recipe's own key in messages about models."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace("base_model", key)) from None

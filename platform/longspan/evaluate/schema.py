@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from longspan.instruct.schema import Endpoint
+from longspan.generate.schema import Endpoint, EnginePool
 from longspan.recipe.engine_options import checked_options
 from longspan.recipe.kinds import EVALUATION, DescribedFile, Kind
 from longspan.recipe.places import Data, Storage
@@ -51,16 +51,12 @@ class EvaluationCorpus(Corpus):
         return self
 
 
-class Engine(Section):
+class Engine(EnginePool):
     """vLLM engines that answer the prompts."""
 
-    engines: int = Field(1, ge=1)
-    """Engines at most; each takes a GPU of the cluster, or the CPUs of a node."""
     pool: str | None = Field(None, min_length=1)
     """Engines, and the actors that compute losses, only on nodes whose label `longspan.io/pool` has this value.
     Unset: any node."""
-    batch: int = Field(16, ge=1)
-    """Requests that an engine is given, and gives back, together."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """More arguments of the vLLM engine (tensor_parallel_size, dtype, gpu_memory_utilization, ...); docs/serving.md
     lists them."""

@@ -20,10 +20,11 @@ from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.corpus.units import read_unit
 from longspan.errors import UserError
+from longspan.generate.tables import write_rows
 from longspan.hashing import content_id, uniform
 from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
 from longspan.instruct.chunking import cut
-from longspan.instruct.tables import DOCUMENTS, write_rows
+from longspan.instruct.tables import DOCUMENTS
 from longspan.storage import ObjectInfo, Store, sealed
 
 FORMAT = 1

@@ -9,18 +9,20 @@ from typing import Any
 
 import pyarrow as pa
 
+from longspan.generate.ask import Stage, ask
+from longspan.generate.generators import TextGenerator
+from longspan.generate.parts import read_parts
+from longspan.generate.requests import RequestSource
 from longspan.hashing import content_id
 from longspan.ingest.pool import run_on_all_cpus
-from longspan.instruct.ask import Generator, ask
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import DocumentFile, gather
 from longspan.instruct.examples import ExampleWorker, Making
 from longspan.instruct.generators import make_generator
 from longspan.instruct.outcome import Outcome, read_manifest, verdict, write_manifest
-from longspan.instruct.parts import read_parts
 from longspan.instruct.prepare import Prepared, needs
 from longspan.instruct.report import full_report, short_report
-from longspan.instruct.requests import Asking, Judgements, question_id
+from longspan.instruct.requests import Judgements, items_of, question_id
 from longspan.instruct.sieve import (
     Rejects,
     accepted_by_chunk,
@@ -107,7 +109,7 @@ class _Stages:
 
     def __init__(self, prepared: Prepared, files: Sequence[DocumentFile], say: Say) -> None:
         self._prepared, self._files, self._say = prepared, files, say
-        self._generator: Generator | None = None
+        self._generator: TextGenerator | None = None
         recipe = prepared.recipe
         asked_with = prepared.prompts.hash_of("question")
         chunks = [
@@ -126,8 +128,8 @@ class _Stages:
         done = frozenset(self.replies().column("id").to_pylist())
         missing = {chunk for id, chunk in self._ids.items() if id not in done}
         total = self.asked - len(done)
-        asking = prepared.questions(done)
-        return self._ask(prepared.replies_folder, REPLIES, asking, missing, total, "questions")
+        source = prepared.questions(done)
+        return self._ask("questions", source, missing, total, prepared.replies_folder)
 
     def replies(self) -> pa.Table:
         """The replies that are there, of the questions asked for now, as a table."""
@@ -142,16 +144,14 @@ class _Stages:
         judged = set(done.column("id").to_pylist())
         left = [row for row in rows if row["id"] not in judged]
         candidates = by_chunk(left)
-        asking = Judgements(
+        source = Judgements(
             prepared.store,
             prepared.prompts,
             prepared.recipe.seed,
             prepared.recipe.critique.max_tokens,
             candidates,
         )
-        return self._ask(
-            prepared.verdicts_folder, VERDICTS, asking, set(candidates), len(left), "critique"
-        )
+        return self._ask("critique", source, set(candidates), len(left), prepared.verdicts_folder)
 
     def make_examples(self, rows: Sequence[Row], rejects: Rejects) -> list[Row]:
         """Write the examples; returns of each object its path and its examples' facts."""
@@ -201,16 +201,10 @@ class _Stages:
         }
 
     def _ask(
-        self,
-        folder: str,
-        schema: Any,
-        asking: Asking,
-        chunks: set[str],
-        total: int,
-        doing: str,
+        self, name: str, source: RequestSource, chunks: set[str], requests: int, folder: str
     ) -> int:
-        """Ask about some chunks."""
-        if not total:
+        """Ask about some chunks; returns how many requests got no answer."""
+        if not requests:
             return 0
         files = [
             replace(file, documents=wanted)
@@ -218,8 +212,9 @@ class _Stages:
             if (wanted := [d for d in file.documents if not chunks.isdisjoint(d["chunks"])])
         ]
         self._generator = self._generator or make_generator(self._prepared, self._say)
-        store = self._prepared.store
-        return ask(store, folder, schema, self._generator, asking, files, total, doing, self._say)
+        schema = REPLIES if name == "questions" else VERDICTS
+        stage = Stage("instruct", name, source, items_of(files), requests, folder, schema)
+        return len(ask(stage, self._generator, self._prepared.store, self._say))
 
 
 def _model(prepared: Prepared) -> str:

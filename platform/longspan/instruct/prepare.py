@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from longspan.chat.tokenizer import ChatTokenizer
-from longspan.errors import UserError
+from longspan.generate.endpoint import EndpointAccess, probe, read_api_key
+from longspan.generate.requests import Sampling
 from longspan.hashing import content_id
 from longspan.instruct.choose import shares
 from longspan.instruct.documents import Choice
-from longspan.instruct.endpoint import probe, read_key
 from longspan.instruct.prompt_files import Prompts, load_prompts
 from longspan.instruct.replies import STOP, pair_schema
-from longspan.instruct.requests import Questions, Sampling
+from longspan.instruct.requests import Questions
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.sizes import Sizes, derive_sizes
+from longspan.model.cache import model_cache_folder
 from longspan.model.facts import read_facts
-from longspan.model.source import local_tokenizer_dir, require_weights, revision
+from longspan.model.source import local_tokenizer_dir, named, require_weights, revision
 from longspan.recipe.model import resolve
 from longspan.recipe.sources import find_objects, local_path, open_store, source_specs
 from longspan.storage import Need, Store
 from longspan.storage.preflight import LIST_ROOT
-from longspan.train.job import Job
 
 PARSER = 2
 """Changes when what is read out of a reply does."""
+ENDPOINT = "generator.endpoint"
+"""The recipe's key of the endpoint."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class Prepared:
     def sampling(self) -> Sampling:
         """Of questions and answers."""
         asked = self.recipe.generator
+        free = Sampling(asked.max_tokens, asked.temperature, asked.top_p)
         if asked.constrained:
-            schema = json.dumps(pair_schema())
-            return Sampling(asked.max_tokens, asked.temperature, asked.top_p, schema=schema)
-        return Sampling(asked.max_tokens, asked.temperature, asked.top_p, STOP)
+            return replace(free, schema=json.dumps(pair_schema()))
+        return replace(free, stop=(STOP,), include_stop=True)
 
     def questions(self, done: frozenset[str] = frozenset()) -> Questions:
         """What is asked for; `done` are ids of what is there."""
@@ -97,8 +97,7 @@ class Prepared:
     @property
     def replies_folder(self) -> str:
         """Replies of this generator, sampled like this."""
-        sampling = vars(self.sampling)
-        return f"{self.folder}/replies-{content_id(PARSER, self.identity, sampling)[:16]}"
+        return f"{self.folder}/replies-{replies_key(self.identity, self.sampling)}"
 
     @property
     def verdicts_folder(self) -> str:
@@ -107,6 +106,18 @@ class Prepared:
             self.replies_folder, self.prompts.hash_of("critique"), self.recipe.critique.max_tokens
         )
         return f"{self.folder}/verdicts-{key[:16]}"
+
+
+def replies_key(identity: str, sampling: Sampling) -> str:
+    """Return the identity of the replies of a generator: the same sampling must keep it, or sets would begin anew."""
+    parameters = {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stop": sampling.stop[0] if sampling.stop else None,
+        "schema": sampling.schema,
+    }
+    return content_id(PARSER, identity, parameters)[:16]
 
 
 def prepare(recipe: InstructRecipe) -> Prepared:
@@ -121,16 +132,16 @@ def prepare(recipe: InstructRecipe) -> Prepared:
     chat = _tokenizer(recipe.tokenizer, "tokenizer", store) if recipe.tokenizer else None
     key = model = window = None
     if generator.endpoint:
-        key = read_key(generator.endpoint)
-        probe(generator.endpoint, key)
+        key = read_api_key(generator.endpoint, ENDPOINT)
+        probe(EndpointAccess(generator.endpoint, key, ENDPOINT))
         identity = content_id(generator.endpoint.url, generator.endpoint.model)
         own = chat
     else:
         assert generator.model is not None
         model = resolve(generator.model, store)
-        with under("generator.model"):
+        with named("generator.model"):
             require_weights(model, store)
-            folder = local_tokenizer_dir(model, store, Job.cache_folder())
+            folder = local_tokenizer_dir(model, store, model_cache_folder())
             window = read_facts(folder).window
         identity = _identity(model, store)
         own = ChatTokenizer.load(folder, "generator.model")
@@ -154,20 +165,11 @@ def needs(prepared: Prepared) -> list[Need]:
 
 
 def _tokenizer(name: str, key: str, store: Store) -> ChatTokenizer:
-    with under(key):
-        folder = local_tokenizer_dir(resolve(name, store), store, Job.cache_folder())
+    with named(key):
+        folder = local_tokenizer_dir(resolve(name, store), store, model_cache_folder())
     return ChatTokenizer.load(folder, key)
 
 
 def _identity(model: str, store: Store) -> str:
     """Of a model's files where they can be listed, else of its name."""
     return content_id(revision(model, store) or model)
-
-
-@contextmanager
-def under(key: str) -> Iterator[None]:
-    """Name the recipe's own key in messages about models."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace("base_model", key)) from None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from longspan.generate.tables import each_row
 from longspan.instruct.outcome import Outcome
 from longspan.instruct.sieve import STAGES
-from longspan.instruct.tables import each_row
 from longspan.recipe.tables import table
 from longspan.storage import Store
 

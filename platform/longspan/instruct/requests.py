@@ -1,64 +1,40 @@
-"""What the generator is asked, document file by document file, and what is kept of its replies."""
+"""Requests for questions and for verdicts on chunks of documents, and the records of their replies."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
+from longspan.generate.requests import Reply, Request, Row, Sampling
+from longspan.generate.tables import each_row
 from longspan.hashing import content_id, sampling_seed, uniform
+from longspan.instruct.documents import DocumentFile
 from longspan.instruct.grounding import grounding
 from longspan.instruct.prompt_files import Prompts, Style
 from longspan.instruct.replies import Pair, parse
-from longspan.instruct.tables import each_row
 from longspan.instruct.verdicts import Verdict, parse_verdict, verdict_schema
 from longspan.storage import Store
 
-Row = dict[str, Any]
+ITEM_CHUNKS = 128
+"""Chunks of an item, about: as many as make a task worth its start."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How replies are generated.
-
-    Attributes:
-        max_tokens: longest reply.
-        temperature: 0 takes the likeliest token each time.
-        top_p: see any API.
-        stop: what a reply ends with.
-        schema: JSON schema, as JSON, that decoding is held to; None is free text.
-    """
-
-    max_tokens: int
-    temperature: float
-    top_p: float = 1.0
-    stop: str | None = None
-    schema: str | None = None
-
-
-class Asking(Protocol):
-    """One kind of request: made from document files, and turned into a record when replied to."""
-
-    @property
-    def sampling(self) -> Sampling:
-        """Of its replies."""
-        ...
-
-    def requests(self, item: Row) -> Iterator[Row]:
-        """Requests about some documents of a file: id, content (the user's turn), seed, carry (JSON).
-
-        `item` holds the file's path and, as JSON, the ids of the documents.
-        """
-        ...
-
-    def record(self, outcome: Row) -> Row:
-        """What is kept of id, carry, reply, prompt_tokens, reply_tokens, seconds and problem.
-
-        A problem is why there is no reply, "" where there is one; seconds are those since the request
-        was handed over.
-        """
-        ...
+def items_of(files: Sequence[DocumentFile]) -> list[Row]:
+    """Return items of some documents of a file each: its path and, as JSON, their ids."""
+    items: list[Row] = []
+    for file in files:
+        ids: list[str] = []
+        chunks = 0
+        for document in file.documents:
+            ids.append(document["id"])
+            chunks += len(document["chunks"])
+            if chunks >= ITEM_CHUNKS:
+                items.append({"path": file.path, "documents": json.dumps(ids)})
+                ids, chunks = [], 0
+        if ids:
+            items.append({"path": file.path, "documents": json.dumps(ids)})
+    return items
 
 
 def question_id(chunk: str, number: int, prompts: str, seed: int) -> str:
@@ -83,8 +59,8 @@ class Questions:
     done: frozenset[str] = frozenset()
     """Ids of requests that were replied to."""
 
-    def requests(self, item: Row) -> Iterator[Row]:
-        """See `Asking.requests`; those about one chunk follow each other."""
+    def requests(self, item: Row) -> Iterator[Request]:
+        """See `RequestSource.requests`; those about one chunk follow each other."""
         asked_with = self.prompts.hash_of("question")
         for chunk, text in _chunks(self.store, item):
             for number in range(self.per_chunk):
@@ -94,21 +70,24 @@ class Questions:
                 style = style_of(chunk, number, self.seed)
                 seed = sampling_seed("question", self.seed, chunk, number)
                 carry = {"chunk": chunk, "style": style, "seed": seed, "text": text}
-                yield {
-                    "id": id,
-                    "content": self.prompts.ask(style, text),
-                    "seed": seed,
-                    "carry": json.dumps(carry),
-                }
+                yield Request(
+                    id,
+                    self.sampling,
+                    seed,
+                    content=self.prompts.ask(style, text),
+                    carry=json.dumps(carry),
+                )
 
-    def record(self, outcome: Row) -> Row:
-        """See `Asking.record`."""
-        carry = json.loads(outcome["carry"])
-        found: Pair | str = outcome["problem"] or parse(
-            outcome["reply"], cut_off=outcome["reply_tokens"] >= self.sampling.max_tokens
+    def record(self, reply: Reply) -> Row:
+        """See `RequestSource.record`."""
+        carry = json.loads(reply.carry)
+        found: Pair | str = (
+            reply.failure.message
+            if reply.failure
+            else parse(reply.text, cut_off=reply.reply_tokens >= self.sampling.max_tokens)
         )
         pair = found if isinstance(found, Pair) else Pair("", "")
-        return _outcome(outcome) | {
+        return _kept(reply) | {
             "problem": "" if isinstance(found, Pair) else found,
             "chunk": carry["chunk"],
             "style": carry["style"],
@@ -135,33 +114,36 @@ class Judgements:
         """The likeliest verdict, in the form that can be read."""
         return Sampling(self.max_tokens, 0.0, schema=json.dumps(verdict_schema()))
 
-    def requests(self, item: Row) -> Iterator[Row]:
-        """See `Asking.requests`."""
+    def requests(self, item: Row) -> Iterator[Request]:
+        """See `RequestSource.requests`."""
         for chunk, text in _chunks(self.store, item):
             for id, question, answer in self.candidates.get(chunk, ()):
-                yield {
-                    "id": id,
-                    "content": self.prompts.judge(text, question, answer),
-                    "seed": sampling_seed("verdict", self.seed, id),
-                    "carry": "{}",
-                }
+                yield Request(
+                    id,
+                    self.sampling,
+                    sampling_seed("verdict", self.seed, id),
+                    content=self.prompts.judge(text, question, answer),
+                )
 
-    def record(self, outcome: Row) -> Row:
-        """See `Asking.record`."""
-        found: Verdict | str = outcome["problem"] or parse_verdict(outcome["reply"])
-        if isinstance(found, str) and not outcome["problem"]:
-            cut_off = outcome["reply_tokens"] >= self.max_tokens
+    def record(self, reply: Reply) -> Row:
+        """See `RequestSource.record`."""
+        found = reply.failure.message if reply.failure else parse_verdict(reply.text)
+        if isinstance(found, str) and not reply.failure:
+            cut_off = reply.reply_tokens >= self.max_tokens
             found = "the verdict is cut off at max_tokens" if cut_off else found
         empty = dict.fromkeys(Verdict.model_fields)
         verdict = found.model_dump() if isinstance(found, Verdict) else empty
         problem = "" if isinstance(found, Verdict) else found
-        return _outcome(outcome) | verdict | {"problem": problem}
+        return _kept(reply) | verdict | {"problem": problem}
 
 
-def _outcome(outcome: Row) -> Row:
-    # The seconds are for progress; they are not kept.
-    kept = ("id", "reply", "prompt_tokens", "reply_tokens", "seconds")
-    return {key: outcome[key] for key in kept}
+def _kept(reply: Reply) -> Row:
+    return {
+        "id": reply.id,
+        "reply": reply.text,
+        "prompt_tokens": reply.prompt_tokens,
+        "reply_tokens": reply.reply_tokens,
+    }
 
 
 def _chunks(store: Store, item: Row) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,15 @@ SMALL = ("*.json", "*.jinja", "*.model", "*.txt")
 WANTED = (*SMALL, "*.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 INDEX = "model.safetensors.index.json"
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """Name another key than `base_model` in the messages of this module."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace("base_model", key)) from None
 
 
 def local_model_dir(base_model: str, store: Store | None, cache_dir: str | Path) -> Path:

@@ -1,8 +1,8 @@
-"""Replies are committed part by part: what is in the store is never asked for again.
+"""Records of replies, committed part by part: what is in the store is never asked for again.
 
 A part is one Parquet object, so that it is there whole or not at all. Ray Data's own checkpoints
-would do for a dataset written by one pipeline; these hold what the replies were as well, go through
-the store like everything else, and are at hand before a dataset begins.
+would do for a dataset written by one pipeline; these hold the replies as well, go through the store
+like everything else, and can be read before a dataset begins.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from longspan.generate.tables import read_table, write_rows
 from longspan.hashing import content_id
-from longspan.instruct.tables import read_table, write_rows
 from longspan.storage import Store
 
 PART_ROWS = 256
@@ -22,7 +22,7 @@ PART_SECONDS = 10.0
 
 
 def read_parts(store: Store, folder: str, schema: pa.Schema) -> pa.Table:
-    """All records that are committed, each once."""
+    """Return all records that are committed, each id once."""
     paths = [item.path for item in store.list(f"{folder}/*.parquet")]
     table = pa.concat_tables(
         [schema.empty_table(), *(read_table(store, path, schema.names) for path in paths)]
@@ -33,7 +33,7 @@ def read_parts(store: Store, folder: str, schema: pa.Schema) -> pa.Table:
 
 
 class PartWriter:
-    """Commits records as they come, some rows or some seconds at a time."""
+    """Commits records as they come, at least every `PART_ROWS` rows and every `PART_SECONDS` seconds."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class PartWriter:
         self._last = clock()
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Take records; they are safe when a later call, or `close`, has committed them."""
+        """Add records; they are committed by this call, a later one, or `close`."""
         self._rows += rows
         if len(self._rows) >= PART_ROWS or self._clock() - self._last >= PART_SECONDS:
             self.close()
 
     def close(self) -> None:
-        """Commit what is not yet."""
+        """Commit what is not committed yet."""
         self._last = self._clock()
         if not self._rows:
             return

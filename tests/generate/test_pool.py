@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from longspan.instruct.engine import Engine
-from longspan.instruct.requests import Sampling
+from longspan.generate.engine import Engine
+from longspan.generate.requests import Request, Sampling
 
 pytestmark = pytest.mark.real
 POOL = {"longspan.io/pool": "serving"}
@@ -28,9 +28,8 @@ def test_an_engine_takes_what_it_needs_of_the_pool(
 ) -> None:
     import ray.data
 
-    no_tokenizer: Any = None
-    rows = ray.data.from_items([{"content": "x"}])
-    replies = Engine("m", 128, **asked).replies(rows, no_tokenizer, Sampling(16, 0.0))
+    request = Request("a", Sampling(16, 0.0), 1, prompt_ids=[1, 2])
+    replies = Engine("m", 128, **asked).replies(ray.data.from_items([request.row()]))
     stage = replies._logical_plan.dag
     while "vLLM" not in stage.name:
         (stage,) = stage.input_dependencies

@@ -1,15 +1,14 @@
-"""vLLM engines on Ray Data as the generator."""
+"""vLLM engines on Ray Data."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from longspan.chat.tokenizer import ChatTokenizer
-from longspan.instruct.requests import Row, Sampling
+from longspan.generate.requests import FinishReason, Reply, Request, Row, Sampling, over_length
 from longspan.model.hub import HubModel
 from longspan.pools import selector
 from longspan.recipe.engine_options import ALWAYS
@@ -23,6 +22,11 @@ TASK_CPUS = 0.5
 MAX_RESTARTS = 3
 """Times that Ray starts a dead engine anew; without a limit a request that kills engines goes on for ever."""
 WITHOUT_TRACKING = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+ERROR = "__inference_error__"
+"""Column of Ray's processor: a row that has one passes the engine by."""
+
+Render = Callable[[str], Sequence[int]]
+"""Token ids of the prompt for a user's turn."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Engine:
         prefix_caching: keep what was computed of a prompt's beginning for others that share it.
         cpus: CPUs of the cluster, or of the pool.
         pool: on whose nodes they are; any node's where there is none.
+        end_tokens: token ids that end a reply. They tell a reply of exactly `max_tokens` that ended by itself from
+            one that was cut off; without them both count as cut off.
     """
 
     model: str
@@ -50,6 +56,7 @@ class Engine:
     prefix_caching: bool = True
     cpus: int = 2
     pool: str | None = None
+    end_tokens: tuple[int, ...] = ()
 
     def engine_kwargs(self) -> dict[str, Any]:
         """All of vLLM's engine arguments but the model."""
@@ -57,7 +64,7 @@ class Engine:
             "max_model_len": self.window,
             "enable_prefix_caching": self.prefix_caching,
             **ALWAYS,
-            # Left to itself a weak model fills the room with the blanks that JSON allows. The engine
+            # Left to itself a weak model fills the reply with the blanks that JSON allows. The engine
             # heeds this for all requests or none, whatever a request says.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
@@ -87,8 +94,13 @@ class Engine:
             return dict(WITHOUT_TRACKING)
         return WITHOUT_TRACKING | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE_GIBIBYTES)}
 
-    def replies(self, dataset: Any, tokenizer: ChatTokenizer, sampling: Sampling) -> Any:
-        """A dataset of requests into one of outcomes; see `Asking`."""
+    def replies(self, dataset: Any, render: Render | None = None) -> Any:
+        """Turn a dataset of requests (`Request.row`) into one of replies (`Reply.row`).
+
+        Args:
+            dataset: rows of requests.
+            render: for requests without token ids.
+        """
         bundle = {"CPU": 1.0 if self.cpus > 1 else TASK_CPUS}
         if self.gpu:
             bundle |= {"GPU": 1.0}
@@ -105,7 +117,7 @@ class Engine:
                 # What one row does wrong is told of that row. A dead engine is none of them: Ray starts
                 # another one, which is given the rows that were not finished.
                 should_continue_on_error=True,
-                # We know the ids already, and the engine gives text.
+                # The ids are known already, and the engine gives text.
                 chat_template_stage=False,
                 tokenize_stage=False,
                 detokenize_stage=False,
@@ -114,7 +126,7 @@ class Engine:
             )
             processor = build_processor(
                 config,
-                preprocess=_Prepare(tokenizer, sampling_parameters(sampling)),
+                preprocess=_Prepare(self.window, render),
                 preprocess_map_kwargs=tasks,
                 postprocess_map_kwargs=tasks,
             )
@@ -123,7 +135,7 @@ class Engine:
         stage.map_batches_kwargs.update(
             max_restarts=MAX_RESTARTS, label_selector=selector(self.pool)
         )
-        return processor(dataset).map(_outcome, **tasks)
+        return processor(dataset).map(_Reply(frozenset(self.end_tokens)), **tasks)
 
     def _hub_model(self) -> HubModel | None:
         return None if self.model.startswith("/") else HubModel.parse(self.model)
@@ -145,14 +157,15 @@ def _quiet() -> Iterator[None]:
 
 
 def sampling_parameters(sampling: Sampling) -> dict[str, Any]:
-    """Those of vLLM, without the seed."""
+    """Return vLLM's sampling parameters, without the seed."""
     parameters: dict[str, Any] = {
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
     if sampling.stop:
-        parameters |= {"stop": [sampling.stop], "include_stop_str_in_output": True}
+        # A reply that ends with one was not cut off; `_Reply` takes it away again.
+        parameters |= {"stop": list(sampling.stop), "include_stop_str_in_output": True}
     if sampling.schema:
         parameters["structured_outputs"] = {"json": sampling.schema}
     return parameters
@@ -160,32 +173,71 @@ def sampling_parameters(sampling: Sampling) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Prepare:
-    """Adds what the engine needs to a request."""
+    """Adds what the engine needs to the row of a request."""
 
-    tokenizer: ChatTokenizer
-    parameters: dict[str, Any]
+    window: int
+    render: Render | None
 
     def __call__(self, row: Row) -> Row:
         from vllm.sampling_params import RequestOutputKind
 
+        request = Request.from_row(row)
+        failure = over_length(request, self.window)
         # Left to itself the engine would hand over each reply anew at every token.
-        whole = {"seed": row["seed"], "output_kind": RequestOutputKind.FINAL_ONLY}
+        whole = {"seed": request.seed, "output_kind": RequestOutputKind.FINAL_ONLY}
         return {
-            "tokenized_prompt": self.tokenizer.prompt_ids(row["content"]),
-            "sampling_params": self.parameters | whole,
+            "tokenized_prompt": request.prompt_ids or self._rendered(request),
+            "sampling_params": sampling_parameters(request.sampling) | whole,
+            "known_tokens": len(request.prompt_ids),
+            "failure": failure.kind if failure else "",
+            ERROR: failure.message if failure else "",
+            # They would travel with the reply.
+            "content": "",
+            "prompt_ids": [],
         }
 
+    def _rendered(self, request: Request) -> list[int]:
+        assert self.render is not None, (
+            f"request {request.id} has no token ids, and nothing renders it"
+        )
+        return list(self.render(request.content))
 
-def _outcome(row: Row) -> Row:
-    error = row.get("__inference_error__") or ""
-    if error:
-        error = f"refused by the engine: {' '.join(error.split())[:200]}"
-    return {
-        "id": row["id"],
-        "carry": row["carry"],
-        "reply": row.get("generated_text") or "",
-        "prompt_tokens": row.get("num_input_tokens") or 0,
-        "reply_tokens": row.get("num_generated_tokens") or 0,
-        "seconds": float(row.get("time_taken_llm") or 0.0),
-        "problem": error,
-    }
+
+@dataclass(frozen=True)
+class _Reply:
+    """Makes the row of a reply of what the engine has added to that of a request."""
+
+    end_tokens: frozenset[int]
+
+    def __call__(self, row: Row) -> Row:
+        request = Request.from_row(row)
+        if error := row.get(ERROR) or "":
+            kind = "over_length" if row["failure"] else "refused"
+            message = (
+                error
+                if row["failure"]
+                else f"refused by the engine: {' '.join(error.split())[:200]}"
+            )
+            return Reply.failed(request, kind, message).row() | {
+                "prompt_tokens": row["known_tokens"]
+            }
+        text, reason = self._ended(request.sampling, row)
+        reply = Reply(
+            *(request.id, request.carry, text, reason),
+            prompt_tokens=row.get("num_input_tokens") or 0,
+            reply_tokens=row.get("num_generated_tokens") or 0,
+            seconds=float(row.get("time_taken_llm") or 0.0),
+        )
+        return reply.row()
+
+    def _ended(self, sampling: Sampling, row: Row) -> tuple[str, FinishReason]:
+        """Return the text, and why it ended: Ray's processor does not hand on the engine's own reason."""
+        text, tokens = row.get("generated_text") or "", row.get("generated_tokens")
+        tokens = [] if tokens is None else list(tokens)
+        for stop in sampling.stop:
+            if text.endswith(stop):
+                return text if sampling.include_stop else text.removesuffix(stop), "stop"
+        is_cut_off = len(tokens) >= sampling.max_tokens and not self.end_tokens.intersection(
+            tokens[-1:]
+        )
+        return text, "length" if is_cut_off else "stop"

@@ -1,0 +1,56 @@
+"""Rows before and after vLLM: what the engine is given, and why a reply ended; no engine is started."""
+
+from typing import Any
+
+import pytest
+
+from longspan.generate.engine import ERROR, _Reply, sampling_parameters
+from longspan.generate.requests import Reply, Request, Sampling
+
+END = 2
+
+
+def reply(sampling: Sampling, text: str, tokens: list[int], **row: Any) -> Reply:
+    """The reply that an engine's output becomes."""
+    prepared = Request("a", sampling, 1).row() | {ERROR: "", "failure": "", "known_tokens": 3}
+    generated = {
+        "generated_text": text,
+        "generated_tokens": tokens,
+        "num_generated_tokens": len(tokens),
+        "num_input_tokens": 3,
+    }
+    return Reply.from_row(_Reply(frozenset({END}))(prepared | generated | row))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "text", "tokens", "ended"),
+    [
+        (Sampling(4, 0.0), "one two", [5, 6], ("one two", "stop")),
+        (Sampling(2, 0.0), "one two", [5, 6], ("one two", "length")),
+        (Sampling(2, 0.0), "one", [5, END], ("one", "stop")),
+        (Sampling(2, 0.0, stop=("?", "\n")), "one\n", [5, 6], ("one", "stop")),
+        (Sampling(2, 0.0, stop=("\n",), include_stop=True), "one\n", [5, 6], ("one\n", "stop")),
+    ],
+    ids=["short", "cut off", "end token", "stop string", "stop string kept"],
+)
+def test_a_reply_says_why_it_ended(
+    sampling: Sampling, text: str, tokens: list[int], ended: tuple[str, str]
+) -> None:
+    found = reply(sampling, text, tokens)
+    assert (found.text, found.finish_reason) == ended
+    assert (found.prompt_tokens, found.reply_tokens) == (3, len(tokens))
+
+
+def test_a_row_without_a_reply_keeps_its_reason_and_its_prompt_s_length() -> None:
+    over = reply(Sampling(4, 0.0), "", [], failure="over_length", **{ERROR: "too long"})
+    assert over.failure and (over.failure.kind, over.failure.message) == ("over_length", "too long")
+    assert over.prompt_tokens == 3
+    refused = reply(Sampling(4, 0.0), "", [], **{ERROR: "ValueError:  bad\nthing"})
+    assert refused.failure and refused.failure.kind == "refused"
+    assert refused.failure.message == "refused by the engine: ValueError: bad thing"
+
+
+def test_stop_strings_are_left_to_the_engine_with_their_text() -> None:
+    parameters = sampling_parameters(Sampling(4, 0.0, stop=("a", "b")))
+    assert parameters["stop"] == ["a", "b"] and parameters["include_stop_str_in_output"]
+    assert "stop" not in sampling_parameters(Sampling(4, 0.0))
