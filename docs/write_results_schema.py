@@ -1,4 +1,4 @@
-"""Write docs/results.schema.json, the JSON schema of an evaluation's results.json: python docs/write_results_schema.py."""
+"""Write docs/results.schema.json, the JSON schema of `results.json`: python docs/write_results_schema.py."""
 
 import argparse
 import json

@@ -51,7 +51,9 @@ def half_window(length: int, depth: float) -> float:
 
 def estimate(value: float, n: int, width: float = 0.0) -> Estimate:
     half = width or 1.96 * math.sqrt(max(value * (1 - value), 0.01) / n)
-    low, high = (value - half, value + half) if width else (max(0, value - half), min(1, value + half))
+    low, high = (
+        (value - half, value + half) if width else (max(0, value - half), min(1, value + half))
+    )
     return Estimate(value=value, low=low, high=high, n=n, clusters=max(1, n // 3), method="wilson")
 
 
@@ -119,7 +121,9 @@ def loss_result(corpus: str | None, gamma: float, has_fit: bool = True) -> LossR
     )  # fmt: skip
 
 
-def sample_record(task: str, length: int, index: int, reply: str, score: float | None) -> SampleRecord:
+def sample_record(
+    task: str, length: int, index: int, reply: str, score: float | None
+) -> SampleRecord:
     depth = DEPTHS[index % 10] if task != "first_sentence" else None
     place = int(4 * length * (depth or 0.0))
     return SampleRecord(
@@ -138,13 +142,16 @@ def sample_record(task: str, length: int, index: int, reply: str, score: float |
         prompt_tokens=length - 30,
         reply_tokens=12,
         prompt_head="A special magic number is hidden within the following text. " * 6,
-        prompt_tail="... the sea lay calm. What is the special magic number for wistful-harbor? " * 4,
+        prompt_tail="... the sea lay calm. What is the special magic number for wistful-harbor? "
+        * 4,
         evidence=[(place, place + 70)],
         evidence_text="One of the special magic numbers for wistful-harbor is: 7051283.",
     )
 
 
-def sample_records(reply: str = "7051283", indices: range = range(20)) -> dict[str, list[SampleRecord]]:
+def sample_records(
+    reply: str = "7051283", indices: range = range(20)
+) -> dict[str, list[SampleRecord]]:
     rng = random.Random(0)
     return {
         task: [
@@ -210,7 +217,9 @@ def comparison() -> Comparison:
 
 
 def verdict() -> Verdict:
-    def item(name: str, status, value=None, low=None, high=None, threshold=None, detail="") -> VerdictItem:
+    def item(
+        name: str, status, value=None, low=None, high=None, threshold=None, detail=""
+    ) -> VerdictItem:
         return VerdictItem(
             name=name,
             status=status,

@@ -116,7 +116,11 @@ def test_the_content_policy_allows_this_style_and_script_alone(whole: str):
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', whole)
     assert policy is not None
     stated = policy[1].replace("&#39;", "'")
-    assert stated.startswith("default-src 'none'; ") and "unsafe" not in stated and "http" not in stated
+    assert (
+        stated.startswith("default-src 'none'; ")
+        and "unsafe" not in stated
+        and "http" not in stated
+    )
     for tag in ("style", "script"):
         (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", whole, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

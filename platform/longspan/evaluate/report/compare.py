@@ -7,7 +7,7 @@ from itertools import chain
 from longspan.errors import UserError
 from longspan.evaluate.aggregate import compare
 from longspan.evaluate.report.differences import Forest, forest
-from longspan.evaluate.report.html import render
+from longspan.evaluate.report.html import COMPARISON, render
 from longspan.evaluate.report.load import load_results, load_samples
 from longspan.evaluate.results import Comparison, Results
 from longspan.recipe.tables import table
@@ -106,7 +106,7 @@ def compare_text(comparison: Comparison) -> str:
 
 def compare_page(comparison: Comparison) -> str:
     """Return paired differences as an HTML page, which works from a file and loads nothing."""
-    return render("compare.html", table=forest(comparison))
+    return render(COMPARISON, table=forest(comparison))
 
 
 def _losses_text(shown: Forest) -> str:

@@ -23,6 +23,9 @@ class Excerpts:
     """Of a prompt's head, of its tail, of a reply, and of the evidence."""
 
 
+DEFAULT_EXCERPTS = Excerpts()
+
+
 @dataclass(frozen=True)
 class SampleView:
     """One sample as it is shown."""

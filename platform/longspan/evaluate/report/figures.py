@@ -143,9 +143,7 @@ def _draw_losses(
     axes.fill_between(places, low, high, color=look["color"], alpha=0.2, linewidth=0)
 
 
-def _draw_fit(
-    axes: Axes, law: PowerLaw, points: Sequence[LossPoint], look: dict[str, Any]
-) -> None:
+def _draw_fit(axes: Axes, law: PowerLaw, points: Sequence[LossPoint], look: dict[str, Any]) -> None:
     """The fitted curve, and gamma with its interval: the loss that no context would go below."""
     if law.alpha is None or law.beta is None or law.gamma is None:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -16,33 +17,51 @@ if TYPE_CHECKING:
 _HEAT_MARK = "HEAT_COLORS"
 
 
-def render(template: str, **values: Any) -> str:
-    """Render a template; every value is escaped unless it is `Markup`.
+@dataclass(frozen=True)
+class Template:
+    """A page, whose files are in the folder `templates` of a package.
+
+    Attributes:
+        package: that has the files; templates of this package can be extended and included.
+        name: of the template.
+        script: of the page's own script.
+        styles: of style sheets of the package, after the shared one.
+    """
+
+    package: str
+    name: str
+    script: str
+    styles: tuple[str, ...] = ()
+
+
+REPORT = Template(__package__, "report.html", "report.js")
+COMPARISON = Template(__package__, "compare.html", "report.js")
+
+
+def render(template: Template, **values: Any) -> str:
+    """Render a page; every value is escaped unless it is `Markup`.
 
     Raises:
         jinja2.UndefinedError: the template uses a value that is not given.
     """
     from markupsafe import Markup
 
-    style, script = _style(), _text("report.js")
-    return (
-        environment()
-        .get_template(template)
-        .render(
-            policy=content_policy(style, script),
-            style=Markup(style),
-            script=Markup(script),
-            **values,
-        )
+    style = "\n".join(
+        [_shared_style(), *(_text(template.package, name) for name in template.styles)]
+    )
+    script = _text(template.package, template.script)
+    page = environment(template.package).get_template(template.name)
+    return page.render(
+        policy=content_policy(style, script), style=Markup(style), script=Markup(script), **values
     )
 
 
-def environment() -> Environment:
-    """The templates, with escaping and without undefined values."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def environment(package: str) -> Environment:
+    """Templates of a package and of this one, with escaping and without undefined values."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader("longspan.evaluate.report", "templates"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(__package__)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -61,17 +80,17 @@ def content_policy(style: str, script: str) -> str:
     )
 
 
-def _style() -> str:
-    """The style sheet with the colors of heat maps, from low to high."""
+def _shared_style() -> str:
+    """The style sheet of all pages, with the colors of heat maps from low to high."""
     steps = (
         f".h{step} {{ background: color-mix(in oklab, var(--high) {100 * step // HEAT_STEPS}%, var(--low)); }}"
         for step in range(HEAT_STEPS + 1)
     )
-    return _text("style.css").replace(_HEAT_MARK, "\n".join(steps))
+    return _text(__package__, "style.css").replace(_HEAT_MARK, "\n".join(steps))
 
 
-def _text(name: str) -> str:
-    return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
+def _text(package: str, name: str) -> str:
+    return (resources.files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -38,7 +38,9 @@ def load_results(store: Store, path: str) -> Results:
             f"{name}: there is no such file; give the folder of an evaluation, or its {RESULTS}"
         ) from None
     except ValueError as error:
-        raise UserError(f"{name}: is no JSON ({error}); give the {RESULTS} of an evaluation") from None
+        raise UserError(
+            f"{name}: is no JSON ({error}); give the {RESULTS} of an evaluation"
+        ) from None
     _require_version(name, stored)
     try:
         return Results.model_validate(stored)
@@ -64,7 +66,7 @@ def load_samples(store: Store, path: str) -> dict[str, list[SampleRecord]]:
     samples = {}
     for item in store.list(f"{folder}{SAMPLES}/*.parquet"):
         task = item.path.rpartition("/")[2].removesuffix(".parquet")
-        samples[task] = sorted(_records(store, item.path), key=lambda r: (r.length, r.index))
+        samples[task] = sorted(read_records(store, item.path), key=lambda r: (r.length, r.index))
     return samples
 
 
@@ -85,13 +87,22 @@ def _require_version(name: str, stored: Any) -> None:
         )
 
 
-def _records(store: Store, path: str) -> list[SampleRecord]:
+def read_records(store: Store, path: str) -> list[SampleRecord]:
+    """Read one file of samples.
+
+    Raises:
+        UserError: it is not there, or cannot be read as samples.
+    """
     import pyarrow as pa
 
     try:
         with store.reading(path), store.open(path) as file:
             rows = open_parquet(file).read().to_pylist()
         return [SampleRecord.model_validate(row) for row in rows]
+    except FileNotFoundError:
+        raise UserError(
+            f"{store.uri(path)}: there is no such file; give samples of an evaluation"
+        ) from None
     except (pa.ArrowException, ValueError) as error:
         raise UserError(
             f"{store.uri(path)}: holds no samples of an evaluation ({str(error).splitlines()[0]}); "

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from longspan.evaluate.report.differences import forest
-from longspan.evaluate.report.excerpts import Excerpts, sample_tasks
+from longspan.evaluate.report.excerpts import DEFAULT_EXCERPTS, Excerpts, sample_tasks
 from longspan.evaluate.report.figures import Windows, score_figure, scores_by_length
-from longspan.evaluate.report.html import render
+from longspan.evaluate.report.html import REPORT, render
 from longspan.evaluate.report.losses import loss_views
 from longspan.evaluate.report.numbers import STATUS_WORDS, anchor
 from longspan.evaluate.report.paper import LAWS
@@ -48,7 +48,7 @@ class Panel:
 def write_report(
     results: Results,
     samples: Mapping[str, Sequence[SampleRecord]],
-    excerpts: Excerpts = Excerpts(),  # noqa: B008: frozen
+    excerpts: Excerpts = DEFAULT_EXCERPTS,
 ) -> str:
     """Return the report as HTML; equal arguments give equal bytes.
 
@@ -63,7 +63,7 @@ def write_report(
     windows = Windows.of(results)
     shown = sample_tasks(samples, excerpts)
     return render(
-        "report.html",
+        REPORT,
         results=results,
         sections=SECTIONS,
         words=STATUS_WORDS,

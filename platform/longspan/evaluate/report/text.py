@@ -8,7 +8,6 @@ from longspan.evaluate.report.numbers import (
     STATUS_WORDS,
     number,
     number_interval,
-    percent,
     tokens,
 )
 from longspan.evaluate.report.tables import ScoreCell, ScoreTable, TaskRow, score_table
@@ -19,7 +18,9 @@ from longspan.recipe.tables import table
 COLUMNS = 100
 LENGTHS_IN_A_ROW = 5
 """Lengths of a table, so that it fits into `COLUMNS` with names of tasks of up to 24 characters."""
-KEY = "Percent with the 95 % interval; * at least the task's threshold; n/s: prompts without a score."
+KEY = (
+    "Percent with the 95 % interval; * at least the task's threshold; n/s: prompts without a score."
+)
 
 
 def summary(results: Results) -> str:
@@ -48,7 +49,10 @@ def verdict_text(verdict: Verdict) -> str:
         stated, *shown = table(rows, header).splitlines()
         lines += ["", stated]
         for item, line in zip(verdict.items, shown, strict=True):
-            lines += [line, *wrap(item.detail, COLUMNS, initial_indent="  ", subsequent_indent="  ")]
+            lines += [
+                line,
+                *wrap(item.detail, COLUMNS, initial_indent="  ", subsequent_indent="  "),
+            ]
     return "\n".join(lines)
 
 
@@ -59,9 +63,7 @@ def scores_text(scores: ScoreTable) -> str:
         columns = range(first, min(first + LENGTHS_IN_A_ROW, len(scores.lengths)))
         is_last = columns.stop == len(scores.lengths)
         header = ("task", *(tokens(scores.lengths[column]) for column in columns))
-        rows = [
-            _row(row, columns, is_last) for family in scores.families for row in family.rows
-        ]
+        rows = [_row(row, columns, is_last) for family in scores.families for row in family.rows]
         parts.append(table(rows, (*header, *(("effective",) if is_last else ()))))
     return "\n\n".join(parts)
 
