@@ -19,9 +19,14 @@ from longspan.storage.local import LocalCopy
 from longspan.train import export_checkpoint as command
 from longspan.train import standalone
 from longspan.train.data import ingest_of
-from longspan.train.export_checkpoint import CheckpointDeleted, export_checkpoint
-from longspan.train.parts import DamagedPart
-from longspan.train.run_record import RECORD, load_buffers, read_run_record, save_buffers
+from longspan.train.export_checkpoint import CheckpointDamaged, CheckpointDeleted, export_checkpoint
+from longspan.train.run_record import (
+    MODEL_FILES,
+    RECORD,
+    load_buffers,
+    read_run_record,
+    save_buffers,
+)
 from tests.in_process import ingest
 from tests.jobs.project import write_corpora, write_recipe
 from tests.ranks import RankServer
@@ -145,7 +150,9 @@ def test_a_checkpoint_that_is_deleted_is_told_from_a_damaged_one(
     data = bytearray(part.read_bytes())
     data[-5] ^= 1
     part.write_bytes(data)
-    with pytest.raises(DamagedPart, match="is not what was written"):
+    with pytest.raises(
+        CheckpointDamaged, match=r"after 10 updates: .*-00001.* not what was written"
+    ):
         export_checkpoint(made.store, made.path, 10, tmp_path / "model")
 
     local = made.store.local
@@ -191,7 +198,9 @@ def test_parts_outside_the_checkpoint_are_not_read(made: MadeRun, tmp_path: Path
     made.store.write_bytes("runs/other/part.safetensors", b"secret")
     elsewhere = replace(checkpoint.parts[0], path="runs/other/part.safetensors")
     made.checkpoints.commit(replace(checkpoint, parts=(elsewhere, *checkpoint.parts[1:])))
-    with pytest.raises(UserError, match=r"its part runs/other/part\.safetensors is elsewhere"):
+    with pytest.raises(
+        CheckpointDamaged, match=r"its part runs/other/part\.safetensors is elsewhere"
+    ):
         export_checkpoint(made.store, made.path, 10, tmp_path / "model")
 
 
@@ -212,3 +221,16 @@ def test_the_command_exports_the_newest_or_the_named_checkpoint_to_a_new_folder(
     assert "error: --to: " in capsys.readouterr().err
     assert command.main([made.store.root, "--to", str(tmp_path / "new")]) == 2
     assert "give one that ends in runs/<name>" in capsys.readouterr().err
+
+
+def test_the_files_of_the_model_are_written_once_and_verified(
+    made: MadeRun, tmp_path: Path
+) -> None:
+    made.start()
+    before = made.store.list(made.path)
+    made.start()
+    assert made.store.list(made.path) == before
+    made.save(10)
+    made.store.write_bytes(f"{made.path}/{MODEL_FILES}/tokenizer.json", b"{}")
+    with pytest.raises(UserError, match=r"tokenizer\.json is not what the run's job has written"):
+        export_checkpoint(made.store, made.path, 10, tmp_path / "model")

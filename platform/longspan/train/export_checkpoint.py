@@ -29,8 +29,16 @@ WRAPPER = "model."
 """Prefix of parameters' names in checkpoints: that of the model in `longspan.model.loss.CausalLMLoss`."""
 
 
-class CheckpointDeleted(UserError):
-    """The run has deleted the checkpoint, which it does when it has newer ones."""
+class UnusableCheckpoint(UserError):
+    """A checkpoint cannot be exported; another one of the run may be."""
+
+
+class CheckpointDeleted(UnusableCheckpoint):
+    """There is no such checkpoint, or not any more: a run deletes old ones when it has newer ones."""
+
+
+class CheckpointDamaged(UnusableCheckpoint):
+    """A checkpoint is not what was written."""
 
 
 def export_checkpoint(store: Store, run_path: str, update: int, folder: str | Path) -> Path:
@@ -47,14 +55,15 @@ def export_checkpoint(store: Store, run_path: str, update: int, folder: str | Pa
 
     Raises:
         CheckpointDeleted: there is no such checkpoint, or it was deleted while it was read.
-        UserError: the checkpoint is damaged, or the run does not have what describes its model.
+        CheckpointDamaged: its record or a part of it is not what was written.
+        UserError: the run does not have what describes its model, or the store can't be reached.
     """
     record = read_run_record(store, run_path)
     checkpoints = Checkpoints(store, run_path)
     checkpoint = _read(checkpoints, update)
     with tempfile.TemporaryDirectory(prefix="longspan-checkpoint-export-") as temporary:
         files = Path(temporary)
-        fetch_model_files(store, run_path, files)
+        fetch_model_files(store, run_path, record, files)
         return _export(checkpoints, checkpoint, files, record.precision, Path(folder))
 
 
@@ -67,11 +76,13 @@ def _export(
     model = meta_model(spec.config, spec.dtype)
     try:
         weights = read_weights(checkpoints.store, checkpoint, model)
-    except (DamagedPart, FileNotFoundError):
+    except (DamagedPart, FileNotFoundError) as error:
         update = checkpoint.facts.update
-        if update in checkpoints.committed():
-            raise
-        raise _deleted(checkpoints, update) from None
+        if update not in checkpoints.committed():
+            raise _deleted(checkpoints, update) from None
+        raise CheckpointDamaged(
+            f"update: the checkpoint after {update:,} updates: {error}"
+        ) from error
     return export_model({**load_buffers(files), **weights}, files, spec, folder)
 
 
@@ -149,7 +160,7 @@ def _read(checkpoints: Checkpoints, update: int) -> Checkpoint:
         raise _deleted(checkpoints, update) from None
     except sealed.Damaged as error:
         where = checkpoints.store.uri(checkpoints.folder(update))
-        raise UserError(f"update: the record of {where} is damaged: {error}") from None
+        raise CheckpointDamaged(f"update: the record of {where} is damaged: {error}") from None
 
 
 def _deleted(checkpoints: Checkpoints, update: int) -> CheckpointDeleted:

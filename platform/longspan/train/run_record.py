@@ -9,8 +9,13 @@ The job writes them at each start, before its first update.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from longspan.errors import UserError
 from longspan.recipe.section import Section
@@ -45,10 +50,12 @@ class RunRecord(Section):
     """Data type of the exported weights."""
     updates: int
     """Optimizer updates of the whole run."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each of the model's files, by its path."""
 
 
 def record_of(job: Job) -> RunRecord:
-    """Return the record of a job."""
+    """Return the record of a job; `write_run_record` fills in the files."""
     plan = job.plan
     return RunRecord(
         name=job.recipe.name,
@@ -70,8 +77,14 @@ def write_run_record(store: Store, run_path: str, record: RunRecord, model_files
         record: of the run.
         model_files: local folder that `longspan.model.export.write_model_files` has filled.
     """
+    files = {name: _sha256(file) for name, file in _files(model_files)}
+    data = sealed.dumps(record.model_copy(update={"files": files}).model_dump(mode="json"))
+    with suppress(FileNotFoundError):
+        # Of an earlier start; somebody may be reading the files.
+        if store.read_bytes(f"{run_path}/{RECORD}") == data:
+            return
     store.upload(model_files, f"{run_path}/{MODEL_FILES}")
-    store.write_bytes(f"{run_path}/{RECORD}", sealed.dumps(record.model_dump(mode="json")))
+    store.write_bytes(f"{run_path}/{RECORD}", data)
 
 
 def read_run_record(store: Store, run_path: str) -> RunRecord:
@@ -102,9 +115,32 @@ def read_run_record(store: Store, run_path: str) -> RunRecord:
     return RunRecord.model_validate(value)
 
 
-def fetch_model_files(store: Store, run_path: str, folder: Path) -> None:
-    """Copy the files of a run's model to a local folder."""
+def fetch_model_files(store: Store, run_path: str, record: RunRecord, folder: Path) -> None:
+    """Copy the files of a run's model to a local folder.
+
+    Raises:
+        UserError: they are not what the record says.
+    """
     store.download(f"{run_path}/{MODEL_FILES}", folder)
+    found = {name: _sha256(file) for name, file in _files(folder)}
+    if found != record.files:
+        name = min(dict(found.items() ^ record.files.items()))
+        raise UserError(
+            f"run: {store.uri(run_path)}/{MODEL_FILES}/{name} is not what the run's job has written; submit its job "
+            "again to write it anew"
+        )
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below a folder with its path there, sorted."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(folder)), path
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def save_buffers(model: nn.Module, folder: Path) -> None:
