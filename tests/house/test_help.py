@@ -14,6 +14,7 @@ MODULES = {
     "platform/longspan/samples/__main__.py": "longspan.samples",
     "platform/longspan/evaluate/preference/__main__.py": "longspan.evaluate.preference",
     "platform/longspan/train/standalone.py": "longspan.train.standalone",
+    "platform/longspan/train/export_checkpoint.py": "longspan.train.export_checkpoint",
     "platform/longspan/model/support.py": "longspan.model.support",
     "tools/head.py": "tools.head",
     "tools/s3.py": "tools.s3",

@@ -11,7 +11,7 @@ from longspan.errors import UserError
 from longspan.evaluate.documents import Document
 from longspan.hashing import content_id, text_id, uniform
 from longspan.ingest.objects import heldout_scores
-from longspan.instruct.tables import each_row
+from longspan.generate.tables import each_row
 from longspan.storage import Store
 
 KEY = "own_documents.set"

@@ -15,7 +15,7 @@ from longspan.evaluate.scoring.batches import batched, score_batch
 from longspan.evaluate.scoring.requests import SCORES, Request, Score, Texts
 from longspan.evaluate.scoring.scorer import Precision, Scorer
 from longspan.hashing import content_id
-from longspan.instruct.parts import PartWriter, read_parts
+from longspan.generate.parts import PartWriter, read_parts
 from longspan.observe.units import count, duration
 from longspan.pools import selector
 
