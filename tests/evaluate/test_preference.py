@@ -39,7 +39,11 @@ def winner_votes(pairs: BlindSet, rater: str, word: str = "left") -> Votes:
 def test_the_page_names_no_model_and_no_prompt_id():
     pairs, key = made()
     page = preference_page(pairs)
-    for hidden in (*NAMES, "swapped", *(f'"{example.prompt}"' for example in key.examples.values())):
+    for hidden in (
+        *NAMES,
+        "swapped",
+        *(f'"{example.prompt}"' for example in key.examples.values()),
+    ):
         assert hidden not in page
     assert all(pair.id in page for pair in pairs.pairs)
 
@@ -92,7 +96,11 @@ def test_whoever_always_takes_one_model_makes_it_win_all():
     pairs, key = made()
     for word, rate in (("left", 1.0), ("right", 0.0)):
         result = preference(key, [winner_votes(pairs, "ann", word)])
-        assert (result.win_rate.value, result.win.value, result.loss.value) == (rate, rate, 1 - rate)
+        assert (result.win_rate.value, result.win.value, result.loss.value) == (
+            rate,
+            rate,
+            1 - rate,
+        )
         # All alike is no certainty: with 40 examples the other may still win a few of 100.
         assert abs(result.win_rate.low - result.win_rate.high) > 0.05
 

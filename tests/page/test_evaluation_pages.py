@@ -17,7 +17,9 @@ from tests.evaluate.report_fixtures import sample_records, whole_results
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
-HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
+HOSTILE = (
+    "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pairs() -> tuple[BlindSet, Key]:
-    first = [Answer(f"p{n}", f"Question {n}: {'long ' * 400}", f"left {n} {HOSTILE}") for n in range(4)]
+    first = [
+        Answer(f"p{n}", f"Question {n}: {'long ' * 400}", f"left {n} {HOSTILE}") for n in range(4)
+    ]
     second = [Answer(a.id, a.prompt, f"right {n}") for n, a in enumerate(first)]
     return blind(first, second, ("one", "two"), 0)
 

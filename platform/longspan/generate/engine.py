@@ -45,6 +45,7 @@ class Engine:
         pool: on whose nodes they are; any node's where there is none.
         end_tokens: token ids that end a reply. They tell a reply of exactly `max_tokens` that ended by itself from
             one that was cut off; without them both count as cut off.
+        allow_beyond_window: take a window that is longer than the model's own.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Engine:
     cpus: int = 2
     pool: str | None = None
     end_tokens: tuple[int, ...] = ()
+    allow_beyond_window: bool = False
 
     def engine_kwargs(self) -> dict[str, Any]:
         """All of vLLM's engine arguments but the model."""
@@ -90,9 +92,12 @@ class Engine:
 
     def environment(self) -> dict[str, str]:
         """Variables of the engines' processes."""
-        if self.gpu:
-            return dict(WITHOUT_TRACKING)
-        return WITHOUT_TRACKING | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE_GIBIBYTES)}
+        variables = dict(WITHOUT_TRACKING)
+        if not self.gpu:
+            variables["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_CACHE_GIBIBYTES)
+        if self.allow_beyond_window:
+            variables["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
+        return variables
 
     def replies(self, dataset: Any, render: Render | None = None) -> Any:
         """Turn a dataset of requests (`Request.row`) into one of replies (`Reply.row`).

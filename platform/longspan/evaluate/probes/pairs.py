@@ -9,9 +9,9 @@ from typing import Any
 from longspan.corpus.example_sets import read_splits
 from longspan.errors import UserError
 from longspan.evaluate.documents import Document
+from longspan.generate.tables import each_row
 from longspan.hashing import content_id, text_id, uniform
 from longspan.ingest.objects import heldout_scores
-from longspan.generate.tables import each_row
 from longspan.storage import Store
 
 KEY = "own_documents.set"

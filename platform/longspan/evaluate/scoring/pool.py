@@ -14,8 +14,8 @@ from longspan.errors import UserError, user_error_in
 from longspan.evaluate.scoring.batches import batched, score_batch
 from longspan.evaluate.scoring.requests import SCORES, Request, Score, Texts
 from longspan.evaluate.scoring.scorer import Precision, Scorer
-from longspan.hashing import content_id
 from longspan.generate.parts import PartWriter, read_parts
+from longspan.hashing import content_id
 from longspan.observe.units import count, duration
 from longspan.pools import selector
 
