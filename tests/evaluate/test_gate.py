@@ -136,7 +136,7 @@ GOOD_TASKS = [
 ]
 GOOD_LOSS = loss(around(0.05, 0.01), around(0.1, 0.02))
 GOOD_CHANGES = [rise(1024, 0.001), rise(2048, -0.002), rise(8192, -0.2)]
-DIFFERENCES = [difference("arc", 0.001, 0.004), difference("hellaswag", -0.002, 0.004)]
+DIFFERENCES = [difference("arc (acc)", 0.001, 0.004), difference("hellaswag (acc)", -0.002, 0.004)]
 
 
 def results(**changes: Any) -> Results:
@@ -199,17 +199,19 @@ CASES: list[tuple[ItemName, str, Results]] = [
     # Short tasks: one point for the mean, and for each suite that is certainly worse.
     (
         *("short_tasks_retained", "fail"),
-        results(comparison=compared([difference("arc", -0.03, 0.005), DIFFERENCES[1]])),
+        results(comparison=compared([difference("arc (acc)", -0.03, 0.005), DIFFERENCES[1]])),
     ),
     (
         *("short_tasks_retained", "fail"),
         results(
-            comparison=compared([difference("arc", -0.02, 0.005), difference("hellaswag", 0.05, 0)])
+            comparison=compared(
+                [difference("arc (acc)", -0.02, 0.005), difference("hellaswag (acc)", 0.05, 0)]
+            )
         ),
     ),
     (
         *("short_tasks_retained", "inconclusive"),
-        results(comparison=compared([difference("arc", 0, 0.05), DIFFERENCES[1]])),
+        results(comparison=compared([difference("arc (acc)", 0, 0.05), DIFFERENCES[1]])),
     ),
     ("short_tasks_retained", "not_measured", results(suites=[])),
     ("short_tasks_retained", "not_measured", results(comparison=None)),

@@ -90,7 +90,7 @@ def fit_curves(contexts: Sequence[int], losses: np.ndarray) -> Parameters:
     """
     log_c = np.log(np.asarray(contexts, dtype=np.float64))
     fit = losses
-    betas = np.geomspace(*BETA, GRID)[None].repeat(len(losses), axis=0)
+    betas = np.geomspace(*BETA, GRID)[None]
     step = np.log(BETA[1] / BETA[0]) / (GRID - 1)
     beta, scale, gamma = _best_of(log_c, losses, fit, betas)
     zoom = np.linspace(-2, 2, 17)
@@ -116,21 +116,25 @@ def _best_of(
         log_c: [contexts].
         losses: [curves, contexts].
         fit: f so far, at first the losses themselves [curves, contexts].
-        betas: [curves, betas].
+        betas: [curves, betas], or [1, betas] for all.
     """
-    weight = (1 / fit**2)[:, None, :]
-    target = (fit * (1 + np.log(losses / fit)))[:, None, :]
+    weight = 1 / fit**2
+    target = fit * (1 + np.log(losses / fit))
     x = np.exp(-betas[:, :, None] * log_c)
-    xx, x1, one = ((weight * each).sum(-1) for each in (x * x, x, np.ones_like(x)))
-    xy, y = ((weight * target * each).sum(-1) for each in (x, np.ones_like(x)))
+    xx, x1 = (np.einsum("kbc,kc->kb", each, weight) for each in (x * x, x))
+    xy = np.einsum("kbc,kc->kb", x, weight * target)
+    one, y = (each.sum(axis=1, keepdims=True) for each in (weight, weight * target))
     determinant = xx * one - x1 * x1
     scale, gamma = (one * xy - x1 * y) / determinant, (xx * y - x1 * xy) / determinant
     # Where an unknown would be negative, it is 0 and the other one fits alone.
     scale, gamma = np.where(gamma < 0, xy / xx, scale), np.maximum(gamma, 0)
     scale, gamma = np.maximum(scale, 0), np.where(scale < 0, y / one, gamma)
-    residuals = target - scale[..., None] * x - gamma[..., None]
-    best = (weight * residuals**2).sum(-1).argmin(axis=1)[:, None]
-    beta, scale, gamma = (np.take_along_axis(each, best, 1)[:, 0] for each in (betas, scale, gamma))
+    residuals = target[:, None] - scale[..., None] * x - gamma[..., None]
+    best = np.einsum("kbc,kc->kb", residuals**2, weight).argmin(axis=1)[:, None]
+    each_betas = np.broadcast_to(betas, scale.shape)
+    beta, scale, gamma = (
+        np.take_along_axis(each, best, axis=1)[:, 0] for each in (each_betas, scale, gamma)
+    )
     return beta, scale, gamma
 
 
