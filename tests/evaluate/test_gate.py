@@ -390,10 +390,8 @@ def test_replies_that_end_at_max_tokens_are_counted_but_no_fault():
 
 
 def test_lengths_beyond_the_window_do_not_count():
-    beyond = [
-        each.model_copy(update={"cells": [*each.cells, cell(16384, None, over_length=50)]})
-        for each in GOOD_TASKS
-    ]
+    unsolved = [cell(12000, 0), cell(16384, None, over_length=50)]
+    beyond = [each.model_copy(update={"cells": [*each.cells, *unsolved]}) for each in GOOD_TASKS]
     assert judge(results(tasks=beyond), ALL) == judge(results(), ALL)
 
 
