@@ -327,6 +327,10 @@ CASES: list[tuple[ItemName, str, Results]] = [
         *("no_drop_to_window", "not_measured"),
         results(tasks=[task("shots", "many_shot", ladder(0.6, lengths=(8192,)))]),
     ),
+    (
+        *("no_drop_to_window", "not_measured"),
+        results(tasks=[task("shots", "many_shot", ladder(0.9, 0.2, lengths=(0, 8192)))]),
+    ),
     # Own documents.
     ("own_documents_used", "fail", with_task(own(0.7, 0.7, 0.7, 0.1))),
     ("own_documents_used", "inconclusive", with_task(own(0.7, 0.7, 0.7, 0.17))),
