@@ -21,6 +21,7 @@ from longspan.evaluate.grid import (
     pending,
     sample_id,
 )
+from longspan.evaluate.probes.fitting import BASE
 from longspan.evaluate.records import RECORDS, write_records
 from longspan.evaluate.results import SampleRecord
 from longspan.evaluate.samples import ProbeSource, Sample, Task
@@ -62,6 +63,8 @@ def ask_samples(
     """
     problems = grid.problems()
     for (task, length), problem in problems.items():
+        if length == BASE:  # Few tasks have samples without any context.
+            continue
         log(f"probes: {task} at {length:,} tokens is left out: {problem}")
     keys = grid.keys(problems)
     replies = f"{folder}/replies"
