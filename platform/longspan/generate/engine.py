@@ -45,6 +45,7 @@ class Engine:
         pool: on whose nodes they are; any node's where there is none.
         end_tokens: token ids that end a reply. They tell a reply of exactly `max_tokens` that ended by itself from
             one that was cut off; without them both count as cut off.
+        model_window: the model's own window. Where `window` is longer, positions go on beyond it, with the same RoPE.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Engine:
     cpus: int = 2
     pool: str | None = None
     end_tokens: tuple[int, ...] = ()
+    model_window: int | None = None
 
     def engine_kwargs(self) -> dict[str, Any]:
         """All of vLLM's engine arguments but the model."""
@@ -75,6 +77,9 @@ class Engine:
                 "tokenizer_revision": hub.revision,
                 "load_format": "safetensors",
             }
+        if self.model_window is not None and self.window > self.model_window:
+            # vLLM refuses a longer window, and has no angles for its positions, unless the config states it.
+            kwargs["hf_overrides"] = {"max_position_embeddings": self.window}
         if not self.gpu:
             kwargs |= {
                 "distributed_executor_backend": "mp",
