@@ -10,6 +10,14 @@ def by_run(metric: str) -> tuple[Series, ...]:
     return (Series(f"max by (run) (ray_longspan_train_{metric})", "{{run}}"),)
 
 
+def evaluated(metric: str) -> tuple[Series, ...]:
+    """Measurements of each run's latest evaluation whose names match; set once for a checkpoint, shown for a day."""
+    value = f'last_over_time(ray_longspan_evaluation_value{{metric=~"{metric}"}}[1d])'
+    return (
+        Series(f"max by (run, evaluation, metric) ({value})", "{{run}} {{evaluation}} {{metric}}"),
+    )
+
+
 TRAINING = Dashboard(
     "longspan-training",
     "Longspan: training",
@@ -70,6 +78,31 @@ TRAINING = Dashboard(
                 "short",
                 by_run("length"),
                 "Tokens; it changes with the stages of a run.",
+            ),
+        ),
+        "Evaluation": (
+            Panel(
+                "Scores of probes",
+                "percentunit",
+                evaluated("score/.*"),
+                "Of the latest evaluated checkpoint, by task and length in tokens.",
+            ),
+            Panel(
+                "Loss by context",
+                "none",
+                evaluated("loss/.*/context/.*"),
+                "Of the latest evaluated checkpoint: nats per token of the same target tokens, by tokens of context.",
+            ),
+            Panel(
+                "Evaluated updates",
+                "short",
+                (
+                    Series(
+                        "max by (run, evaluation) (last_over_time(ray_longspan_evaluation_update[1d]))",
+                        "{{run}} {{evaluation}}",
+                    ),
+                ),
+                "Updates done at the latest evaluated checkpoint.",
             ),
         ),
         "What was for nothing": (

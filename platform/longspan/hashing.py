@@ -14,6 +14,11 @@ def content_id(*parts: Any) -> str:
     return _digest(parts).hex()[:ID_DIGITS]
 
 
+def text_id(text: str) -> str:
+    """Hexadecimal identity of a document's text, as recorded in sets of examples."""
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
+
+
 def uniform(*parts: Any) -> float:
     """A number in [0, 1), evenly spread over different parts (JSON values)."""
     return int.from_bytes(_digest(parts)[:7], "big") / 2.0**56

@@ -12,7 +12,9 @@ MODULES = {
     "platform/longspan/cluster/__main__.py": "longspan.cluster",
     "platform/longspan/storage/__main__.py": "longspan.storage",
     "platform/longspan/samples/__main__.py": "longspan.samples",
+    "platform/longspan/evaluate/preference/__main__.py": "longspan.evaluate.preference",
     "platform/longspan/train/standalone.py": "longspan.train.standalone",
+    "platform/longspan/train/export_checkpoint.py": "longspan.train.export_checkpoint",
     "platform/longspan/model/support.py": "longspan.model.support",
     "tools/head.py": "tools.head",
     "tools/s3.py": "tools.s3",
@@ -26,6 +28,7 @@ SCRIPTS = [
     "docs/draw_order.py",
     "docs/take_page.py",
     "docs/write_reference.py",
+    "docs/write_results_schema.py",
 ]
 NOT_FOR_PEOPLE = {"platform/longspan/page/pdf_text.py"}
 """Started by the service itself, with a document as its input."""

@@ -51,3 +51,9 @@ def test_what_holds_where_a_key_is_unset_is_no_part_of_its_meaning(writer: dict[
     assert row.type == "integer, above 0"
     assert rows["workers.min"].default == "`1`"
     assert rows["packing"].default == ""
+
+
+def test_the_schema_of_results_is_up_to_date() -> None:
+    writer = runpy.run_path(str(ROOT / "docs" / "write_results_schema.py"))
+    written = (ROOT / "docs" / "results.schema.json").read_text(encoding="utf-8")
+    assert written == writer["schema"](), "python docs/write_results_schema.py writes it anew"

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from longspan.chat.tokenizer import ChatTokenizer
+from longspan.corpus.example_sets import SplitRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
 from longspan.generate.requests import Sampling
 from longspan.generate.tables import each_row
+from longspan.hashing import text_id
+from longspan.ingest.objects import heldout_scores
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import Choice, DocumentFile, recorded, take
 from longspan.instruct.prompt_files import load_prompts
@@ -58,6 +61,24 @@ def test_bad_input_is_left_out_and_counted(store: Store, tokenizer: ChatTokenize
     assert [len(file.documents) for file in files] == [2, 0]
     with pytest.raises(UserError, match=r"corpora\.s: .*bad_input: skip"):
         taken(store, tokenizer, spec, bad_input="stop")
+
+
+def test_held_out_documents_are_those_that_training_holds_out(
+    store: Store, tokenizer: ChatTokenizer
+) -> None:
+    texts = [story(number, 2) for number in range(60)]
+    put(store, {"raw/a.jsonl": jsonl(texts)})
+    scores = dict(zip(map(text_id, texts), heldout_scores(texts), strict=True))
+    ids: dict[str, set[str]] = {}
+    for split in ("heldout", "training"):
+        rule = SplitRule(split, 0.3)
+        (file,) = taken(store, tokenizer, splits={"s": rule})
+        ids[split] = {document["id"] for document in file.documents}
+        left_out = "not held out" if split == "heldout" else "held out"
+        assert file.counts == {"read": 60, left_out: 60 - len(file.documents)}
+    assert ids["heldout"] == {id for id, score in scores.items() if score < 0.3}
+    assert 5 < len(ids["heldout"]) < 35
+    assert ids["training"] == set(scores) - ids["heldout"]
 
 
 def test_a_document_longer_than_a_chunk_has_several_a_shorter_one_has_one(

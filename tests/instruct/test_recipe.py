@@ -75,7 +75,15 @@ def test_the_sample_recipe_is_valid() -> None:
         ({"corpora": [{"name": "a", "path": "a"}] * 2}, "two sources are called 'a'"),
         (
             {"corpora": [{"name": "a", "path": "a", "heldout_fraction": 0.1}]},
-            "corpora.a.heldout_fraction: 0.1 would be ignored",
+            "corpora.a: heldout_fraction: 0.1 would be ignored with split: all",
+        ),
+        (
+            {"corpora": [{"name": "a", "path": "a", "split": "training"}]},
+            "corpora.a: heldout_fraction: required with split: training",
+        ),
+        (
+            {"corpora": [{"name": "a", "path": "a", "split": "heldout", "heldout_fraction": 0}]},
+            "corpora.a: heldout_fraction: 0 holds no document out",
         ),
     ],
 )

@@ -7,7 +7,13 @@ import urllib.request
 
 import pytest
 
-from longspan.observe.raymetrics import RayMetrics
+from longspan.observe.evaluations import Measurement, evaluation_record
+from longspan.observe.raymetrics import RayEvaluationMetrics, RayMetrics
+
+MEASURED = (
+    Measurement("score/niah/4096", 0.75, 0.625, 0.875, 50),
+    Measurement("suite/arc/acc", 0.5),
+)
 
 
 def test_without_ray_nothing_happens():
@@ -29,6 +35,7 @@ def test_prometheus_reads_a_runs_metrics(ray_session, make_run):
     class Worker:
         def __init__(self):
             self.metrics = RayMetrics("quickstart")
+            self.evaluations = RayEvaluationMetrics("quickstart")
 
         def log(self, records):
             for record in records:
@@ -37,6 +44,7 @@ def test_prometheus_reads_a_runs_metrics(ray_session, make_run):
         def go_on(self):
             for update in itertools.count(4):
                 self.metrics.log({"kind": "update", "update": update, "loss": 2.3})
+                self.evaluations.log(evaluation_record("quick", update, MEASURED, time=0.0))
                 time.sleep(0.5)
 
     worker = ray.remote(num_cpus=0)(Worker).remote()
@@ -63,6 +71,19 @@ def test_prometheus_reads_a_runs_metrics(ray_session, make_run):
     assert found[("tokens_total", None)] == 3 * 8192
     assert found[("source_tokens_total", "books")] == 3 * 6144
     assert found[("heldout_source_loss", "code")] == 1.5
+    values = re.findall(r"^ray_longspan_evaluation_(\w+)\{(.*)\} (\S+)$", page, re.M)
+    evaluated = {
+        (name, metric.group(1) if (metric := re.search(r'metric="([^"]*)"', tags)) else None): value
+        for name, tags, value in values
+        if 'run="quickstart"' in tags and 'evaluation="quick"' in tags
+    }
+    assert float(evaluated.pop(("update", None))) > 3
+    assert {key: float(value) for key, value in evaluated.items()} == {
+        ("value", "score/niah/4096"): 0.75,
+        ("low", "score/niah/4096"): 0.625,
+        ("high", "score/niah/4096"): 0.875,
+        ("value", "suite/arc/acc"): 0.5,
+    }
 
 
 def ours(page):

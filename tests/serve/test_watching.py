@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 NOT_HERE = {
     "ray_longspan_train_mfu": "a processor's peak is not known",
+    "ray_longspan_evaluation_value": "no evaluation watches the run",
+    "ray_longspan_evaluation_update": "no evaluation watches the run",
     "ray_longspan_serve_moved_total": "there is one replica",
     "ray_vllm_num_preemptions_total": "the cache has room for all",
 }

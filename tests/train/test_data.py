@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from longspan.errors import UserError
-from longspan.ingest.corpora import Manifests
+from longspan.ingest.corpora import Ingest, Manifests
 from longspan.ingest.state import SourceState
 from longspan.recipe.load import apply_overrides, parse_recipe
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sources import open_store
-from longspan.storage import Store
+from longspan.storage import Store, sealed
 from longspan.train.data import check_data, check_ingest, ingest_of, known_data, run_data
 from tests.in_process import ingest
 from tests.raw import jsonl, sentences
@@ -52,6 +52,29 @@ def store(recipe: Callable[..., Recipe]) -> Store:
         source = "books" if number < 3 else "web"
         store.write_bytes(f"raw/{source}/{number}.jsonl", jsonl(sentences(20, number)))
     return store
+
+
+def test_examples_about_held_out_documents_are_never_trained_on(
+    store: Store, recipe: Callable[..., Recipe]
+) -> None:
+    store.write_bytes("instruct/qa/examples/part.jsonl", jsonl(sentences(20, 7)))
+    asked = recipe("corpora=[{name: qa, path: instruct/qa/examples, format: jsonl, weight: 1}]")
+    split = {"split": "training", "heldout_fraction": 0.1}
+    for manifest in (None, {"splits": {}}, {"splits": {"books": split}}):
+        if manifest is not None:
+            store.write_bytes("instruct/qa/manifest.json", sealed.dumps(manifest))
+        check_data(asked, store)
+    ingest(ingest_of(asked, store))
+    both = {"splits": {"books": split, "web": split | {"split": "heldout"}}}
+    store.write_bytes("instruct/qa/manifest.json", sealed.dumps(both))
+    problem = r"corpora\.qa\.path: instruct/qa/examples asks about held-out documents \(of web\)"
+    for act in (
+        lambda: check_data(asked, store),
+        lambda: check_ingest(asked),
+        lambda: run_data(asked, store, Ingest.done),
+    ):
+        with pytest.raises(UserError, match=problem):
+            act()
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ MAX_SENTENCE_CHARACTERS = 300
 """A longer run of text without the end of a sentence is split between words."""
 GUESS_UNITS = 64
 """Units whose tokens are counted for a first guess at how many fit."""
+GOOD_GUESSES = 4
+"""Counts of a whole prompt after which its length is searched for by halving."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u2019\u201d)\]]*\s+|(?<=[\u3002\uff01\uff1f])|\n\s*\n")
 _WORD = re.compile(r"\S+")
@@ -82,6 +84,10 @@ class Haystack:
     def contains(self, words: str) -> bool:
         """Whether some words occur anywhere in the documents, in upper or lower case."""
         return words.casefold() in self._folded
+
+    def occurrences(self, words: str) -> int:
+        """How often some words occur in the documents, in upper or lower case."""
+        return self._folded.count(words.casefold())
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -164,7 +170,7 @@ def _nearest(ends: Sequence[int], target: float) -> int:
 
 def most_units(
     tokens_with: Callable[[int], int],
-    tokens_of: Callable[[int], int],
+    tokens_of: Callable[[int], float],
     budget: int,
     available: int,
     guess: int,
@@ -176,7 +182,7 @@ def most_units(
 
     Args:
         tokens_with: counts a whole prompt with so many units; rises with their number.
-        tokens_of: counts one unit by itself.
+        tokens_of: counts one unit by itself, about.
         budget: tokens of the prompt, at most.
         available: number of units that there are.
         guess: number of units to begin with.
@@ -187,21 +193,24 @@ def most_units(
     """
     fits, exceeds = -1, available + 1
     units = max(0, min(guess, available))
-    while exceeds - fits > 1:
-        free = budget - tokens_with(units)
+    attempts = 0
+    while True:
+        free: float = budget - tokens_with(units)
         if free >= 0:
             fits = units
             while units < exceeds - 1 and tokens_of(units) <= free:
                 free -= tokens_of(units)
                 units += 1
-            if units == fits:
-                break
         else:
             exceeds = units
             while units > fits + 1 and free < 0:
                 units -= 1
                 free += tokens_of(units)
-    return fits if fits >= 0 else None
+        if units == fits or exceeds - fits <= 1:
+            return fits if fits >= 0 else None
+        attempts += 1
+        if attempts % GOOD_GUESSES == 0:  # The units' own counts are no help: halve what is left.
+            units = (fits + exceeds) // 2
 
 
 @dataclass(frozen=True)
@@ -238,20 +247,20 @@ def fill(
         separator: between units.
 
     Returns:
-        The prompt's text, with the spans of the inserts in it. It has at most `budget` tokens, and with the
-        next unit it would have more.
+        The prompt's text, with the spans of the inserts in it. It has at most `budget` tokens, and
+        lacks fewer than the next unit has.
 
     Raises:
         UserError: the budget is too small for the frame and the inserts, or the units are too few.
     """
 
-    def placed(count: int) -> Placed:
-        context = place(units[:count], inserts, separator)
+    def placed(number: int) -> Placed:
+        context = place(units[:number], inserts, separator)
         text = frame.before + context.text + frame.after
         return Placed(text, context.shifted(len(frame.before)))
 
-    def tokens_with(count: int) -> int:
-        return len(format.prompt_ids(placed(count).text, frame.answer_prefix))
+    def tokens_with(number: int) -> int:
+        return len(format.prompt_ids(placed(number).text, frame.answer_prefix))
 
     @cache
     def tokens_of(unit: str) -> int:
@@ -260,21 +269,21 @@ def fill(
     start = units[:GUESS_UNITS]
     per_unit = max(1.0, format.count(separator.join(start)) / max(1, len(start)))
     overhead = tokens_with(0)
-    count = most_units(
+    fitting = most_units(
         tokens_with,
         lambda unit: tokens_of(units[unit]),
         budget,
         len(units),
         int((budget - overhead) / per_unit),
     )
-    if count is None:
+    if fitting is None:
         raise UserError(
             f"lengths: a prompt of at most {budget:,} tokens is asked for, and this one has {overhead:,} without "
             "any context; leave the length out, or the task"
         )
-    if count == len(units):
+    if fitting == len(units):
         raise UserError(
             f"corpora: {budget:,} tokens of context are asked for, and the held-out documents have about "
             f"{int(len(units) * per_unit):,}; raise max_documents or heldout_fraction, or leave the length out"
         )
-    return placed(count)
+    return placed(fitting)

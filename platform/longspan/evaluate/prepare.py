@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from longspan.errors import UserError
 from longspan.evaluate.lengths import evaluated_lengths, evaluated_window
 from longspan.evaluate.models import EvaluatedModel, inspect_model
-from longspan.evaluate.probes.registry import find_tasks
+from longspan.evaluate.probes.registry import tasks_of
 from longspan.evaluate.samples import Task
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.generate.endpoint import EndpointAccess, checked_window, read_api_key
@@ -34,6 +34,7 @@ class Prepared:
         lengths: of the probes, rising.
         template: how prompts are given.
         tasks: probes.
+        evaluator: chooses key tokens; None: they are not measured.
         api_key: of the endpoint.
     """
 
@@ -46,7 +47,8 @@ class Prepared:
     lengths: tuple[int, ...]
     template: Literal["none", "chat"]
     tasks: tuple[Task, ...]
-    api_key: SecretStr | None
+    evaluator: EvaluatedModel | None = None
+    api_key: SecretStr | None = None
 
     @property
     def folder(self) -> str:
@@ -85,6 +87,7 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
         api_key = read_api_key(recipe.endpoint, "endpoint")
         checked_window(max(lengths), EndpointAccess(recipe.endpoint, api_key, "endpoint"), "window")
     find_objects(recipe, store)
+    evaluator = recipe.losses.key_tokens
     base = recipe.base_window or min(each.facts.window for each in (model, reference) if each)
     return Prepared(
         recipe,
@@ -95,7 +98,8 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
         base,
         tuple(lengths),
         template,
-        find_tasks(probes.tasks),
+        tuple(tasks_of(probes.tasks)),
+        inspect_model(evaluator, "losses.key_tokens", store) if evaluator else None,
         api_key,
     )
 

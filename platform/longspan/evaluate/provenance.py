@@ -19,21 +19,22 @@ PACKAGES = (
 """Packages whose version can change a result."""
 
 
-def model_info(prepared: Prepared, model: EvaluatedModel, tokenizer: str, dtype: str) -> ModelInfo:
+def model_info(prepared: Prepared, model: EvaluatedModel, tokenizer: str) -> ModelInfo:
     """Return the identity of an evaluated model.
 
     Args:
         prepared: of the evaluation.
         model: one of its models.
         tokenizer: hash of tokenizer, template, and their use.
-        dtype: that it was evaluated in.
     """
     return ModelInfo(
         name=model.name,
         identity=model.identity,
         window=min(prepared.window, model.facts.window),
         rope={} if prepared.recipe.endpoint else model.rope,
-        dtype=dtype,
+        dtype="unknown"
+        if prepared.recipe.endpoint
+        else str(prepared.recipe.engine.arguments.get("dtype", "auto")),
         template=prepared.template,
         tokenizer=tokenizer,
     )

@@ -111,8 +111,10 @@ class SuiteResult(Section):
 
     task: str
     metric: str
-    value: float
+    value: float | None
+    """None: invalid, because some questions have no reply (see the counts)."""
     stderr: float | None
+    """Robust to dependence between questions on one document; None if the metric is no mean of single scores."""
     n: int
     shots: int | None
     version: str
@@ -120,6 +122,13 @@ class SuiteResult(Section):
     group: str | None = None
     """Suite that it is part of, such as "short"."""
     truncated: int = 0
+    """Questions whose prompt was shortened, as the task's settings ask for."""
+    over_length: int = 0
+    """Questions whose prompt is longer than the window: never shortened, never scored."""
+    refused: int = 0
+    """Questions that the engine refused for any other reason than their length: never scored."""
+    unanswered: int = 0
+    """Questions without a reply for another reason: never scored."""
 
 
 class PairedDifference(Section):

@@ -144,6 +144,11 @@ class Task(Protocol):
         ...
 
     @property
+    def scoring(self) -> Scoring:
+        """How replies are compared with the references."""
+        ...
+
+    @property
     def max_tokens(self) -> int:
         """Most tokens of an answer."""
         ...

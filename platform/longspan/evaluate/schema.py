@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.evaluate.gate.thresholds import Thresholds
 from longspan.generate.schema import Endpoint, EnginePool
 from longspan.recipe.engine_options import checked_options
 from longspan.recipe.kinds import EVALUATION, DescribedFile, Kind
@@ -35,12 +36,18 @@ class EvaluationCorpus(Corpus):
     no training has read. Required."""
     max_documents: int = Field(256, ge=1)
     """Held-out documents to take, at most, chosen by a hash of their text."""
+    min_characters: int = Field(0, ge=0)
+    """Shorter documents are left out. In characters, so that the documents do not depend on a tokenizer."""
 
     @model_validator(mode="after")
     def _every_key_is_used(self) -> EvaluationCorpus:
         for key, reason in _UNUSED.items():
             if key in self.model_fields_set:
                 raise ValueError(f"{key}: would be ignored here: {reason}; leave it out")
+        if self.min_tokens or self.max_tokens is not None:
+            raise ValueError(
+                "min_tokens, max_tokens: would make the documents depend on one model's tokenizer; use min_characters"
+            )
         if self.format == "chat":
             raise ValueError("format: chat has conversations, and probes need documents of text")
         if self.heldout_fraction is None:
@@ -82,6 +89,9 @@ class Probes(Section):
     """Samples of each task at each length; the first ones stay the same when there are more."""
     depths: int = Field(10, ge=1)
     """Places at which the evidence is put, evenly from the start of the context to its end."""
+    answer_prefix: bool = False
+    """With the chat template: begin the reply with the task's answer prefix, as RULER does for all models. Without
+    the template a prompt always ends with it."""
 
     @field_validator("lengths")
     @classmethod
@@ -147,6 +157,8 @@ class EvaluateRecipe(DescribedFile):
     losses: Losses = Losses()
     own_documents: OwnDocuments | None = None
     """Questions about the user's own documents. Unset: none."""
+    gate: Thresholds = Thresholds()
+    """Conditions of the verdict."""
     seed: int = Field(0, ge=0)
     """Seed of all choices."""
     data: Data = Data()

@@ -95,9 +95,10 @@ class Engine:
 
     def environment(self) -> dict[str, str]:
         """Variables of the engines' processes."""
-        if self.gpu:
-            return dict(WITHOUT_TRACKING)
-        return WITHOUT_TRACKING | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE_GIBIBYTES)}
+        variables = dict(WITHOUT_TRACKING)
+        if not self.gpu:
+            variables["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_CACHE_GIBIBYTES)
+        return variables
 
     def replies(self, dataset: Any, render: Render | None = None) -> Any:
         """Turn a dataset of requests (`Request.row`) into one of replies (`Reply.row`).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import os
 import re
@@ -15,13 +14,15 @@ from typing import Any, Literal
 from longspan.chat.tokenizer import ChatTokenizer, Encoded
 from longspan.corpus import units
 from longspan.corpus.bad_input import BadInput
+from longspan.corpus.example_sets import SplitRule
 from longspan.corpus.filters import LeftOut, facts
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.corpus.units import read_unit
 from longspan.errors import UserError
 from longspan.generate.tables import write_rows
-from longspan.hashing import content_id, uniform
+from longspan.hashing import content_id, text_id, uniform
+from longspan.ingest.objects import heldout_scores
 from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
 from longspan.instruct.chunking import cut
 from longspan.instruct.tables import DOCUMENTS
@@ -45,6 +46,7 @@ class Choice:
         most: documents to take of each source, by its name.
         seed: of all choices.
         bad_input: "stop" at what cannot be read, or "skip" and count it.
+        splits: rules of the sources that only some documents are taken of, by name.
     """
 
     folder: str
@@ -54,9 +56,11 @@ class Choice:
     most: dict[str, int]
     seed: int
     bad_input: Literal["stop", "skip"]
+    splits: dict[str, SplitRule] = field(default_factory=dict)
 
     def key(self, spec: SourceSpec, info: ObjectInfo) -> str:
         """Name of what one version of an object becomes with these settings."""
+        split = self.splits.get(spec.name)
         return content_id(
             FORMAT,
             [info.path, info.version, *format_of(info.path, spec), spec.text_field],
@@ -64,6 +68,7 @@ class Choice:
             spec.repository and astuple(spec.repository),
             [self.tokenizer.hash, self.chunk_tokens, self.chunks_per_document],
             [self.most[spec.name], self.seed, self.bad_input],
+            *([] if split is None else [astuple(split)]),
         )
 
     def path(self, spec: SourceSpec, info: ObjectInfo) -> str:
@@ -161,13 +166,16 @@ def take(store: Store, spec: SourceSpec, info: ObjectInfo, choice: Choice) -> Do
     heap: list[_Taken] = []
     seen: set[str] = set()
     most, tokenizer = choice.most[spec.name], choice.tokenizer
+    split = choice.splits.get(spec.name)
     for number, text in enumerate(_texts(store, spec, info, choice.bad_input, counts)):
         counts["read"] += 1
-        document = hashlib.sha256(text.encode()).hexdigest()[:24]
+        document = text_id(text)
         score = uniform(choice.seed, document)
         full = len(heap) == most and score >= -heap[0].minus_score
         why = "empty" if not text.strip() else "repeated" if document in seen else None
         seen.add(document)
+        if why is None and split is not None:
+            why = split.why_left_out(float(heldout_scores([text])[0]))
         if why is None and full:
             why = "not chosen"
         if why is None and tokenizer.control_token_in(text):

@@ -125,6 +125,7 @@ def make_example(
     return {
         "id": content_id(turns),
         "messages": turns,
+        "question": question["question"],
         "tokens": tokens,
         "document": document["id"],
         "corpus": document["corpus"],

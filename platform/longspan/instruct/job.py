@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
 
+from longspan.corpus.example_sets import SPLITS
 from longspan.generate.ask import Stage, ask
 from longspan.generate.generators import TextGenerator
 from longspan.generate.parts import read_parts
@@ -252,4 +253,6 @@ def _facts(prepared: Prepared, files: Sequence[DocumentFile]) -> Row:
         documents,
     )
     generator = {"generator": _model(prepared), "generator_identity": prepared.identity}
-    return {"fingerprint": fingerprint, **facts, **generator}
+    # The paths of the document files depend on the splits, so the fingerprint does.
+    splits = {SPLITS: {name: asdict(rule) for name, rule in recipe.splits.items()}}
+    return {"fingerprint": fingerprint, **facts, **generator, **splits}

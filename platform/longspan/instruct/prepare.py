@@ -76,6 +76,7 @@ class Prepared:
             shares(recipe),
             recipe.seed,
             recipe.bad_input,
+            recipe.splits,
         )
 
     @property

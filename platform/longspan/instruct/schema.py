@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.corpus.example_sets import SplitRule
 from longspan.generate.schema import Endpoint, EnginePool
 from longspan.recipe.engine_options import checked_options
 from longspan.recipe.kinds import SELF_INSTRUCT, DescribedFile, Kind
@@ -28,12 +29,32 @@ class LongCorpus(Corpus):
     weight: float = Field(1.0, gt=0, le=1)
     """Share of max_documents, relative to the other sources'."""
 
-    @field_validator("heldout_fraction")
-    @classmethod
-    def _nothing_is_held_out(cls, fraction: float | None) -> float | None:
-        if fraction is not None:
-            raise ValueError(f"{fraction:g} would be ignored: documents to ask about are not split")
-        return fraction
+    split: Literal["all", "heldout", "training"] = "all"
+    """Documents to ask about: all, the held-out ones (for evaluation), or those that training sees. The last two need
+    heldout_fraction, as in the recipe of training: there, unset, it is heldout.fraction."""
+
+    @model_validator(mode="after")
+    def _split_has_its_fraction(self) -> LongCorpus:
+        fraction = self.heldout_fraction
+        if self.split == "all" and fraction is not None:
+            raise ValueError(
+                f"heldout_fraction: {fraction:g} would be ignored with split: all; set split: heldout or split: "
+                "training, or leave it out"
+            )
+        if self.split != "all" and fraction is None:
+            raise ValueError(
+                f"heldout_fraction: required with split: {self.split}; give that of the recipe of training"
+            )
+        if self.split == "heldout" and fraction == 0:
+            raise ValueError("heldout_fraction: 0 holds no document out; give a larger one")
+        return self
+
+    @property
+    def split_rule(self) -> SplitRule | None:
+        """Rule that chooses documents; None if all may be asked about."""
+        if self.split == "all" or self.heldout_fraction is None:
+            return None
+        return SplitRule(self.split, self.heldout_fraction)
 
 
 class Generator(EnginePool):
@@ -152,6 +173,12 @@ class InstructRecipe(DescribedFile):
                 "name that of the model to be tuned"
             )
         return self
+
+    @property
+    def splits(self) -> dict[str, SplitRule]:
+        """Rules of the sources that only some documents are taken of, by name."""
+        rules = {corpus.name: corpus.split_rule for corpus in self.corpora}
+        return {name: rule for name, rule in rules.items() if rule is not None}
 
     @property
     def questions(self) -> int | None:

@@ -70,6 +70,7 @@ EXAMPLES = pa.schema(
     [
         ("id", pa.string()),
         ("messages", pa.list_(MESSAGE)),
+        ("question", pa.large_string()),
         ("tokens", pa.int64()),
         ("document", pa.string()),
         ("corpus", pa.string()),

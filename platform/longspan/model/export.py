@@ -92,14 +92,10 @@ def write_model(
         AssertionError: the weights are not the config's, or the folder came out otherwise.
     """
     config = _exported_config(spec)
-    model = _on_meta(config, spec.dtype)
+    model = meta_model(config, spec.dtype)
     state = _complete(_state_dict_of(weights), model, spec.dtype)
     model.save_pretrained(folder, state_dict=state, max_shard_size=SHARD_SIZE)
-    generation_config = spec.generation_config or _generation_config_of(weights)
-    if generation_config is not None:
-        # As it came: saving it through transformers would refuse settings that loading it accepts.
-        text = generation_config.to_json_string(keys_to_pop=["_from_model_config"])
-        (folder / "generation_config.json").write_text(text, encoding="utf-8")
+    _write_generation_config(spec.generation_config or _generation_config_of(weights), folder)
     for file in folder.iterdir():
         file.chmod(0o644)
     _state_base_for_older_readers(folder / "config.json")
@@ -109,29 +105,40 @@ def write_model(
 def rehearse_export(model: PreTrainedModel, tokenizer_dir: str | Path, spec: ExportSpec) -> None:
     """Do everything of an export but write weights, so that what would make it fail is found before training.
 
+    Args and errors are those of `write_model_files`.
+    """
+    with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
+        write_model_files(model, tokenizer_dir, spec, Path(temporary))
+
+
+def write_model_files(
+    model: PreTrainedModel, tokenizer_dir: str | Path, spec: ExportSpec, folder: Path
+) -> None:
+    """Write all files of an export but its weights: config, generation config and tokenizer.
+
     Args:
         model: as it is trained; only names, shapes and ties of its parameters are looked at.
         tokenizer_dir: local folder with the tokenizer.
         spec: how it will be written.
+        folder: an empty local folder.
 
     Raises:
         UserError: the model or its tokenizer cannot be exported.
     """
-    with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
-        folder = Path(temporary)
-        try:
-            config = _exported_config(spec)
-            planned = _on_meta(config, spec.dtype)
-            _require_same_parameters(model, planned)
-            planned.config.save_pretrained(folder)
-            _state_base_for_older_readers(folder / "config.json")
-            _verify_config(folder, spec.positions, spec.window)
-            copy_tokenizer(tokenizer_dir, folder, spec.window)
-        except (AssertionError, ValueError, TypeError, KeyError, OSError) as error:
-            raise UserError(
-                f"base_model: a {type(model).__name__} like this one could not be exported after training: "
-                f"{error}"
-            ) from error
+    try:
+        config = _exported_config(spec)
+        planned = meta_model(config, spec.dtype)
+        _require_same_parameters(model, planned)
+        planned.config.save_pretrained(folder)
+        _state_base_for_older_readers(folder / "config.json")
+        _verify_config(folder, spec.positions, spec.window)
+        _write_generation_config(spec.generation_config or _generation_config_of(model), folder)
+        copy_tokenizer(tokenizer_dir, folder, spec.window)
+    except (AssertionError, ValueError, TypeError, KeyError, OSError) as error:
+        raise UserError(
+            f"base_model: a {type(model).__name__} like this one could not be exported after training: "
+            f"{error}"
+        ) from error
 
 
 def verify_export(path: str | Path, positions: Positions, window: int) -> None:
@@ -213,6 +220,13 @@ def _ties(parameters: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(first, name) for first, name in pairs if first != name}
 
 
+def _write_generation_config(config: GenerationConfig | None, folder: Path) -> None:
+    if config is not None:
+        # As it came: saving it through transformers would refuse settings that loading it accepts.
+        text = config.to_json_string(keys_to_pop=["_from_model_config"])
+        (folder / "generation_config.json").write_text(text, encoding="utf-8")
+
+
 def _generation_config_of(weights: object) -> GenerationConfig | None:
     return getattr(_inner(weights), "generation_config", None)
 
@@ -227,7 +241,8 @@ def _inner(weights: object) -> Any:
     return weights.model if isinstance(weights, CausalLMLoss) else weights
 
 
-def _on_meta(config: PretrainedConfig, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def meta_model(config: PretrainedConfig, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """Return the model of a config on torch's meta device: names and shapes of its tensors, no values."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -278,7 +293,7 @@ def _rotary_of(path: Path) -> nn.Module:
     """The rotary modules, with real frequencies, of the model that the folder describes."""
     from torch import nn
 
-    model = _on_meta(load_config(path))
+    model = meta_model(load_config(path))
     found = [m for m in model.modules() if getattr(m, "inv_freq", None) is not None]
     return nn.ModuleList(type(module)(module.config) for module in found)
 

@@ -108,9 +108,9 @@ class CausalLMLoss(nn.Module):
             weights: float32 [B, S], by which each token's loss is multiplied; None is by 1.
             shared_rows: the whole rows, where S tokens of each are this rank's; None: rows are not shared.
         """
-        hidden = self._hidden(tokens, positions, shared_rows)
+        hidden = self.hidden_states(tokens, positions, shared_rows)
         if self.chunked_head is None or labels.numel() <= self.chunk:
-            return loss_sum(hidden, _head_of(self.model), labels, self.chunk, weights)
+            return loss_sum(hidden, self.head, labels, self.chunk, weights)
         return self.chunked_head(*_columns(hidden, labels, weights))
 
     def token_losses(
@@ -126,21 +126,34 @@ class CausalLMLoss(nn.Module):
         has to call it equally often.
         """
         with torch.no_grad():
-            hidden = self._hidden(tokens, positions, shared_rows)
-            return token_losses(hidden, _head_of(self.model), labels, self.chunk)
+            hidden = self.hidden_states(tokens, positions, shared_rows)
+            return token_losses(hidden, self.head, labels, self.chunk)
 
     def document_arguments(self, positions: Tensor) -> dict[str, Any]:
         """Return arguments of the model that say where documents begin, besides its positions (int64 [B, S])."""
         by_mask = self.model.config._attn_implementation in _MASKED
         return {} if by_mask else document_boundaries(positions)
 
-    def _hidden(self, tokens: Tensor, positions: Tensor, shared_rows: SharedRows | None) -> Tensor:
+    @property
+    def decoder(self) -> nn.Module:
+        """The model without its output head."""
+        return _decoder_of(self.model)
+
+    @property
+    def head(self) -> nn.Module:
+        """The output head."""
+        return _head_of(self.model)
+
+    def hidden_states(
+        self, tokens: Tensor, positions: Tensor, shared_rows: SharedRows | None = None
+    ) -> Tensor:
+        """Last hidden states [B, S, H]; arguments as for :meth:`forward`."""
         # No attention_mask and no cache: either of them would turn the document mask off.
         if shared_rows is not None:
             documents = decoder_arguments(shared_rows, tokens.device)
         else:
             documents = self.document_arguments(positions)
-        output = _decoder_of(self.model)(
+        output = self.decoder(
             input_ids=tokens, position_ids=positions, use_cache=False, **documents
         )
         return output.last_hidden_state

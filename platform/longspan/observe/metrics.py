@@ -3,6 +3,9 @@
 Object storage can't append, so the newest part is rewritten, atomically, until it holds
 ``lines_per_part`` lines and the next one begins. A process that is killed loses what it had not
 flushed, and nothing else; the next one begins a part of its own.
+
+The job that trains writes ``part-000000.jsonl`` and so on; an evaluation that watches it writes
+``evaluation-<name>-000000.jsonl``. Readers merge them.
 """
 
 from __future__ import annotations
@@ -14,24 +17,32 @@ from collections.abc import Callable
 from typing import Any
 
 from longspan.errors import UserError
+from longspan.observe.evaluations import EVALUATION
 from longspan.observe.records import from_json, to_json
 from longspan.observe.tracker import Record
 from longspan.storage.store import Store
 
-_PART = re.compile(r"part-(\d+)\.jsonl")
+TRAINING = "part"
+_PART = re.compile(rf"({TRAINING}|evaluation-[A-Za-z0-9._-]+)-(\d+)\.jsonl")
+
+
+def evaluation_stem(name: str) -> str:
+    """Stem of the files of the evaluation ``name`` in a run's metrics."""
+    return f"evaluation-{name}"
 
 
 class MetricsLog:
     """Writes a run's records below ``path``; a :class:`~longspan.observe.tracker.Tracker`.
 
-    "heldout" and "event" records are flushed at once (there are few, and a checkpoint's event makes
-    sure that what led to the checkpoint is stored), "update" records every ``seconds`` or at a
-    part's end. A store that fails to take a part delays it: it is offered again at the next flush,
-    and only :meth:`flush` and :meth:`close` raise.
+    "update" records are flushed every ``seconds`` or at a part's end, all others at once (there are
+    few, and a checkpoint's event makes sure that what led to the checkpoint is stored). A store that
+    fails to take a part delays it: it is offered again at the next flush, and only :meth:`flush` and
+    :meth:`close` raise.
 
     Args:
         store: where to.
-        path: folder in the store; one writer at a time.
+        path: folder in the store; one writer of a stem at a time.
+        stem: first part of the files' names.
         lines_per_part: records in a full part.
         seconds: the most that a kill can lose, while records keep coming.
         clock: seconds, from any moment on.
@@ -46,17 +57,19 @@ class MetricsLog:
         store: Store,
         path: str,
         *,
+        stem: str = TRAINING,
         lines_per_part: int = 1000,
         seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         warn: Callable[[str], None] | None = None,
     ) -> None:
         assert lines_per_part > 0, f"{lines_per_part=}"
-        self._store, self._path = store, path.rstrip("/")
+        self._store, self._path, self._stem = store, path.rstrip("/"), stem
         self._lines_per_part, self._seconds = lines_per_part, seconds
         self._clock = clock
         self._warn = warn or (lambda line: print(line, file=sys.stderr, flush=True))
-        self._number = max((number for number, _ in _parts(store, self._path)), default=-1) + 1
+        numbers = [number for _, number, _ in _parts(store, self._path, stem)]
+        self._number = max(numbers, default=-1) + 1
         self._lines: list[str] = []
         self._flushed = 0
         self._due = clock() + seconds
@@ -92,7 +105,7 @@ class MetricsLog:
         self._due = self._clock() + self._seconds
         while len(self._lines) > self._flushed:
             part = self._lines[: self._lines_per_part]
-            name = f"{self._path}/part-{self._number:06d}.jsonl"
+            name = f"{self._path}/{self._stem}-{self._number:06d}.jsonl"
             self._store.write_bytes(name, "".join(line + "\n" for line in part).encode())
             if len(part) < self._lines_per_part:
                 self._flushed = len(part)
@@ -115,17 +128,23 @@ class MetricsLog:
             self._failing = True
 
 
-def read_metrics(store: Store, path: str) -> list[dict[str, Any]]:
+def read_metrics(store: Store, path: str, stem: str | None = None) -> list[dict[str, Any]]:
     """The records below ``path``, in the order of their updates; none where there are no parts.
 
     A resumed run repeats the updates since its checkpoint: of records that describe the same thing
-    (update; update and phase for held-out losses) the latest is kept. Events are all kept.
+    (update; update and phase for held-out losses; update and name for evaluations) the latest is
+    kept. Events are all kept.
+
+    Args:
+        store: of the run.
+        path: folder of its metrics.
+        stem: reads files of this stem only.
 
     Raises:
         UserError: a part holds something else than records; the message names part and line.
     """
     latest: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for _, part in sorted(_parts(store, path.rstrip("/"))):
+    for _, _, part in sorted(_parts(store, path.rstrip("/"), stem)):
         for number, line in enumerate(store.read_bytes(part).decode().splitlines(), start=1):
             try:
                 record = from_json(line)
@@ -142,13 +161,16 @@ def _identity(record: dict[str, Any]) -> tuple[Any, ...]:
     kind, update = record.get("kind"), record.get("update")
     if kind == "event":
         return kind, update, record.get("event"), record.get("time")
+    if kind == EVALUATION:
+        return kind, update, record.get("evaluation")
     return kind, update, record.get("phase")
 
 
-def _parts(store: Store, path: str) -> list[tuple[int, str]]:
+def _parts(store: Store, path: str, stem: str | None = None) -> list[tuple[str, int, str]]:
+    """Stem, number and path of each file of records."""
     parts = []
     for item in store.list(path):
         name = _PART.fullmatch(item.path.rsplit("/", 1)[-1])
-        if name:
-            parts.append((int(name.group(1)), item.path))
+        if name and stem in (None, name[1]):
+            parts.append((name[1], int(name[2]), item.path))
     return parts

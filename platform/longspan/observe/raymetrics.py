@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from longspan.observe.evaluations import EVALUATION, measurements_of
 from longspan.observe.tracker import Record
 
 if TYPE_CHECKING:
@@ -118,3 +119,45 @@ class RayMetrics:
 
 def _tag_keys(source: str | None) -> tuple[str, ...]:
     return ("run",) if source is None else ("run", "source")
+
+
+class RayEvaluationMetrics:
+    """Sets gauges of the latest evaluation of a run's checkpoints; a tracker for processes that run in Ray.
+
+    ``longspan_evaluation_{value,low,high}`` are tagged with the run, the evaluation and the
+    measurement's name (`metric`), ``longspan_evaluation_update`` with run and evaluation. Where Ray is not
+    initialised nothing happens.
+
+    Ray exports a gauge for two intervals after it was set, and an evaluation takes longer: draw them
+    with ``last_over_time``.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._gauges: dict[str, Gauge] = {}
+
+    def log(self, record: Record) -> None:
+        """Show the record's numbers."""
+        import ray
+
+        if not ray.is_initialized() or record["kind"] != EVALUATION:
+            return
+        tags = {"run": self._run, "evaluation": record["evaluation"]}
+        self._set("update", "Updates done at the checkpoint.", float(record["update"]), tags)
+        for each in measurements_of(record):
+            of_metric = tags | {"metric": each.name}
+            self._set("value", "Measured value.", each.value, of_metric)
+            self._set("low", "Lower end of its 95 % interval.", each.low, of_metric)
+            self._set("high", "Upper end of its 95 % interval.", each.high, of_metric)
+
+    def close(self) -> None:
+        """Nothing is pending: Ray collects the values by itself."""
+
+    def _set(self, name: str, description: str, value: float | None, tags: dict[str, str]) -> None:
+        from ray.util.metrics import Gauge
+
+        if value is None or not math.isfinite(value):
+            return
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(f"longspan_evaluation_{name}", description, tuple(tags))
+        self._gauges[name].set(value, tags)

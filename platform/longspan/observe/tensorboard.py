@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longspan.errors import UserError
+from longspan.observe.evaluations import EVALUATION, measurements_of
 from longspan.observe.tracker import Record
 from longspan.storage.store import Store
 
@@ -36,7 +37,7 @@ class TensorBoard:
     """Writes a run's records as TensorBoard scalars; a :class:`~longspan.observe.tracker.Tracker`.
 
     An event file grows, and object storage can't append: the file is written into a temporary
-    folder and copied as a whole every ``seconds``, after a held-out loss, and at the end. Each
+    folder and copied as a whole every ``seconds``, after a held-out loss or an evaluation, and at the end. Each
     process that continues a run adds a file of its own, which hides what earlier ones said about
     updates after ``first_update`` (``purge_step``).
 
@@ -78,7 +79,7 @@ class TensorBoard:
             # It fails from now on, room or not.
             self._writer, self._due = None, self._clock() + self._seconds
             return
-        if record["kind"] == "heldout" or self._clock() >= self._due:
+        if record["kind"] in ("heldout", EVALUATION) or self._clock() >= self._due:
             self._try_to_flush()
 
     def _write(self, record: Record) -> None:
@@ -142,4 +143,15 @@ def scalars(record: Record) -> dict[str, float]:
         for first, last, loss, _ in record.get("positions", ()):
             shown[f"{group}_by_position/{int(first):07d}-{int(last):07d}"] = float(loss)
         return shown
-    return {}
+    return _evaluation_scalars(record)
+
+
+def _evaluation_scalars(record: Record) -> dict[str, float]:
+    """Values, and the ends of their intervals in a group of their own; none of another kind of record."""
+    shown: dict[str, float] = {}
+    for each in measurements_of(record):
+        shown[f"evaluation/{each.name}"] = each.value
+        for end, value in (("low", each.low), ("high", each.high)):
+            if value is not None:
+                shown[f"evaluation_interval/{each.name}/{end}"] = value
+    return shown

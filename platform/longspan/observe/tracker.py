@@ -2,8 +2,8 @@
 
 A record is a flat dict of numbers and words:
 
-- every record: ``kind`` ("update", "heldout" or "event"), ``update`` (optimizer updates done so
-  far), ``time`` (seconds since 1970);
+- every record: ``kind`` ("update", "heldout", "event" or "evaluation"), ``update`` (optimizer
+  updates done so far), ``time`` (seconds since 1970);
 - "update": ``loss`` (nats per counted token), ``learning_rate``, ``grad_norm``, ``tokens`` and
   ``source_tokens.<name>`` (of this update), ``tokens_per_second``, ``mfu`` (a fraction; absent
   where the device's peak is unknown), ``step_seconds`` (the whole update), ``data_wait_seconds``
@@ -12,7 +12,9 @@ A record is a flat dict of numbers and words:
   "during"; "end"), ``loss``, ``loss.<source>``, ``positions`` (a list of ``[position_from,
   position_to, loss, tokens]``);
 - "event": ``event`` (what happened, in a word: "checkpoint", "resumed") and what else there is to
-  say of it.
+  say of it;
+- "evaluation" (written by an evaluation that watches the run): ``evaluation`` (its name),
+  ``measurements`` (see :mod:`longspan.observe.evaluations`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ mixed with another. Only what the record lists, with its SHA-256, is read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -156,6 +156,29 @@ class Checkpoints:
             )
         return found
 
+    def committed(self) -> dict[int, str]:
+        """Version of each committed checkpoint's record (`ObjectInfo.version`) by update, the newest first.
+
+        Those that turned out to be damaged are left out. Nothing is read.
+        """
+        versions = {item.path: item.version for item in self.store.list(self.path)}
+        folders = {update: self.folder(update) for update in self._updates(versions)}
+        return {
+            update: versions[f"{folder}/{RECORD}"]
+            for update, folder in folders.items()
+            if f"{folder}/{RECORD}" in versions and f"{folder}/{DAMAGED}" not in versions
+        }
+
+    def read(self, update: int) -> Checkpoint:
+        """The committed checkpoint after so many updates; its parts are not looked at.
+
+        Raises:
+            FileNotFoundError: there is none, or it has been deleted.
+            sealed.Damaged: its record is.
+            UserError: a newer version of the code has written it.
+        """
+        return self._read(self.folder(update))
+
     def latest_update(self) -> int:
         """Updates done at the latest checkpoint; 0 in a new run."""
         found = self.latest()
@@ -207,7 +230,7 @@ class Checkpoints:
             return
         kept = set(committed[:keep])
         kept |= {update for update in committed if every and update % every == 0}
-        for update in self._updates():
+        for update in self._updates(self._files()):
             if update < committed[0] and update not in kept:
                 self.delete(update)
 
@@ -216,13 +239,25 @@ class Checkpoints:
         self.store.delete(f"{self.folder(update)}/{RECORD}")
         self.store.delete(self.folder(update))
 
-    def _updates(self) -> list[int]:
+    def _read(self, folder: str) -> Checkpoint:
+        """The checkpoint in a folder; raises as `read`."""
+        value = sealed.read(self.store, f"{folder}/{RECORD}")
+        try:
+            checkpoint = Checkpoint.from_json(value)
+            if self.folder(checkpoint.facts.update) != folder:
+                raise sealed.Damaged(f"it is of update {checkpoint.facts.update}")
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise sealed.Damaged(str(error)) from error
+        outside = [part.path for part in checkpoint.parts if not part.path.startswith(f"{folder}/")]
+        if outside:
+            raise sealed.Damaged(f"its part {outside[0]} is elsewhere")
+        return checkpoint
+
+    def _updates(self, paths: Iterable[str]) -> list[int]:
         """Of all that there is something of, the newest first."""
         prefix = f"{self.path}/update-"
         names = {
-            path.removeprefix(prefix).split("/")[0]
-            for path in self._files()
-            if path.startswith(prefix)
+            path.removeprefix(prefix).split("/")[0] for path in paths if path.startswith(prefix)
         }
         # Other names are not ours to delete.
         return sorted({int(name) for name in names if UPDATE.fullmatch(name)}, reverse=True)
@@ -246,12 +281,10 @@ class Checkpoints:
                 self._say(f"checkpoint {name} is damaged: the one before is used")
                 continue
             try:
-                checkpoint = Checkpoint.from_json(sealed.read(self.store, path))
-                if self.folder(checkpoint.facts.update) != folder:
-                    raise sealed.Damaged(f"it is of update {checkpoint.facts.update}")
+                checkpoint = self._read(folder)
             except FileNotFoundError:  # Deleted since.
                 continue
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
+            except sealed.Damaged as error:
                 self._say(
                     f"checkpoint {name}: its record is damaged ({error}): the one before is used"
                 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
+from longspan.corpus.example_sets import require_no_heldout
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
@@ -18,7 +19,6 @@ from longspan.model.source import local_tokenizer_dir
 from longspan.recipe.model import look_at_tokenizer, resolve
 from longspan.recipe.sources import (
     cleaning_rules,
-    find_objects,
     ingest_needs,
     open_store,
     source_specs,
@@ -71,7 +71,7 @@ def check_ingest(recipe: Recipe) -> None:
     store = open_store(recipe)
     look_at_tokenizer(recipe, store)
     check_chat_template(recipe, store)
-    find_objects(recipe, store)
+    _check_objects(recipe, store)
 
 
 def ingest_corpora(recipe: Recipe) -> Manifests:
@@ -89,11 +89,17 @@ def check_data(recipe: Recipe, store: Store) -> None:
     """What can be checked of a run's data without reading it.
 
     Raises:
-        UserError: a source names no object; or the run has begun, and with other settings.
+        UserError: a source names no object, or examples about held-out documents; or the run has begun, and with
+            other settings.
     """
     check_chat_template(recipe, store)
     if _pin(recipe, ingest_of(recipe, store)).load() is None:
-        find_objects(recipe, store)
+        _check_objects(recipe, store)
+
+
+def _check_objects(recipe: Recipe, store: Store) -> None:
+    for spec in source_specs(recipe):
+        require_no_heldout(store, spec.name, (item.path for item in resolve_objects(store, spec)))
 
 
 def run_data(
@@ -161,6 +167,8 @@ def _cleaned(
     say: Callable[[str], None],
 ) -> tuple[Manifests, Contamination | None]:
     """Without duplicates and what is in evaluation sets, and a report of the latter."""
+    for name, manifest in manifests.items():
+        require_no_heldout(ingest.store, name, (item.path for item in manifest.objects))
     left, report = clean(
         ingest.store,
         [manifests[corpus.name] for corpus in recipe.corpora],

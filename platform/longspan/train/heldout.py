@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch.distributed as dist
 
 from longspan.ingest.manifest import SourceManifest
 from longspan.parallel.groups import SequenceGroup
+from longspan.position_bands import position_bands
 from longspan.stream.batch import Batch, TokenWeights, collate
 from longspan.stream.row import Row
 from longspan.stream.rows import heldout_rows
@@ -118,14 +118,3 @@ class HeldOut:
             document_mask=self._mask,
             weights=self._weights,
         )
-
-
-def position_bands(length: int) -> tuple[tuple[int, int], ...]:
-    """Position bands that double in width: [0, 64), [64, 128), [128, 256), ... up to ``length``."""
-    edges = [0]
-    edge = 64
-    while edge < length:
-        edges.append(edge)
-        edge *= 2
-    edges.append(length)
-    return tuple(pairwise(edges))

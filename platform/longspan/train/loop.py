@@ -19,7 +19,7 @@ from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.model.attention import SDPA_BY_DOCUMENT, Conditions, choose
 from longspan.model.attention_checks import require_like_sdpa
-from longspan.model.export import ExportSpec, export_model, rehearse_export
+from longspan.model.export import ExportSpec, export_model, write_model_files
 from longspan.model.facts import EXACT_FAMILIES, read_facts
 from longspan.model.load import load_model, load_tokenizer, offload_activations
 from longspan.model.loss import CausalLMLoss
@@ -39,6 +39,7 @@ from longspan.train.job import Job
 from longspan.train.keeping import Keeping, latest_checkpoint, restore
 from longspan.train.readahead import ReadAhead
 from longspan.train.recorder import Recorder
+from longspan.train.run_record import record_of, save_buffers, write_run_record
 from longspan.train.schedule import CosineSchedule
 
 
@@ -217,13 +218,19 @@ def history_facts(engine: Engine, job: Job, host: Host) -> Facts:
 def rehearse(engine: Engine, job: Job) -> None:
     """On rank 0, before the first update: find what would make the export fail after the last one.
 
+    What it writes is stored: any checkpoint of the run can be exported with it.
+
     Raises:
         UserError: something would.
     """
     model = engine.model.model
-    rehearse_export(model, job.tokenizer_folder(), export_spec(engine, job))
-    if model.config.model_type not in EXACT_FAMILIES:  # A test does it for these.
-        require_round_trip(model.config.to_dict())
+    with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
+        folder = Path(temporary)
+        write_model_files(model, job.tokenizer_folder(), export_spec(engine, job), folder)
+        if model.config.model_type not in EXACT_FAMILIES:  # A test does it for these.
+            require_round_trip(model.config.to_dict())
+        save_buffers(model, folder)
+        write_run_record(job.store, job.run_path, record_of(job), folder)
 
 
 def export_spec(engine: Engine, job: Job) -> ExportSpec:

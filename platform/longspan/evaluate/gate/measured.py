@@ -1,13 +1,21 @@
-"""Cells of results that the gate looks at: those within the window, by task and length."""
+"""Cells of results that the gate looks at: those within the window, by task and length.
+
+Length 0 is that of prompts without any context around the evidence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from longspan.evaluate.combine import Interval, mean_interval
-from longspan.evaluate.results import Cell, Estimate, Results
+from longspan.evaluate.gate.findings import Finding, unknown
+from longspan.evaluate.gate.thresholds import Thresholds
+from longspan.evaluate.results import Cell, Estimate, Results, TaskResult
 from longspan.evaluate.samples import Family
+
+CLOSED_BOOK = "_closed_book"
+"""Ending of the name of a control: it asks the questions of the task named before it, without their documents."""
 
 
 @dataclass(frozen=True)
@@ -19,19 +27,24 @@ class Cells:
     @classmethod
     def of(cls, results: Results, families: Collection[Family]) -> Cells:
         """Return the cells of families of tasks; lengths beyond the window are left out."""
+        return cls.where(results, lambda task: task.family in families)
+
+    @classmethod
+    def where(cls, results: Results, is_wanted: Callable[[TaskResult], bool]) -> Cells:
+        """Return the cells of some tasks; lengths beyond the window are left out."""
         return cls(
             tuple(
                 (task.task, cell)
                 for task in results.tasks
-                if task.family in families
+                if is_wanted(task)
                 for cell in task.cells
                 if cell.depth is None and cell.length <= results.model.window
             )
         )
 
-    def without(self, suffix: str) -> Cells:
-        """Return the cells of tasks whose name does not end so."""
-        return Cells(tuple(each for each in self.cells if not each[0].endswith(suffix)))
+    def open_book(self) -> Cells:
+        """Return the cells without those of controls."""
+        return Cells(tuple(each for each in self.cells if not each[0].endswith(CLOSED_BOOK)))
 
     @property
     def lengths(self) -> list[int]:
@@ -50,3 +63,14 @@ class Cells:
 def mean_score(scores: Mapping[str, Estimate], tasks: Collection[str]) -> Interval:
     """Mean over tasks, each with the same weight; their samples are taken as independent."""
     return mean_interval([scores[task] for task in sorted(tasks)])
+
+
+def not_reached(
+    cells: Cells, results: Results, thresholds: Thresholds, threshold: float
+) -> list[Finding]:
+    """Return a finding if there are scores, but not up to the window."""
+    window = results.model.window
+    if not cells.lengths or cells.lengths[-1] >= thresholds.reach * window:
+        return []
+    case = f"the longest length is {cells.lengths[-1]:,} of a window of {window:,} tokens"
+    return [unknown(threshold, case)]

@@ -15,12 +15,9 @@ from longspan.evaluate.gate.findings import (
     share,
     truncated_of,
 )
-from longspan.evaluate.gate.measured import Cells
+from longspan.evaluate.gate.measured import CLOSED_BOOK, Cells, not_reached
 from longspan.evaluate.gate.thresholds import Thresholds
 from longspan.evaluate.results import Cell, Estimate, Results, TaskResult, VerdictItem
-
-CLOSED_BOOK = "_closed_book"
-"""Ending of the name of the control, which asks the questions of the task without it and gives no document."""
 
 
 def own_documents_used(results: Results, thresholds: Thresholds) -> VerdictItem:
@@ -32,8 +29,12 @@ def own_documents_used(results: Results, thresholds: Thresholds) -> VerdictItem:
     )
     cells = Cells.of(results, ["own_documents"])
     findings = [
-        found for task in results.tasks for found in _against_closed_book(task, results, thresholds)
+        found
+        for task in _open_book(results)
+        for found in _against_closed_book(task, results, thresholds)
     ]
+    if findings:
+        findings += not_reached(cells, results, thresholds, thresholds.closed_book_margin)
     return item(rule, findings, faults_of(cells.cells), truncated_of(cells.cells))
 
 
@@ -44,10 +45,12 @@ def own_documents_everywhere(results: Results, thresholds: Thresholds) -> Verdic
         "own rule: no length and no depth has less than a share of the score at the shortest length",
         "no questions about own documents, or one length only",
     )
-    cells = Cells.of(results, ["own_documents"]).without(CLOSED_BOOK)
+    cells = Cells.of(results, ["own_documents"]).open_book()
     findings = [
         found for task in _open_book(results) for found in _places(task, results, thresholds)
     ]
+    if findings:
+        findings += not_reached(cells, results, thresholds, 0.0)
     return item(rule, findings, faults_of(cells.cells), truncated_of(cells.cells))
 
 

@@ -13,28 +13,29 @@ from longspan.evaluate.gate.findings import (
     truncated_of,
     unknown,
 )
-from longspan.evaluate.gate.measured import Cells, mean_score
+from longspan.evaluate.gate.measured import Cells, mean_score, not_reached
 from longspan.evaluate.gate.thresholds import Thresholds
-from longspan.evaluate.results import Results, VerdictItem
-from longspan.evaluate.samples import Family
+from longspan.evaluate.results import Results, TaskResult, VerdictItem
+from longspan.evaluate.samples import Family, Scoring
 
-RECALL: tuple[Family, ...] = ("retrieval", "tracing", "aggregation")
+LIKE_RULER: tuple[Family, ...] = ("tracing", "aggregation")
+RULER_SCORING: tuple[Scoring, ...] = ("contains_all", "contains_any")
 BEYOND_LITERAL: tuple[Family, ...] = ("association", "reasoning")
 NEAR_USE: tuple[Family, ...] = ("documents", "many_shot")
 
 
 def recall(results: Results, thresholds: Thresholds) -> VerdictItem:
-    """Recall at every length up to the window: tasks of retrieval, tracing and aggregation."""
+    """Recall at every length up to the window: tasks of retrieval, and RULER's of tracing and aggregation."""
     rule = Rule(
         "recall",
         "RULER's threshold (arXiv 2404.06654): Llama 2 7B at 4,096 tokens",
-        "no task of retrieval, tracing or aggregation",
+        "no task of retrieval, nor one of RULER's of tracing or aggregation",
     )
-    cells = Cells.of(results, RECALL)
+    cells = Cells.where(results, _is_recall)
     findings = [
         found for length in cells.lengths for found in _recall_at(cells, length, thresholds)
     ]
-    findings += _not_reached(cells, results, thresholds, thresholds.recall)
+    findings += not_reached(cells, results, thresholds, thresholds.recall)
     notes = [_lowest(cells), truncated_of(cells.cells)]
     return item(rule, findings, faults_of(cells.cells), "; ".join(filter(None, notes)))
 
@@ -51,7 +52,7 @@ def beyond_literal(results: Results, thresholds: Thresholds) -> VerdictItem:
     for family in BEYOND_LITERAL:
         own = Cells.of(results, [family])
         findings += _against_base(own, family, thresholds)
-        findings += _not_reached(own, results, thresholds, 0.0)
+        findings += not_reached(own, results, thresholds, 0.0)
     return item(rule, findings, faults_of(cells.cells), truncated_of(cells.cells))
 
 
@@ -64,11 +65,18 @@ def no_drop_to_window(results: Results, thresholds: Thresholds) -> VerdictItem:
     )
     findings: list[Finding] = []
     for family in NEAR_USE:
-        own = Cells.of(results, [family])
+        own = Cells.of(results, [family]).open_book()
         findings += _drop(own, family, thresholds)
-        findings += _not_reached(own, results, thresholds, 0.0)
-    cells = Cells.of(results, NEAR_USE)
+        findings += not_reached(own, results, thresholds, 0.0)
+    cells = Cells.of(results, NEAR_USE).open_book()
     return item(rule, findings, faults_of(cells.cells), truncated_of(cells.cells))
+
+
+def _is_recall(task: TaskResult) -> bool:
+    """Whether RULER's threshold fits a task: other measures than RULER's have other scales."""
+    return task.family == "retrieval" or (
+        task.family in LIKE_RULER and task.scoring in RULER_SCORING
+    )
 
 
 def _recall_at(cells: Cells, length: int, thresholds: Thresholds) -> list[Finding]:
@@ -141,14 +149,3 @@ def _drop(cells: Cells, family: Family, thresholds: Thresholds) -> list[Finding]
         case += ", too wide to rule out a drop"
         return [Finding(change, 0.0, "inconclusive", change.low, case)]
     return [Finding(change, 0.0, "pass", change.low, case)]
-
-
-def _not_reached(
-    cells: Cells, results: Results, thresholds: Thresholds, threshold: float
-) -> list[Finding]:
-    """Return a finding if tasks were measured, but not up to the window."""
-    window = results.model.window
-    if not cells.lengths or cells.lengths[-1] >= thresholds.reach * window:
-        return []
-    case = f"the longest length is {cells.lengths[-1]:,} of a window of {window:,} tokens"
-    return [unknown(threshold, case)]

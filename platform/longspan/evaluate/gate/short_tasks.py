@@ -37,8 +37,7 @@ def short_tasks_retained(results: Results, thresholds: Thresholds) -> VerdictIte
         f"{unpaired} of {len(changes)} not paired by sample" if unpaired else "",
         f"{without} without a reference or an error to compare with" if without else "",
     ]
-    shortened = [suite for suite in own if suite.truncated]
-    faults = ", ".join(f"{suite.task}: {suite.truncated} prompts truncated" for suite in shortened)
+    faults = "; ".join(fault for suite in own if (fault := _fault(suite)))
     findings = _findings(changes, -thresholds.short_tasks)
     if changes and without:
         findings.append(unknown(-thresholds.short_tasks, notes[1]))
@@ -69,9 +68,25 @@ def _change(suite: SuiteResult, results: Results) -> _Change | None:
             return _Change(name, Interval(sign * each.difference.value, *ends), True)
     for other in results.reference_suites:
         if (other.task, other.metric, other.shots) == (suite.task, suite.metric, suite.shots):
-            if suite.stderr is None or other.stderr is None:
-                return None
-            value = sign * (suite.value - other.value)
-            half = Z * math.hypot(suite.stderr, other.stderr)
-            return _Change(name, Interval(value, value - half, value + half), False)
+            return _unpaired(name, suite, other)
     return None
+
+
+def _unpaired(name: str, suite: SuiteResult, other: SuiteResult) -> _Change | None:
+    """Change between results of independent samples; wider than a paired one, as the questions are the same."""
+    if suite.value is None or other.value is None or suite.stderr is None or other.stderr is None:
+        return None
+    value = (suite.value - other.value) * (1 if suite.higher_is_better else -1)
+    half = Z * math.hypot(suite.stderr, other.stderr)
+    return _Change(name, Interval(value, value - half, value + half), False)
+
+
+def _fault(suite: SuiteResult) -> str:
+    counts = {
+        "truncated": suite.truncated,
+        "longer than the window": suite.over_length,
+        "refused": suite.refused,
+        "unanswered": suite.unanswered,
+    }
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    return f"prompts of {suite.task}: {kinds}" if kinds else ""

@@ -1,0 +1,98 @@
+"""Probes of an evaluation: each model is asked the same samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longspan.errors import UserError
+from longspan.evaluate.ask import ask_samples
+from longspan.evaluate.grid import SampleGrid
+from longspan.evaluate.models import EvaluatedModel
+from longspan.evaluate.prepare import Prepared
+from longspan.evaluate.probes.fitting import BASE
+from longspan.evaluate.results import SampleRecord
+from longspan.evaluate.samples import ProbeSource, Task
+from longspan.generate.cluster import EngineModel, end_tokens, engine_on_cluster
+from longspan.generate.endpoint import EndpointAccess
+from longspan.generate.generators import EndpointGenerator, EngineGenerator, TextGenerator
+from longspan.generate.progress import Log
+from longspan.hashing import content_id
+
+
+@dataclass(frozen=True)
+class ProbeStage:
+    """Samples to ask, and who is asked.
+
+    Attributes:
+        prepared: the evaluation.
+        tasks: of which samples are made.
+        source: what they are made from; its format is that of the evaluated model, for all models.
+        log: takes lines on progress.
+    """
+
+    prepared: Prepared
+    tasks: tuple[Task, ...]
+    source: ProbeSource
+    log: Log
+
+    def records(self, model: EvaluatedModel) -> list[SampleRecord]:
+        """Ask a model what it has not been asked yet, and return the records of all its samples.
+
+        Raises:
+            UserError: the endpoint or the engine does not answer any more.
+        """
+        lengths = self.prepared.lengths_of(model)
+        if not self.tasks or not lengths:
+            return []
+        recipe = self.prepared.recipe
+        self.log(f"probes: {model.name}: {len(self.tasks)} tasks at up to {lengths[-1]:,} tokens")
+        is_chat_api = bool(recipe.endpoint) and self.prepared.template == "chat"
+        grid = SampleGrid(
+            self.tasks,
+            (BASE, *lengths),
+            recipe.probes.samples,
+            self.source,
+            self.identity(model),
+            window=lengths[-1],
+            form="chat" if is_chat_api else "token_ids",
+        )
+        folder = f"{self.prepared.folder}/{model.key}"
+        return ask_samples(
+            grid, self._generator(model, lengths[-1]), self.prepared.store, folder, self.log
+        )
+
+    def identity(self, model: EvaluatedModel) -> str:
+        """Identity of a model with all that decides its replies."""
+        endpoint = self.prepared.recipe.endpoint
+        if endpoint:
+            return content_id("endpoint", endpoint.url, endpoint.model)
+        return content_id(model.identity, self.prepared.recipe.engine.arguments)
+
+    def _generator(self, model: EvaluatedModel, window: int) -> TextGenerator:
+        prepared, recipe = self.prepared, self.prepared.recipe
+        if recipe.endpoint:
+            assert prepared.api_key is not None, "prepare reads the key of an endpoint"
+            access = EndpointAccess(recipe.endpoint, prepared.api_key, "endpoint", window)
+            return EndpointGenerator(access)
+        described = EngineModel(
+            model.address,
+            model.key,
+            window,
+            recipe.engine.arguments,
+            end_tokens(model.folder),
+            model_window=model.facts.window,
+        )
+        engine = engine_on_cluster(described, recipe.engine, prepared.store, self.log)
+        return EngineGenerator(engine, model.key)
+
+
+def require_answers(records: list[SampleRecord]) -> None:
+    """Refuse a stage of which not one sample was answered.
+
+    Raises:
+        UserError: there are samples, and none has a reply.
+    """
+    if records and all(record.problem for record in records):
+        raise UserError(
+            f"probes: not one of {len(records):,} samples got a reply; the first: {records[0].problem}"
+        )

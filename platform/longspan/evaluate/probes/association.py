@@ -1,0 +1,136 @@
+"""Associative needles: sentences that answer a question with which they share no content word.
+
+The idea is NoLiMa's (arXiv 2502.05167): what connects needle and question is common knowledge, so that matching
+words finds nothing. The pairs are our own. Needles of other pairs, about other people, stand in the same prompt, so
+that it is not enough to find the sentence that does not fit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from random import Random
+from typing import Any
+
+import yaml
+
+from longspan.evaluate.haystack import Frame
+from longspan.evaluate.probes.fitting import BASE, STOP, fill_or_base, prose, turn
+from longspan.evaluate.probes.probe import Probe
+from longspan.evaluate.samples import ProbeSource, Sample
+
+NAMES = (
+    *("Amara", "Bodil", "Caspar", "Dario", "Elodie", "Farid", "Gunnar", "Hester", "Ilse", "Kavya"),
+    *("Leif", "Milena", "Nadia", "Oskar", "Priya", "Quentin", "Rosalba", "Sanjay", "Tamsin"),
+    *("Ulrich", "Veronika", "Wanda", "Yolanda", "Zoltan"),
+)
+FUNCTION_WORDS = frozenset(
+    [
+        *("a", "above", "all", "an", "and", "are", "as", "at", "away", "be", "been"),
+        *("before", "behind", "best", "by", "can", "did", "does", "for", "from", "front"),
+        *("goes", "has", "he", "her", "his", "i", "in", "into", "is", "it", "its", "last"),
+        *("likes", "never", "no", "not", "of", "off", "on", "one", "only", "or", "other"),
+        *("out", "person", "she", "some", "still", "than", "that", "the", "their", "them"),
+        *("then", "there", "they", "this", "three", "to", "two", "under", "until", "up"),
+        *("was", "what", "when", "where", "which", "who", "with", "works"),
+    ]
+)
+"""Words that connect nothing: a needle and a question may both have them."""
+
+_BEFORE = (
+    "Somewhere in the following text, a few people are mentioned by name. Read it carefully.\n\n"
+)
+_AFTER = "\n\nQuestion: {question} Answer with the name of that person only."
+ANSWER_PREFIX = "\nAnswer:"
+
+
+@dataclass(frozen=True)
+class Association:
+    """A sentence about a person, and a question that it answers.
+
+    Attributes:
+        asks: the fact that the question is about.
+        needle: the sentence, with the place `{name}`.
+        question: for the name.
+        implies: further facts that the sentence implies.
+    """
+
+    asks: str
+    needle: str
+    question: str
+    implies: tuple[str, ...] = ()
+
+    def answers(self, other: Association) -> bool:
+        """Whether this needle answers the question of another pair, too."""
+        return other.asks in (self.asks, *self.implies)
+
+
+@lru_cache(maxsize=1)
+def associations() -> tuple[Association, ...]:
+    """Return all pairs."""
+    text = (
+        files("longspan.evaluate.probes").joinpath("associations.yaml").read_text(encoding="utf-8")
+    )
+    rows: list[dict[str, Any]] = yaml.safe_load(text)
+    return tuple(
+        Association(row["asks"], row["needle"], row["question"], tuple(row.get("implies", ())))
+        for row in rows
+    )
+
+
+def content_words(text: str) -> frozenset[str]:
+    """Words of a text that carry its meaning, in lower case."""
+    words = re.findall(r"[^\W\d_]+", text.replace("{name}", "").lower())
+    return frozenset(word for word in words if len(word) > 1) - FUNCTION_WORDS
+
+
+@dataclass(frozen=True)
+class AssociationProbe(Probe):
+    """A needle at a depth, others anywhere, and the question that only the first one answers.
+
+    Length 0 is the base score: the needles without any other text.
+
+    Attributes:
+        distractors: needles that do not answer the question.
+    """
+
+    distractors: int = 3
+
+    def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
+        """See `Probe.build`."""
+        rng = source.rng(self.name, self.version, index)
+        pairs = associations()
+        pair = pairs[turn(source, self.name, len(pairs), index)]
+        names = rng.sample(NAMES, 1 + self.distractors)
+        depth = source.depth(index)
+        inserts = [(depth, pair.needle.format(name=names[0]))]
+        others = _others(pair, self.distractors, rng)
+        for name, other in zip(names[1:], others, strict=True):
+            inserts.append((rng.random(), other.needle.format(name=name)))
+        text = prose(source, length, rng.random(), {*names, *content_words(pair.question)})
+        frame = Frame(_BEFORE, _AFTER.format(question=pair.question), ANSWER_PREFIX)
+        placed = fill_or_base(
+            source.format, frame, text.sentences, inserts, None if length == BASE else budget
+        )
+        return self.finished(
+            source,
+            (length, index),
+            (placed, frame),
+            [names[0]],
+            depth=depth if length != BASE else None,
+            evidence=[0],
+            cluster=text.document,
+            stop=STOP,
+        )
+
+
+def _others(pair: Association, count: int, rng: Random) -> list[Association]:
+    """Pairs whose needles do not answer the question of one."""
+    return rng.sample([other for other in associations() if not other.answers(pair)], count)
+
+
+TASKS: tuple[AssociationProbe, ...] = (
+    AssociationProbe("association", 1, "association", "contains_any", 32),
+)

@@ -1,0 +1,152 @@
+"""Questions about the user's own held-out documents, at any length and depth, and without the document.
+
+The pairs are self-instruct's. The chunk that a question is about stands at the depth; around it is its document,
+as much of it as fits, and where the document ends, other held-out documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from longspan.evaluate.documents import Document
+from longspan.evaluate.haystack import Frame, Placed
+from longspan.evaluate.probes.fitting import BASE, fill_or_base, longest, only_at_base, turn
+from longspan.evaluate.probes.pairs import Pair, PairSet
+from longspan.evaluate.probes.probe import Probe
+from longspan.evaluate.samples import ProbeSource, Sample
+from longspan.hashing import content_id, text_id
+
+MAX_TOKENS = 128
+MAX_PIECE_CHARACTERS = 300
+SEPARATOR = "\n\n"
+_BEFORE = "Read the following text.\n\n"
+_AFTER = "\n\nAnswer a question about the text, {style}.\nQuestion: {question}"
+_CLOSED_BOOK = "Answer a question, {style}.\nQuestion: {question}"
+_STYLES = {"short": "in as few words as possible"}
+_OTHER_STYLE = "in one to four sentences"
+ANSWER_PREFIX = "\nAnswer:"
+_PIECE = re.compile(
+    rf".{{1,{MAX_PIECE_CHARACTERS}}}?(?:[.!?]\s+|\n+|\Z)|.{{1,{MAX_PIECE_CHARACTERS}}}", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class OwnDocumentProbe(Probe):
+    """Pairs of one set, each once before any is asked again.
+
+    Attributes:
+        pairs: with their documents.
+        closed_book: ask without any document, at length 0.
+    """
+
+    pairs: PairSet
+    closed_book: bool = False
+
+    def problem(self, source: ProbeSource, length: int) -> str | None:
+        """See `Task.problem`."""
+        if self.closed_book or length == BASE:
+            return only_at_base(self.name, length)
+        return super().problem(source, length)
+
+    def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
+        """See `Probe.build`."""
+        pairs = self.pairs.pairs
+        pair = pairs[turn(source, self.pairs.hash, len(pairs), index)]
+        style = _STYLES.get(pair.style, _OTHER_STYLE)
+        if self.closed_book:
+            frame = Frame(
+                "", _CLOSED_BOOK.format(style=style, question=pair.question), ANSWER_PREFIX
+            )
+            placed, depth = fill_or_base(source.format, frame, (), (), None), None
+        else:
+            after = _AFTER.format(style=style, question=pair.question)
+            frame = Frame(_BEFORE, after, ANSWER_PREFIX)
+            depth = source.depth(index)
+            placed = self._filled(source, pair, (index, depth, budget), frame)
+        sample = self.finished(
+            source,
+            (length, index),
+            (placed, frame),
+            [pair.answer],
+            depth=depth,
+            evidence=range(len(placed.spans)),
+            cluster=pair.document,
+            stop=(SEPARATOR, "\nQuestion:"),
+        )
+        return replace(sample, id=content_id(sample.id, self.pairs.hash))
+
+    def _filled(
+        self, source: ProbeSource, pair: Pair, place_of: tuple[int, float, int], frame: Frame
+    ) -> Placed:
+        """The prompt with as much text around the chunk as fits."""
+        index, depth, budget = place_of
+        document = self.pairs.documents[pair.document]
+        others = [each for each in source.documents if text_id(each.text) != pair.document]
+        source.rng(self.name, self.version, index).shuffle(others)
+        start, end = pair.chunk
+        chunk = document.text[start:end]
+        # Either side takes the next document when it needs one.
+        queue = iter(others)
+        before = _backwards(document.text[:start], queue)
+        after = _forwards(document.text[end:], queue)
+        taken = list(islice(_around(before, after, depth), max(1, budget)))
+
+        def build(count: int) -> Placed:
+            left = "".join(piece for side, piece in reversed(taken[:count]) if side == "before")
+            right = "".join(piece for side, piece in taken[:count] if side == "after")
+            at = len(frame.before) + len(left)
+            text = f"{frame.before}{left}{chunk}{right}{frame.after}"
+            return Placed(text, ((at, at + len(chunk)),))
+
+        pieces = [piece for _, piece in taken]
+        return longest(source.format, build, pieces, budget, frame.answer_prefix)
+
+
+def split_pieces(text: str) -> list[str]:
+    """Split a text after sentences and lines, white space kept; pieces have at most `MAX_PIECE_CHARACTERS` or so."""
+    return _PIECE.findall(text)
+
+
+def _forwards(text: str, others: Iterator[Document]) -> Iterator[str]:
+    """Pieces of a text, then of other documents."""
+    yield from split_pieces(text)
+    for other in others:
+        yield SEPARATOR
+        yield from split_pieces(other.text)
+
+
+def _backwards(text: str, others: Iterator[Document]) -> Iterator[str]:
+    """Pieces of a text from its end on, then of other documents from theirs."""
+    yield from reversed(split_pieces(text))
+    for other in others:
+        yield SEPARATOR
+        yield from reversed(split_pieces(other.text))
+
+
+def _around(before: Iterator[str], after: Iterator[str], depth: float) -> Iterator[tuple[str, str]]:
+    """Pieces of both sides in the order in which they are taken, so that the share before is near the depth."""
+    characters = {"before": 0, "after": 0}
+    while True:
+        total = sum(characters.values())
+        side = "before" if characters["before"] < depth * (total + 1) else "after"
+        piece = next(before if side == "before" else after, None)
+        if piece is None:
+            return
+        characters[side] += len(piece)
+        yield side, piece
+
+
+def make_tasks(pairs: PairSet) -> tuple[OwnDocumentProbe, ...]:
+    """Return the tasks of a set: `own_documents` and `own_documents_closed_book`."""
+    return tuple(
+        OwnDocumentProbe(
+            f"own_documents{'_closed_book' if closed_book else ''}",
+            *(1, "own_documents", "f1", MAX_TOKENS),
+            pairs=pairs,
+            closed_book=closed_book,
+        )
+        for closed_book in (False, True)
+    )

@@ -1,0 +1,115 @@
+"""Tables of standard suites and power laws, with the paper's numbers where settings match."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from longspan.evaluate.report.figures import scores_by_length
+from longspan.evaluate.report.numbers import number, percent
+from longspan.evaluate.report.paper import (
+    FIRST_SENTENCE_TASK,
+    SIZES,
+    first_sentence_scores,
+    paper_score,
+)
+from longspan.evaluate.results import SuiteResult, TaskResult
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One metric of one task."""
+
+    task: str
+    metric: str
+    shots: str
+    n: int
+    value: str
+    sort: float
+    error: str
+    """Standard error."""
+    reference: str
+    """Value of the reference model; "" if it was not measured."""
+    truncated: int
+    higher_is_better: bool
+    version: str
+    paper: str
+    """Of each of the paper's sizes; "" if it has no such setting."""
+    source: str
+
+
+@dataclass(frozen=True)
+class SuiteGroup:
+    """Tasks of one suite."""
+
+    title: str
+    rows: tuple[SuiteRow, ...]
+    has_paper: bool
+
+
+@dataclass(frozen=True)
+class FirstSentenceRow:
+    """First-sentence retrieval at one length: measured here, and the paper's 7B model."""
+
+    length: int
+    measured: str
+    paper: str
+
+
+def suite_groups(
+    suites: Sequence[SuiteResult], references: Sequence[SuiteResult]
+) -> list[SuiteGroup]:
+    """Results of suites by group, in the order in which the groups first appear."""
+    values = {(each.task, each.metric, each.shots): each for each in references}
+    groups: dict[str, list[SuiteRow]] = {}
+    for each in suites:
+        reference = values.get((each.task, each.metric, each.shots))
+        groups.setdefault(each.group or "other", []).append(_row(each, reference))
+    return [
+        SuiteGroup(title, tuple(rows), any(row.paper for row in rows))
+        for title, rows in groups.items()
+    ]
+
+
+def first_sentence_rows(tasks: Sequence[TaskResult]) -> list[FirstSentenceRow]:
+    """Lengths of first-sentence retrieval that the paper has too."""
+    task = next((each for each in tasks if each.task == FIRST_SENTENCE_TASK), None)
+    if task is None:
+        return []
+    measured = scores_by_length(task)
+    return [
+        FirstSentenceRow(length, percent(measured[length].value), f"{score:.1f}")
+        for length, score in first_sentence_scores(task, list(measured)).items()
+    ]
+
+
+def _row(result: SuiteResult, reference: SuiteResult | None) -> SuiteRow:
+    paper = paper_score(result)
+    return SuiteRow(
+        task=result.task,
+        metric=result.metric,
+        shots="" if result.shots is None else str(result.shots),
+        n=result.n,
+        value=_value(result),
+        sort=result.value,
+        error="" if result.stderr is None else _scaled(result, result.stderr),
+        reference="" if reference is None else _value(reference),
+        truncated=result.truncated,
+        higher_is_better=result.higher_is_better,
+        version=result.version,
+        paper=" / ".join(f"{value:g}" for value in paper.values) if paper else "",
+        source="" if paper is None else "; ".join(filter(None, (paper.source, paper.note))),
+    )
+
+
+def _value(result: SuiteResult) -> str:
+    return _scaled(result, result.value)
+
+
+def _scaled(result: SuiteResult, value: float) -> str:
+    """Shares in percent; metrics without an upper bound of 1 as they are."""
+    return percent(value) if 0 <= result.value <= 1 and result.higher_is_better else number(value)
+
+
+SUITE_SIZES = SIZES
+"""Header of the paper's columns."""

@@ -1,0 +1,84 @@
+"""Summary of an evaluation for a terminal, 100 columns wide."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+
+from longspan.evaluate.report.numbers import (
+    STATUS_WORDS,
+    number,
+    number_interval,
+    tokens,
+)
+from longspan.evaluate.report.tables import ScoreCell, ScoreTable, TaskRow, score_table
+from longspan.evaluate.report.verdict import headline
+from longspan.evaluate.results import Results, Verdict
+from longspan.recipe.tables import table
+
+COLUMNS = 100
+LENGTHS_IN_A_ROW = 5
+"""Lengths of a table, so that it fits into `COLUMNS` with names of tasks of up to 24 characters."""
+KEY = (
+    "Percent with the 95 % interval; * at least the task's threshold; n/s: prompts without a score."
+)
+
+
+def summary(results: Results) -> str:
+    """Return verdict and scores by length as plain text."""
+    title = f"{results.name}: {results.model.name}, window {results.model.window:,} tokens"
+    verdict = verdict_text(results.verdict) if results.verdict else "verdict: not measured"
+    scores = scores_text(score_table(results.tasks)) if results.tasks else "scores: not measured"
+    return "\n\n".join((title, verdict, scores))
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return the conditions of a verdict as a table, and what was compared in each."""
+    rows = [
+        (
+            item.name,
+            STATUS_WORDS[item.status],
+            number(item.value),
+            number_interval(item.low, item.high),
+            number(item.threshold),
+        )
+        for item in verdict.items
+    ]
+    lines = [f"verdict: {STATUS_WORDS[verdict.status]} ({headline(verdict)})"]
+    if rows:
+        header = ("condition", "result", "value", "95 % interval", "threshold")
+        stated, *shown = table(rows, header).splitlines()
+        lines += ["", stated]
+        for item, line in zip(verdict.items, shown, strict=True):
+            lines += [
+                line,
+                *wrap(item.detail, COLUMNS, initial_indent="  ", subsequent_indent="  "),
+            ]
+    return "\n".join(lines)
+
+
+def scores_text(scores: ScoreTable) -> str:
+    """Return scores by task and length, in as many tables as the lengths need."""
+    parts = [KEY]
+    for first in range(0, len(scores.lengths), LENGTHS_IN_A_ROW):
+        columns = range(first, min(first + LENGTHS_IN_A_ROW, len(scores.lengths)))
+        is_last = columns.stop == len(scores.lengths)
+        header = ("task", *(tokens(scores.lengths[column]) for column in columns))
+        rows = [_row(row, columns, is_last) for family in scores.families for row in family.rows]
+        parts.append(table(rows, (*header, *(("effective",) if is_last else ()))))
+    return "\n\n".join(parts)
+
+
+def _row(row: TaskRow, columns: range, is_last: bool) -> tuple[str, ...]:
+    cells = (_cell(row.cells[column]) for column in columns)
+    effective = (tokens(row.effective) if row.effective else "none",) if is_last else ()
+    return (row.task, *cells, *effective)
+
+
+def _cell(cell: ScoreCell | None) -> str:
+    if cell is None:
+        return "-"
+    if not cell.score:
+        return f"n/s {cell.not_scored}"
+    mark = "*" if cell.passed else " "
+    unscored = f" n/s {cell.not_scored}" if cell.not_scored else ""
+    return f"{cell.score}{mark} {cell.ends}{unscored}"

@@ -1,0 +1,1 @@
+"""Scoring: losses of given tokens and likelihoods of given continuations, by a torch model on a pool of actors."""

@@ -1,0 +1,206 @@
+"""The report shows every part, escapes what models wrote, and is the same for the same results."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import pytest
+from markupsafe import escape
+
+from longspan.evaluate.report.excerpts import Excerpts, chosen
+from longspan.evaluate.report.numbers import number, number_interval, percent, points, tokens
+from longspan.evaluate.report.page import SECTIONS, write_report
+from longspan.evaluate.report.paper import paper_score
+from longspan.evaluate.report.text import COLUMNS, summary
+from longspan.evaluate.results import Results
+from tests.evaluate.report_fixtures import (
+    SUITES,
+    empty_results,
+    sample_record,
+    sample_records,
+    suite,
+    whole_results,
+)
+
+HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+VOID = {"meta", "link", "img", "br", "input"}
+
+
+class Page(HTMLParser):
+    """Elements of a page; text and attributes of each."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.tags: list[str] = []
+        self.inline: list[str] = []
+        self.texts: dict[str, str] = {}
+        self.open: list[str] = []
+        self._section = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.ids += filter(None, [given.get("id")])
+        self.inline += [name for name in given if name == "style" or name.startswith("on")]
+        self.targets += filter(None, [given.get("href"), given.get("src")])
+        if tag == "section":
+            self._section = given["id"] or ""
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        self._section = "" if tag == "section" else self._section
+
+    def handle_data(self, data: str) -> None:
+        self.texts[self._section] = self.texts.get(self._section, "") + data
+
+
+@pytest.fixture(scope="module")
+def whole() -> str:
+    return write_report(whole_results(), sample_records(HOSTILE))
+
+
+def test_a_whole_report_has_every_section_and_no_dangling_link(whole: str):
+    page = Page(whole)
+    assert page.open == []
+    assert [section for section in SECTIONS if section not in page.ids] == []
+    assert len(set(page.ids)) == len(page.ids)
+    assert {target.removeprefix("#") for target in page.targets} <= set(page.ids)
+    assert "Not measured" not in page.texts["scores"] + page.texts["losses"] + page.texts["suites"]
+
+
+def test_a_report_of_nothing_says_so_in_every_section_that_could_be_measured():
+    page = Page(write_report(empty_results(), {}))
+    missing = {section for section, text in page.texts.items() if "Not measured" in text}
+    assert missing == set(SECTIONS) - {"provenance", "notes"}
+
+
+@pytest.mark.parametrize("part", ["tasks", "losses", "suites", "comparison", "verdict"])
+def test_any_one_part_may_be_missing(part: str):
+    empty = {"comparison": None, "verdict": None}.get(part, [])
+    whole = whole_results()
+    few = whole.model_copy(update={"tasks": whole.tasks[:1], "losses": whole.losses[1:]})
+    page = Page(write_report(few.model_copy(update={part: empty}), {}))
+    assert page.open == []
+
+
+def test_replies_are_text(whole: str):
+    assert HOSTILE not in whole
+    assert str(escape(HOSTILE)) in whole
+    page = Page(whole)
+    assert page.tags.count("script") == 1
+    assert "img" not in page.tags
+    assert HOSTILE in page.texts["samples"]
+
+
+def test_names_of_models_and_tasks_are_text():
+    results = whole_results()
+    task = results.tasks[0].model_copy(update={"task": HOSTILE})
+    model = results.model.model_copy(update={"name": HOSTILE})
+    html = write_report(results.model_copy(update={"tasks": [task], "model": model}), {})
+    assert HOSTILE not in html
+    assert Page(html).tags.count("script") == 1
+
+
+def test_the_content_policy_allows_this_style_and_script_alone(whole: str):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', whole)
+    assert policy is not None
+    stated = policy[1].replace("&#39;", "'")
+    assert (
+        stated.startswith("default-src 'none'; ")
+        and "unsafe" not in stated
+        and "http" not in stated
+    )
+    for tag in ("style", "script"):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", whole, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in stated
+    # A policy without 'unsafe-inline' would ignore them.
+    assert Page(whole).inline == []
+
+
+def test_equal_results_give_equal_bytes(whole: str):
+    stored = Results.model_validate_json(whole_results().model_dump_json())
+    assert write_report(stored, sample_records(HOSTILE)) == whole
+
+
+def test_a_cell_without_a_score_is_no_zero(whole: str):
+    rows = re.search(r'<tr id="task-vt">.*?</tr>', whole, re.DOTALL)
+    assert rows is not None
+    last_length = re.findall(r"<td.*?</td>", rows[0], re.DOTALL)[5]
+    assert "no score" in last_length and "50 over length" in last_length
+    assert "0.0" not in last_length
+
+
+def test_figures_are_text_for_those_who_cannot_see_them(whole: str):
+    labels = re.findall(r'<svg viewBox[^>]*role="img" aria-label="([^"]+)"', whole)
+    assert "Score by length of vt, in percent." in " ".join(labels)
+    assert "16K" not in next(label for label in labels if "of vt" in label)
+    assert any(label.startswith("Loss by position") for label in labels)
+
+
+def test_paper_numbers_need_the_same_metric_and_shots():
+    gsm = SUITES[0]
+    found = paper_score(gsm)
+    assert found is not None and found.values == (16.8, 34.6, 47.4, 65.4)
+    assert found.source == "Table 15"
+    assert paper_score(gsm.model_copy(update={"shots": 5})) is None
+    assert paper_score(gsm.model_copy(update={"metric": "acc"})) is None
+    assert paper_score(gsm.model_copy(update={"metric": "exact_match,strict-match"})) is found
+    assert paper_score(gsm.model_copy(update={"metric": "exact_match,flexible-extract"})) is None
+    assert paper_score(suite("qasper", "f1", 0.3, 2)) is None
+
+
+def test_samples_shown_are_failures_first_then_both_ends():
+    scores = [0.5, 1.0, None, 0.0, 0.75]
+    records = [sample_record("vt", 512, index, "x", score) for index, score in enumerate(scores)]
+    assert [record.index for record in chosen(records, 1)] == [2]
+    assert [record.index for record in chosen(records, 3)] == [1, 2, 3]
+    assert len(chosen(records, 10)) == 5
+
+
+def test_excerpts_bound_the_page():
+    long_reply = sample_records("y" * 5000)
+    short = write_report(empty_results(), long_reply, Excerpts(samples_per_cell=1, characters=40))
+    assert "y" * 40 in short and "y" * 41 not in short
+
+
+def test_the_summary_is_plain_text_of_bounded_width():
+    text = summary(whole_results())
+    assert max(map(len, text.splitlines())) <= COLUMNS
+    assert "verdict: fail" in text and "not measured" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("vt") and "*" in line]
+    assert row.split()[1:3] == ["96.0*", "91-100"]
+    assert summary(empty_results()).count("not measured") == 2
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (percent(-0.0001), "0.0"),
+        (percent(0.8556), "85.6"),
+        (points(0.012), "+1.2"),
+        (points(-0.012), "-1.2"),
+        (number(-0.0), "0"),
+        (number(0.00001234), "1.234e-05"),
+        (number(None), ""),
+        (number_interval(None, 0.2), "at most 0.2"),
+        (number_interval(0.1, None), "at least 0.1"),
+        (number_interval(None, None), ""),
+        (tokens(1000), "1,000"),
+        (tokens(131072), "128K"),
+        (tokens(1048576), "1M"),
+    ],
+)
+def test_numbers(shown: str, expected: str):
+    assert shown == expected

@@ -1,0 +1,97 @@
+"""A pool of actors: the same scores as in one process, each computed once, whatever dies."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from longspan.errors import UserError
+from longspan.evaluate.scoring.batches import score_all
+from longspan.evaluate.scoring.pool import Pool, Progress, ScoredModel, Workers
+from longspan.evaluate.scoring.requests import ChoiceRequest, LossRequest, Request, Score, Texts
+from longspan.evaluate.scoring.scorer import Scorer
+from longspan.storage import Store
+from tests.evaluate.scored import random_ids
+from tests.tiny import make_tiny_model
+
+WINDOW = 2048
+
+
+@dataclass(frozen=True)
+class DiesOnce(ScoredModel):
+    """A model whose process ends at its first batch, once."""
+
+    def load(self, store: Store, device: str) -> Scorer:
+        scorer, flag = super().load(store, device), Path(self.cache_dir) / "died"
+        if not flag.exists():
+            flag.touch()
+            scorer.batch_losses = lambda rows: os._exit(1)
+        return scorer
+
+
+def requests_of(texts: Texts) -> list[Request]:
+    """Rows enough for several batches, choices, and a row that is too long."""
+    rows = [texts.span(random_ids(1500 + number, number)) for number in range(12)]
+    losses = [LossRequest((row,), 1400) for row in rows]
+    choices = [ChoiceRequest(tuple(random_ids(30, seed)), ((5,), (6, 7))) for seed in range(3)]
+    return [*losses, *choices, LossRequest((texts.span(random_ids(WINDOW + 1)),), 1)]
+
+
+@pytest.mark.real
+def test_scores_are_those_of_one_process_and_each_is_computed_once(
+    ray_session: str, tmp_path: Path
+) -> None:
+    folder = make_tiny_model(tmp_path / "model", WINDOW)
+    store, texts, lines = Store(str(tmp_path / "store")), Texts(), list[str]()
+    requests = requests_of(texts)
+    model = DiesOnce(str(folder), "weights", "fp32", str(tmp_path))
+    pool = Pool(store, model, Workers(actors=2), lines.append)
+    some = pool.score(requests[:3], texts, "losses")
+    assert (tmp_path / "died").exists()
+    scores = pool.score(requests, texts, "losses")
+    assert equal(some, {id: scores[id] for id in some})
+
+    expected = score_all(Scorer.load(folder, "fp32"), requests, texts)
+    assert scores.keys() == expected.keys()
+    for id, score in scores.items():
+        assert score.problem == expected[id].problem
+        np.testing.assert_allclose(score.losses, expected[id].losses, atol=1e-5)
+        np.testing.assert_allclose(score.loglikelihoods, expected[id].loglikelihoods, rtol=1e-5)
+        assert score.is_greedy == expected[id].is_greedy
+    assert [score.problem for score in scores.values() if score.problem] == [
+        "over_length: 2,049 tokens, window of 2,048"
+    ]
+
+    # Nothing is left to do, even for a model that is gone.
+    gone = replace(pool, model=replace(model, address=str(tmp_path / "gone")))
+    before = len(lines)
+    assert equal(gone.score(requests, texts, "losses"), scores)
+    assert len(lines) == before
+    # Of other weights there are no scores, and these cannot be loaded.
+    other = replace(gone, model=ScoredModel(gone.model.address, "other", "fp32", str(tmp_path)))
+    with pytest.raises(UserError, match="there is no model at"):
+        other.score(requests[:1], texts, "losses")
+
+
+def equal(some: dict[str, Score], others: dict[str, Score]) -> bool:
+    """Whether scores are the same to the bit."""
+    return some.keys() == others.keys() and all(
+        np.array_equal(score.losses, others[id].losses)
+        and score.loglikelihoods == others[id].loglikelihoods
+        for id, score in some.items()
+    )
+
+
+def test_lines_tell_speed_and_time_left_in_tokens() -> None:
+    lines, times = list[str](), iter([0.0, 1.0, 10.0, 10.5])
+    progress = Progress("losses", 4000, lines.append, lambda: next(times))
+    row = {"tokens": 500, "problem": ""}
+    progress.add([row])
+    progress.add([row, row | {"tokens": 0, "problem": "over_length: ..."}])
+    progress.add([row] * 6)
+    assert lines == [
+        "losses: 1k/4k tokens 25% | 100 tok/s | 30s left | 1 refused",
+        "losses: 4k/4k tokens 100% | 381 tok/s | 0s left | 1 refused",
+    ]
