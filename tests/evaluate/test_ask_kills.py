@@ -42,8 +42,9 @@ def recorded(store: Store) -> set[str]:
 
 def killed_and_resumed(store: Store, options: Sequence[str], kills: Sequence[int]) -> None:
     """Kill the process whenever the server has answered so many requests more; then let it end."""
+    source = grid().source
     samples = {
-        task.sample(grid().source, length, index).text: task.sample_id(grid().source, length, index)
+        task.sample(source, length, index).text: task.sample_id(source, length, index)
         for task in grid().tasks
         for length in grid().lengths
         for index in range(grid().samples)
