@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from longspan.errors import UserError
+from longspan.evaluate.aggregate import TaskInfo, task_result
 from longspan.evaluate.ask import ask_samples
 from longspan.evaluate.grid import SampleGrid, SampleKey, pending
 from longspan.evaluate.records import read_records, records_path
@@ -83,6 +84,14 @@ def test_a_model_that_sees_the_last_tokens_finds_what_is_in_them(store: Store) -
         2,
         1,
     ]
+
+
+@pytest.mark.parametrize("window", [256, 512])
+def test_the_effective_length_of_a_model_is_what_it_sees(store: Store, window: int) -> None:
+    task = Codes("one")
+    records = run(store, last(window), replace(GRID, tasks=(task,), samples=10))
+    info = TaskInfo(task.name, task.version, task.family, task.scoring)
+    assert task_result(info, records, seed=0).effective_length == window
 
 
 def test_a_model_that_finds_one_of_two_codes_has_half_of_the_score(store: Store) -> None:
