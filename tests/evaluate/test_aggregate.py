@@ -1,10 +1,12 @@
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
-from longspan.evaluate.aggregate import TaskInfo, compare, loss_changes, task_result
+from longspan.evaluate.aggregate import TaskInfo, compare, task_result
+from longspan.evaluate.comparison import compare_suites, loss_changes
 from longspan.evaluate.results import SampleRecord
 
 INFO = TaskInfo("needle", 1, "retrieval", "contains_all")
@@ -13,7 +15,7 @@ INFO = TaskInfo("needle", 1, "retrieval", "contains_all")
 def record(index: int, score: float | None = 1.0, **changes: Any) -> SampleRecord:
     length = changes.get("length", 4096)
     task = changes.get("task", "needle")
-    values = {
+    values: dict[str, Any] = {
         "id": f"{task}-{length}-{index}",
         "request": "",
         "task": task,
@@ -55,6 +57,19 @@ def test_cells_are_of_all_depths_first_then_of_each_by_length():
 def test_samples_without_a_single_place_have_no_cells_by_depth():
     found = task_result(INFO, [record(index, depth=None) for index in range(4)], 0)
     assert [cell.depth for cell in found.cells] == [None]
+
+
+def test_length_zero_is_a_base_and_no_effective_length():
+    stories = TaskInfo("needle", 1, "reasoning", "one_of_labels")
+
+    def scored(length: int, right: int) -> list[SampleRecord]:
+        return [record(index, float(index < right), length=length) for index in range(20)]
+
+    found = task_result(stories, scored(0, 16) + scored(4096, 14) + scored(8192, 13), 0)
+    assert found.threshold == pytest.approx(0.85 * 0.8)
+    assert found.effective_length == 4096
+    assert task_result(stories, scored(0, 20) + scored(4096, 10), 0).effective_length is None
+    assert task_result(INFO, scored(4096, 20), 0).threshold == 0.856
 
 
 def test_prompts_without_a_reply_are_counted_and_never_scored():
@@ -142,3 +157,25 @@ def test_loss_changes_are_paired_by_document_and_relative():
     assert (short.context, long.context, short.change.n) == (64, 128, 30 * 64)
     assert short.change.low < 0.002 < short.change.high < 0.005
     assert long.change.low < -0.01 < long.change.high < -0.005
+
+
+@dataclass(frozen=True)
+class Answered:
+    id: str
+    score: float | None
+    task: str = "arc"
+    metric: str = "acc"
+    cluster: str = "one"
+
+
+def test_suites_are_compared_question_by_question_and_metric():
+    own = [Answered("1", 1), Answered("2", 0), Answered("3", None), Answered("1", 1, metric="f1")]
+    reference = [Answered("2", 1), Answered("1", 0), Answered("4", 1), Answered("3", 1)]
+    (found,) = compare_suites(own, reference, 0)
+    assert (found.task, found.length, found.left_out) == ("arc (acc)", None, 2)
+    assert (found.wins, found.ties, found.losses) == (1, 0, 1)
+    assert (found.difference.n, found.difference.clusters) == (2, 1)
+
+
+def test_a_metric_that_is_no_share_has_no_difference():
+    assert compare_suites([Answered("1", 12.5)], [Answered("1", 11.0)], 0) == []

@@ -136,7 +136,7 @@ GOOD_TASKS = [
 ]
 GOOD_LOSS = loss(around(0.05, 0.01), around(0.1, 0.02))
 GOOD_CHANGES = [rise(1024, 0.001), rise(2048, -0.002), rise(8192, -0.2)]
-DIFFERENCES = [difference("arc", 0.001, 0.004), difference("hellaswag", -0.002, 0.004)]
+DIFFERENCES = [difference("arc (acc)", 0.001, 0.004), difference("hellaswag (acc)", -0.002, 0.004)]
 
 
 def results(**changes: Any) -> Results:
@@ -199,17 +199,19 @@ CASES: list[tuple[ItemName, str, Results]] = [
     # Short tasks: one point for the mean, and for each suite that is certainly worse.
     (
         *("short_tasks_retained", "fail"),
-        results(comparison=compared([difference("arc", -0.03, 0.005), DIFFERENCES[1]])),
+        results(comparison=compared([difference("arc (acc)", -0.03, 0.005), DIFFERENCES[1]])),
     ),
     (
         *("short_tasks_retained", "fail"),
         results(
-            comparison=compared([difference("arc", -0.02, 0.005), difference("hellaswag", 0.05, 0)])
+            comparison=compared(
+                [difference("arc (acc)", -0.02, 0.005), difference("hellaswag (acc)", 0.05, 0)]
+            )
         ),
     ),
     (
         *("short_tasks_retained", "inconclusive"),
-        results(comparison=compared([difference("arc", 0, 0.05), DIFFERENCES[1]])),
+        results(comparison=compared([difference("arc (acc)", 0, 0.05), DIFFERENCES[1]])),
     ),
     ("short_tasks_retained", "not_measured", results(suites=[])),
     ("short_tasks_retained", "not_measured", results(comparison=None)),
@@ -325,6 +327,10 @@ CASES: list[tuple[ItemName, str, Results]] = [
         *("no_drop_to_window", "not_measured"),
         results(tasks=[task("shots", "many_shot", ladder(0.6, lengths=(8192,)))]),
     ),
+    (
+        *("no_drop_to_window", "not_measured"),
+        results(tasks=[task("shots", "many_shot", ladder(0.9, 0.2, lengths=(0, 8192)))]),
+    ),
     # Own documents.
     ("own_documents_used", "fail", with_task(own(0.7, 0.7, 0.7, 0.1))),
     ("own_documents_used", "inconclusive", with_task(own(0.7, 0.7, 0.7, 0.17))),
@@ -388,10 +394,8 @@ def test_replies_that_end_at_max_tokens_are_counted_but_no_fault():
 
 
 def test_lengths_beyond_the_window_do_not_count():
-    beyond = [
-        each.model_copy(update={"cells": [*each.cells, cell(16384, None, over_length=50)]})
-        for each in GOOD_TASKS
-    ]
+    unsolved = [cell(12000, 0), cell(16384, None, over_length=50)]
+    beyond = [each.model_copy(update={"cells": [*each.cells, *unsolved]}) for each in GOOD_TASKS]
     assert judge(results(tasks=beyond), ALL) == judge(results(), ALL)
 
 

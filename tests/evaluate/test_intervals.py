@@ -67,6 +67,14 @@ def test_intervals_near_the_boundary_cover_at_least_their_share():
     assert coverage(found, 0.98) >= 0.93
 
 
+def test_a_bootstrap_of_few_documents_covers_their_mean():
+    """Plain percentiles of nine documents would be about a tenth too narrow, and cover less than nine in ten."""
+    rng = np.random.default_rng(0)
+    found = [mean_of(ClusterSums(rng.normal(2, 1, 9), np.ones(9)), seed) for seed in range(RUNS)]
+    assert {each.method for each in found} == {"cluster_bootstrap"}
+    assert 0.93 <= coverage(found, 2) <= 0.97
+
+
 def test_differences_of_few_samples_cover_at_least_their_share():
     """Nearly all samples are ties: a bootstrap, of which a third would be of no width, misses the difference."""
     found = []

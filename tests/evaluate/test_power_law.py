@@ -57,6 +57,13 @@ def test_the_fit_is_the_global_optimum_of_log_residuals():
     assert found.beta[0] == pytest.approx(best.x[1], rel=2e-3)
 
 
+def test_a_rising_curve_has_the_best_constant():
+    losses = np.linspace(3.0, 3.5, len(CONTEXTS))
+    found = fit_curves(CONTEXTS, losses[None])
+    assert found.gamma[0] == pytest.approx(np.exp(np.log(losses).mean()), rel=1e-4)
+    assert found.alpha[0] == 0
+
+
 def test_intervals_cover_the_parameters(monkeypatch):
     monkeypatch.setattr(fit, "RESAMPLES", 200)
     curve = law(CONTEXTS, *TRUE)
@@ -87,8 +94,9 @@ def test_a_fit_states_its_tokens_and_documents():
         (np.linspace(4.0, 2.0, 10), "does not level off"),
         # Falls at the first doubling only: any large exponent fits.
         (np.array([3.5] + [3.0] * 9), "interval of beta"),
+        (law(CONTEXTS, 1e6, 0.1, 0.5), "interval of alpha"),
     ],
-    ids=["flat", "rising", "logarithmic", "step"],
+    ids=["flat", "rising", "logarithmic", "step", "slow"],
 )
 def test_curves_that_are_no_power_law_are_not_identifiable(curve, problem):
     found = fitted(curve)

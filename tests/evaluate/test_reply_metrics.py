@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longspan.evaluate.metrics import (
@@ -61,6 +61,7 @@ def test_squad_measures_are_those_of_lm_eval(reply, reference):
         assert token_f1(reply, [reference]) == pytest.approx(f1([reply], [reference]))
 
 
+@settings(max_examples=30)
 @given(reply=texts, references=st.lists(texts, min_size=1, max_size=3))
 def test_rouge_l_of_ascii_text_is_that_of_rouge_score(reply, references):
     from rouge_score.rouge_scorer import RougeScorer

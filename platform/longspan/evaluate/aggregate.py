@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from typing import TypeVar
 
-import numpy as np
-
-from longspan.evaluate.effective_length import RULER_THRESHOLD, effective_length
-from longspan.evaluate.intervals import ClusterSums, estimate, mean_of, paired
+from longspan.evaluate.effective_length import (
+    RULER_THRESHOLD,
+    effective_length,
+    own_base_threshold,
+)
+from longspan.evaluate.intervals import estimate, paired
 from longspan.evaluate.results import (
     Cell,
     Estimate,
-    LossChange,
     PairedDifference,
     SampleRecord,
     TaskResult,
@@ -24,6 +25,9 @@ from longspan.hashing import sampling_seed
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
+
+OWN_BASE: tuple[Family, ...] = ("association", "reasoning")
+"""Families whose scores are compared with the model's own at the shortest length."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +39,22 @@ class TaskInfo:
         version: of its prompts and scoring.
         family: what it measures.
         scoring: how replies were scored.
-        threshold: of its effective length.
+        threshold: of its effective length. None: for tasks of association and reasoning NoLiMa's share of the score
+            at the shortest length, for others RULER's threshold.
     """
 
     name: str
     version: int
     family: Family
     scoring: Scoring
-    threshold: float = RULER_THRESHOLD
+    threshold: float | None = None
 
 
 def task_result(info: TaskInfo, records: Sequence[SampleRecord], seed: int) -> TaskResult:
     """Return the scores of a task by length, and by length and depth.
 
-    Samples without a reply have no score; each cell counts them by what is the matter.
+    Samples without a reply have no score; each cell counts them by what is the matter. Length 0, of prompts with
+    nothing around the evidence, is a base to compare with and no effective length.
 
     Args:
         info: description of the task.
@@ -58,28 +64,36 @@ def task_result(info: TaskInfo, records: Sequence[SampleRecord], seed: int) -> T
     assert {record.task for record in records} <= {info.name}, (
         f"records of another task than {info.name}"
     )
-    lengths = _grouped(records, lambda record: record.length)
+    lengths = grouped(records, lambda record: record.length)
     overall = [_cell(each, None, seed) for _, each in sorted(lengths.items())]
-    by_length = {cell.length: cell.score for cell in overall}
+    scores = {cell.length: cell.score for cell in overall}
+    threshold = _threshold(info, scores)
+    longer = {length: score for length, score in scores.items() if length > 0}
     return TaskResult(
         task=info.name,
         version=info.version,
         family=info.family,
         scoring=info.scoring,
         cells=overall + _depth_cells(records, seed),
-        effective_length=effective_length(by_length, info.threshold),
-        effective_length_conservative=effective_length(
-            by_length, info.threshold, conservative=True
-        ),
-        threshold=info.threshold,
+        effective_length=effective_length(longer, threshold),
+        effective_length_conservative=effective_length(longer, threshold, conservative=True),
+        threshold=threshold,
     )
+
+
+def _threshold(info: TaskInfo, scores: Mapping[int, Estimate | None]) -> float:
+    if info.threshold is not None:
+        return info.threshold
+    if info.family in OWN_BASE and scores and scores[min(scores)] is not None:
+        return own_base_threshold(scores)
+    return RULER_THRESHOLD
 
 
 def _depth_cells(records: Sequence[SampleRecord], seed: int) -> list[Cell]:
     placed = [
         (record.length, record.depth, record) for record in records if record.depth is not None
     ]
-    places = _grouped(placed, lambda each: (each[0], each[1]))
+    places = grouped(placed, lambda each: (each[0], each[1]))
     return [
         _cell([each[2] for each in group], depth, seed)
         for (_, depth), group in sorted(places.items())
@@ -138,8 +152,8 @@ def compare(
     own, other = ({record.id: record for record in each} for each in (records, reference))
     pairs = [_Pair(own.get(each), other.get(each)) for each in sorted(own.keys() | other.keys())]
     found = []
-    for task, of_task in sorted(_grouped(pairs, lambda pair: pair.sample.task).items()):
-        lengths = _grouped(of_task, lambda pair: pair.sample.length)
+    for task, of_task in sorted(grouped(pairs, lambda pair: pair.sample.task).items()):
+        lengths = grouped(of_task, lambda pair: pair.sample.length)
         groups = [*sorted(lengths.items()), (None, of_task)]
         found += [_difference(task, length, group, seed) for length, group in groups]
     return [each for each in found if each is not None]
@@ -179,39 +193,8 @@ def _difference(
     return found.model_copy(update={"left_out": len(pairs) - len(both)})
 
 
-def loss_changes(
-    contexts: Sequence[int],
-    losses: tuple[np.ndarray, np.ndarray],
-    counts: np.ndarray,
-    corpus: str | None,
-    seed: int,
-) -> list[LossChange]:
-    """Return the relative change of the loss against a reference on the same tokens, by tokens of context.
-
-    Args:
-        contexts: in tokens [contexts].
-        losses: sums in nats of the model and of the reference, each [documents, contexts].
-        counts: tokens [documents, contexts].
-        corpus: of the documents; None: of all corpora.
-        seed: of the bootstrap over documents.
-    """
-    own, reference = losses
-    assert own.shape == reference.shape == counts.shape, (
-        f"{own.shape}, {reference.shape}, {counts.shape}"
-    )
-    found = []
-    for column, context in enumerate(contexts):
-        has = counts[:, column] > 0
-        # A ratio of sums over the same tokens: their counts cancel.
-        ratio = ClusterSums(own[has, column] - reference[has, column], reference[has, column])
-        if ratio.clusters:
-            change = mean_of(ratio, sampling_seed("loss", seed, corpus, context))
-            change = change.model_copy(update={"n": int(counts[has, column].sum())})
-            found.append(LossChange(corpus=corpus, context=context, change=change))
-    return found
-
-
-def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Return items by key, in their order."""
     groups: dict[Key, list[Item]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)

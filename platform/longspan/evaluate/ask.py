@@ -20,6 +20,7 @@ from longspan.evaluate.grid import (
     SampleKey,
     pending,
 )
+from longspan.evaluate.probes.fitting import BASE
 from longspan.evaluate.records import RECORDS, write_records
 from longspan.evaluate.results import SampleRecord
 from longspan.evaluate.samples import ProbeSource, Sample, Task
@@ -63,6 +64,8 @@ def ask_samples(
     """
     problems = grid.problems()
     for (task, length), problem in problems.items():
+        if length == BASE:  # Few tasks have samples without any context.
+            continue
         log(f"probes: {task} at {length:,} tokens is left out: {problem}")
     keys = grid.sample_keys(problems)
     replies = f"{folder}/replies"

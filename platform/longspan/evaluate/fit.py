@@ -12,7 +12,8 @@ from longspan.evaluate.results import Estimate, PowerLaw
 
 BETA = (0.02, 3.0)
 """Exponents that are tried: a curve that a bound fits best is no power law that these lengths can show."""
-LOG_ALPHA = (-5.0, 15.0)
+MAX_ALPHA = 3e6
+"""Tokens; the largest alpha that is told from larger ones."""
 FEWEST_LENGTHS = 8
 """Fewest lengths of context for three parameters."""
 RESAMPLES = 1000
@@ -46,35 +47,49 @@ def fit_power_law(
         f"{sums.shape}, {counts.shape}"
     )
     documents = len(sums)
-    if len(contexts) < FEWEST_LENGTHS:
-        return _unknown(f"{len(contexts)} lengths of context are fewer than {FEWEST_LENGTHS}")
-    if documents < FEW_CLUSTERS:
-        return _unknown(
-            f"{documents} documents are fewer than {FEW_CLUSTERS}, too few for an interval"
-        )
+    if problem := _too_few(len(contexts), documents):
+        return _unknown(problem)
+    tail = bootstrap_tail(documents)
     value = fit_curves(contexts, (sums.sum(axis=0) / counts.sum(axis=0))[None])
     curves = _resampled(sums, counts, seed)
-    tail = bootstrap_tail(documents)
-    if (fall := float(np.quantile(curves[:, 0] - curves[:, -1], tail))) <= 0:
-        return _unknown(
+    resampled = fit_curves(contexts, curves)
+    if problem := _not_identifiable(value, resampled, curves, tail):
+        return _unknown(problem)
+    size = (int(counts[:, -1].sum()), documents)
+    return PowerLaw(
+        alpha=_estimate(value.alpha, resampled.alpha, tail, size),
+        beta=_estimate(value.beta, resampled.beta, tail, size),
+        gamma=_estimate(value.gamma, resampled.gamma, tail, size),
+        problem=None,
+    )
+
+
+def _too_few(lengths: int, documents: int) -> str | None:
+    if lengths < FEWEST_LENGTHS:
+        return f"{lengths} lengths of context are fewer than {FEWEST_LENGTHS}"
+    if documents < FEW_CLUSTERS:
+        return f"{documents} documents are fewer than {FEW_CLUSTERS}, too few for an interval"
+    return None
+
+
+def _not_identifiable(
+    value: Parameters, resampled: Parameters, curves: np.ndarray, tail: float
+) -> str | None:
+    """Return why the curves do not determine the parameters; None if they do."""
+    fall = float(np.quantile(curves[:, 0] - curves[:, -1], tail))
+    if fall <= 0:
+        return (
             "the loss is not decreasing: from the shortest to the longest context, the lower end of its fall is "
             f"{fall:.4f} nats"
         )
     if value.gamma[0] <= 0:
-        return _unknown("the loss does not level off: gamma is 0, the end of what is tried")
-    fitted = fit_curves(contexts, curves)
-    low, high = np.quantile(fitted.beta, (tail, 1 - tail))
+        return "the loss does not level off: gamma is 0, the end of what is tried"
+    low, high = np.quantile(resampled.beta, (tail, 1 - tail))
     if low <= BETA[0] * 1.01 or high >= BETA[1] / 1.01:
-        return _unknown(
-            f"the interval of beta, {low:.2f} to {high:.2f}, reaches the end of what is tried"
-        )
-    n = int(counts[:, -1].sum())
-    return PowerLaw(
-        alpha=_estimate(value.alpha, fitted.alpha, tail, (n, documents)),
-        beta=_estimate(value.beta, fitted.beta, tail, (n, documents)),
-        gamma=_estimate(value.gamma, fitted.gamma, tail, (n, documents)),
-        problem=None,
-    )
+        return f"the interval of beta, {low:.2f} to {high:.2f}, reaches the end of what is tried"
+    if np.quantile(resampled.alpha, 1 - tail) >= MAX_ALPHA:
+        return f"the interval of alpha reaches {MAX_ALPHA:,.0f} tokens, the end of what is tried"
+    return None
 
 
 def fit_curves(contexts: Sequence[int], losses: np.ndarray) -> Parameters:
@@ -90,7 +105,7 @@ def fit_curves(contexts: Sequence[int], losses: np.ndarray) -> Parameters:
     """
     log_c = np.log(np.asarray(contexts, dtype=np.float64))
     fit = losses
-    betas = np.geomspace(*BETA, GRID)[None].repeat(len(losses), axis=0)
+    betas = np.geomspace(*BETA, GRID)[None]
     step = np.log(BETA[1] / BETA[0]) / (GRID - 1)
     beta, scale, gamma = _best_of(log_c, losses, fit, betas)
     zoom = np.linspace(-2, 2, 17)
@@ -99,9 +114,9 @@ def fit_curves(contexts: Sequence[int], losses: np.ndarray) -> Parameters:
         betas = np.clip(beta[:, None] * np.exp(step * zoom), *BETA)
         beta, scale, gamma = _best_of(log_c, losses, fit, betas)
         step /= 4
-    with np.errstate(divide="ignore"):
-        log_alpha = np.clip(np.log(scale) / beta, *LOG_ALPHA)
-    return Parameters(np.exp(log_alpha), beta, gamma)
+    with np.errstate(over="ignore"):
+        alpha = np.minimum(scale ** (1 / beta), MAX_ALPHA)
+    return Parameters(alpha, beta, gamma)
 
 
 def _best_of(
@@ -116,21 +131,25 @@ def _best_of(
         log_c: [contexts].
         losses: [curves, contexts].
         fit: f so far, at first the losses themselves [curves, contexts].
-        betas: [curves, betas].
+        betas: [curves, betas], or [1, betas] for all.
     """
-    weight = (1 / fit**2)[:, None, :]
-    target = (fit * (1 + np.log(losses / fit)))[:, None, :]
+    weight = 1 / fit**2
+    target = fit * (1 + np.log(losses / fit))
     x = np.exp(-betas[:, :, None] * log_c)
-    xx, x1, one = ((weight * each).sum(-1) for each in (x * x, x, np.ones_like(x)))
-    xy, y = ((weight * target * each).sum(-1) for each in (x, np.ones_like(x)))
+    xx, x1 = (np.einsum("kbc,kc->kb", each, weight) for each in (x * x, x))
+    xy = np.einsum("kbc,kc->kb", x, weight * target)
+    one, y = (each.sum(axis=1, keepdims=True) for each in (weight, weight * target))
     determinant = xx * one - x1 * x1
     scale, gamma = (one * xy - x1 * y) / determinant, (xx * y - x1 * xy) / determinant
     # Where an unknown would be negative, it is 0 and the other one fits alone.
     scale, gamma = np.where(gamma < 0, xy / xx, scale), np.maximum(gamma, 0)
     scale, gamma = np.maximum(scale, 0), np.where(scale < 0, y / one, gamma)
-    residuals = target - scale[..., None] * x - gamma[..., None]
-    best = (weight * residuals**2).sum(-1).argmin(axis=1)[:, None]
-    beta, scale, gamma = (np.take_along_axis(each, best, 1)[:, 0] for each in (betas, scale, gamma))
+    residuals = target[:, None] - scale[..., None] * x - gamma[..., None]
+    best = np.einsum("kbc,kc->kb", residuals**2, weight).argmin(axis=1)[:, None]
+    each_betas = np.broadcast_to(betas, scale.shape)
+    beta, scale, gamma = (
+        np.take_along_axis(each, best, axis=1)[:, 0] for each in (each_betas, scale, gamma)
+    )
     return beta, scale, gamma
 
 

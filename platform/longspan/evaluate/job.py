@@ -23,13 +23,27 @@ REPORT = "report.html"
 
 
 def run(prepared: Prepared, log: Log = print) -> Verdict:
-    """Measure what is missing, and write results, samples and report; Ray must be connected.
+    """Measure what is missing, write results, samples and report, and print a summary; Ray must be connected.
 
     Returns:
         The verdict of the acceptance gate.
 
     Raises:
         UserError: something is not as the recipe needs it, or the endpoint does not answer any more.
+    """
+    results = write_evaluation(prepared, log)
+    assert results.verdict is not None, "an evaluation ends in a verdict"
+    log(f"\n{summary(results)}\n")
+    for name in (REPORT, RESULTS):
+        log(f"{name}: {prepared.store.uri(f'{prepared.folder}/{name}')}")
+    return results.verdict
+
+
+def write_evaluation(prepared: Prepared, log: Log) -> Results:
+    """Measure what is missing, and write results, samples and report; returns the results.
+
+    Raises:
+        UserError: as `run`.
     """
     store, folder = prepared.store, prepared.folder
     store.preflight(needs(prepared))
@@ -38,11 +52,7 @@ def run(prepared: Prepared, log: Log = print) -> Verdict:
     results, samples = evaluate(prepared, log)
     store.write_bytes(f"{folder}/{REPORT}", write_report(results, samples).encode())
     store.write_bytes(f"{folder}/{RESULTS}", results.model_dump_json(indent=1).encode())
-    log(f"\n{summary(results)}\n")
-    log(f"Report:  {store.uri(f'{folder}/{REPORT}')}")
-    log(f"Results: {store.uri(f'{folder}/{RESULTS}')}")
-    assert results.verdict is not None, "evaluate gives one"
-    return results.verdict
+    return results
 
 
 def evaluate(prepared: Prepared, log: Log) -> tuple[Results, dict[str, list[SampleRecord]]]:

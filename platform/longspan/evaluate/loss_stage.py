@@ -51,7 +51,7 @@ class LossStage:
         plan = self.plan.within(model.facts.window)
         self._log_documents_too_short(model, plan)
         scores = self._pool(model).score(
-            plan.requests, plan.documents.texts, f"losses: {model.name}"
+            plan.requests, plan.documents.texts, f"losses of the {model.key}"
         )
         return plan.losses(scores, self._key_tokens)
 

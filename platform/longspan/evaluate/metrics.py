@@ -6,7 +6,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from functools import cache
 from typing import TYPE_CHECKING, assert_never
 
@@ -181,7 +181,3 @@ def set_f1(given: Set[str] | None, right: Set[str]) -> float:
     if not given and not right:
         return 1.0
     return 2 * len(given & right) / (len(given) + len(right))
-
-
-Metric = Callable[[str, Sequence[str]], float]
-"""Score of one reply in [0, 1], given the references."""

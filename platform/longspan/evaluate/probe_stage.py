@@ -56,7 +56,9 @@ class ProbeStage:
             window=lengths[-1],
             form="chat" if is_chat_api else "token_ids",
         )
-        folder = f"{self.prepared.folder}/{model.key}"
+        # Samples of the model lie beside its results, those of the reference in a folder of their own.
+        is_reference = model is self.prepared.reference
+        folder = f"{self.prepared.folder}/reference" if is_reference else self.prepared.folder
         return ask_samples(
             grid, self._generator(model, lengths[-1]), self.prepared.store, folder, self.log
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 PARTLY_RIGHT = 0.25
 """L-Eval's score of a choice that is incomplete, but without a wrong letter."""
@@ -129,9 +130,9 @@ def multi_select(reply: str, reference: str) -> float:
 
 
 def _letters(text: str) -> frozenset[str]:
-    """Letters of a choice: those of the first run of single or joined capitals A to J."""
-    chosen = re.search(r"\b[A-J]+\b(?:\s*(?:,|;|/|&|and)?\s*\b[A-J]+\b)*", text)
-    return frozenset(re.sub(r"[^A-J]", "", chosen.group())) if chosen else frozenset()
+    """Letters of the first run of single or joined capitals A to H; not of I, which is a word."""
+    chosen = re.search(r"\b[A-H]+\b(?:\s*(?:,|;|/|&|and)?\s*\b[A-H]+\b)*", text)
+    return frozenset(re.sub(r"[^A-H]", "", chosen.group())) if chosen else frozenset()
 
 
 def choice_letter(reply: str, reference: str) -> float:
@@ -147,7 +148,7 @@ def vader_mean(texts: Sequence[str]) -> float:
 
 
 @cache
-def _vader():
+def _vader() -> SentimentIntensityAnalyzer:
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
     return SentimentIntensityAnalyzer()

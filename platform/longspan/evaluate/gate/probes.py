@@ -134,7 +134,7 @@ def _drop(cells: Cells, family: Family, thresholds: Thresholds) -> list[Finding]
     if not cells.lengths:
         return []
     full = cells.lengths[-1]
-    half = max((length for length in cells.lengths if length <= full / 2), default=None)
+    half = max((each for each in cells.lengths if full / 4 < each <= full / 2), default=None)
     if half is None:
         return []
     before, after = cells.scores(half), cells.scores(full)

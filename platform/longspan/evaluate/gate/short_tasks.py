@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from longspan.evaluate.combine import Interval, Z, mean_interval
+from longspan.evaluate.comparison import suite_key
 from longspan.evaluate.gate.findings import Finding, Rule, above, item, share, unknown
 from longspan.evaluate.gate.thresholds import Thresholds
 from longspan.evaluate.results import Results, SuiteResult, VerdictItem
@@ -59,11 +60,11 @@ def _findings(changes: list[_Change], threshold: float) -> list[Finding]:
 
 
 def _change(suite: SuiteResult, results: Results) -> _Change | None:
-    name = f"{suite.task} ({suite.metric})"
+    name = suite_key(suite.task, suite.metric)
     sign = 1.0 if suite.higher_is_better else -1.0
     differences = results.comparison.differences if results.comparison else []
     for each in differences:
-        if each.task == suite.task and each.length is None:
+        if each.task == name and each.length is None:
             ends = sorted((sign * each.difference.low, sign * each.difference.high))
             return _Change(name, Interval(sign * each.difference.value, *ends), True)
     for other in results.reference_suites:

@@ -199,7 +199,7 @@ class Pool:
         )
         # Ray would ask its autoscaler for the actors' GPUs in the pool of the data.
         dataset.context.execution_options.label_selector = None
-        dataset.set_name(name)
+        dataset.set_name(name.replace("/", "_"))  # Ray names a file after it.
         dataset.context.enable_progress_bars = False  # Ours says more.
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield list(_rows(table))
