@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from longspan.errors import UserError
+from longspan.evaluate.aggregate import TaskInfo, task_result
 from longspan.evaluate.ask import ask_samples
 from longspan.evaluate.grid import SampleGrid, SampleKey, pending
 from longspan.evaluate.records import read_records, records_path
 from longspan.evaluate.results import SampleRecord
+from longspan.evaluate.samples import ProbeSource, Sample
 from longspan.generate.endpoint import EndpointClient
 from longspan.generate.generators import EndpointGenerator, InProcessGenerator, TextGenerator
 from longspan.hashing import uniform
@@ -29,7 +31,7 @@ from tests.evaluate.fake_models import (
 
 SOURCE = fake_source()
 GRID = SampleGrid(
-    (Codes("one"), Codes("two", codes=2, max_tokens=32)), (256, 512, 1024), 10, SOURCE, "m"
+    (Codes("one"), Codes("two", codes=2, max_tokens=32)), (256, 512, 1024), 5, SOURCE, "m"
 )
 FACT_TOKENS = len("The code is 123456.")
 
@@ -84,6 +86,14 @@ def test_a_model_that_sees_the_last_tokens_finds_what_is_in_them(store: Store) -
     ]
 
 
+@pytest.mark.parametrize("window", [256, 512])
+def test_the_effective_length_of_a_model_is_what_it_sees(store: Store, window: int) -> None:
+    task = Codes("one")
+    records = run(store, last(window), replace(GRID, tasks=(task,), samples=10))
+    info = TaskInfo(task.name, task.version, task.family, task.scoring)
+    assert task_result(info, records, seed=0).effective_length == window
+
+
 def test_a_model_that_finds_one_of_two_codes_has_half_of_the_score(store: Store) -> None:
     tasks = (Codes("all", codes=2), Codes("any", codes=2, scoring="contains_any"))
     found = cells(run(store, lambda prompt: perfect(prompt)[:6], replace(GRID, tasks=tasks)))
@@ -92,11 +102,11 @@ def test_a_model_that_finds_one_of_two_codes_has_half_of_the_score(store: Store)
 
 
 def test_a_model_of_chance_has_the_score_of_its_coin(store: Store) -> None:
-    grid = replace(GRID, tasks=(Codes("one"),), lengths=(256,), samples=200)
+    grid = replace(GRID, tasks=(Codes("one"),), lengths=(256,), samples=80)
     records = run(store, coin(0.7), grid)
-    mean = sum(record.score or 0.0 for record in records) / 200
-    assert abs(mean - 0.7) < 4 * (0.7 * 0.3 / 200) ** 0.5
-    texts = [grid.tasks[0].sample(SOURCE, 256, index).text for index in range(200)]
+    mean = sum(record.score or 0.0 for record in records) / 80
+    assert abs(mean - 0.7) < 4 * (0.7 * 0.3 / 80) ** 0.5
+    texts = [grid.tasks[0].sample(SOURCE, 256, index).text for index in range(80)]
     assert [record.score for record in records] == [
         float(uniform("coin", text) < 0.7) for text in texts
     ]
@@ -120,17 +130,17 @@ def test_a_reply_that_was_cut_off_is_marked(store: Store) -> None:
 
 
 def test_what_is_recorded_is_not_asked_again_and_the_first_samples_stay(store: Store) -> None:
-    few = replace(GRID, samples=4)
+    few = replace(GRID, samples=2)
     with FakeServer(perfect) as server:
         generator = in_process(server)
         first = ask_samples(few, generator, store, "e", lambda line: None)
-        assert server.asked.total() == len(first) == 24
+        assert server.asked.total() == len(first) == 12
         more = ask_samples(GRID, generator, store, "e", lambda line: None)
-        assert len(more) == 60 and set(server.asked.values()) == {1}
-        assert [record for record in more if record.index < 4] == first
+        assert len(more) == 30 and set(server.asked.values()) == {1}
+        assert [record for record in more if record.index < 2] == first
         lines: list[str] = []
         assert ask_samples(GRID, generator, store, "e", lines.append) == more
-        assert server.asked.total() == 60 and lines == []
+        assert server.asked.total() == 30 and lines == []
 
 
 def test_another_model_or_temperature_or_salt_is_asked_for_itself(store: Store) -> None:
@@ -138,18 +148,38 @@ def test_another_model_or_temperature_or_salt_is_asked_for_itself(store: Store) 
     for grid in (
         replace(GRID, model="other"),
         replace(GRID, temperature=0.5),
-        replace(GRID, tasks=tuple(replace(task, salt="x") for task in GRID.tasks)),
+        replace(
+            GRID, tasks=(Codes("one", salt="x"), Codes("two", codes=2, max_tokens=32, salt="x"))
+        ),
         replace(GRID, form="chat"),
     ):
         assert set(cells(run(store, perfect, grid)).values()) == {1.0}
 
 
 def test_longest_samples_are_asked_for_first() -> None:
-    keys = pending(GRID, GRID.keys(), frozenset())
+    keys = pending(GRID, GRID.sample_keys(), frozenset())
     assert [key.length for key in keys] == sorted((key.length for key in keys), reverse=True)
     done = {name for names in GRID.recorded_as(keys[:7]).values() for name in names[:1]}
     assert pending(GRID, keys, done) == keys[7:]
     assert keys[0] == SampleKey("one", 1024, 0)
+
+
+def test_samples_without_any_context_are_asked_for_too(store: Store) -> None:
+    """Their length is 0: neither the size of a task nor the time left is derived from that alone."""
+
+    class Closed(Codes):
+        def problem(self, source: ProbeSource, length: int) -> str | None:
+            return None
+
+        def sample(self, source: ProbeSource, length: int, index: int) -> Sample:
+            return replace(
+                super().sample(source, 128, index), length=0, id=self.sample_id(source, 0, index)
+            )
+
+    grid = replace(GRID, tasks=(Closed("closed"),), lengths=(0,))
+    assert cells(run(store, perfect, grid)).keys() == {
+        ("closed", 0, depth / 4) for depth in range(5)
+    }
 
 
 def test_a_length_that_a_task_has_no_samples_of_is_left_out(store: Store) -> None:
@@ -169,7 +199,7 @@ def test_a_prompt_that_does_not_fit_is_never_sent_nor_scored_until_the_window_gr
         narrow = replace(GRID, window=1023)
         records = ask_samples(narrow, in_process(server, 1023), store, "e", lambda line: None)
         over = [record for record in records if record.length == 1024]
-        assert len(over) == 20 and server.asked.total() == 40
+        assert len(over) == 10 and server.asked.total() == 20
         assert {record.score for record in over} == {None}
         assert over[0].problem == (
             "over_length: 1,008 tokens of prompt and up to 16 of reply are more than the window of 1,023 tokens"
@@ -218,4 +248,4 @@ def test_ray_makes_the_same_samples_and_the_same_files(store: Store, ray_session
     for task in GRID.tasks:
         here, there = (records_path(folder, task.name) for folder in ("here", "there"))
         assert store.read_bytes(here) == store.read_bytes(there)
-    assert lines[0] == "probes: 60 requests" and lines[-1].startswith("probes: 60/60 100% | ")
+    assert lines[0] == "probes: 30 requests" and lines[-1].startswith("probes: 30/30 100% | ")

@@ -19,7 +19,6 @@ from longspan.evaluate.grid import (
     SampleGrid,
     SampleKey,
     pending,
-    sample_id,
 )
 from longspan.evaluate.probes.fitting import BASE
 from longspan.evaluate.records import RECORDS, write_records
@@ -35,6 +34,8 @@ from longspan.storage import Store
 
 ITEM_TOKENS = 2**20
 """Tokens of samples that a task of Ray Data makes, at most: more work than its start, and little memory."""
+OVERHEAD_TOKENS = 256
+"""Work of a request besides its length, as tokens, where the time left is estimated."""
 SHOWN_CHARACTERS = 400
 """Characters of a prompt's head, of its tail, and of its evidence that a record keeps."""
 
@@ -66,7 +67,7 @@ def ask_samples(
         if length == BASE:  # Few tasks have samples without any context.
             continue
         log(f"probes: {task} at {length:,} tokens is left out: {problem}")
-    keys = grid.keys(problems)
+    keys = grid.sample_keys(problems)
     replies = f"{folder}/replies"
     recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
     missing = pending(grid, keys, recorded.keys())
@@ -75,8 +76,8 @@ def ask_samples(
     )
     stage = Stage(
         *("evaluate", "probes", source, _items(missing), len(missing), replies, PARTS),
-        work=float(sum(key.length for key in missing)),
-        weight=lambda row: row["length"],
+        work=sum(_work(key.length) for key in missing),
+        weight=lambda row: _work(row["length"]),
     )
     unanswered = ask(stage, generator, store, log)
     if missing:
@@ -87,6 +88,10 @@ def ask_samples(
     records = [_record(key, names, recorded) for key, names in grid.recorded_as(keys).items()]
     write_records(store, folder, records)
     return records
+
+
+def _work(length: int) -> float:
+    return float(length + OVERHEAD_TOKENS)
 
 
 def _by_id(rows: Sequence[Row]) -> dict[str, Row]:
@@ -105,7 +110,7 @@ def _items(keys: Sequence[SampleKey]) -> list[Row]:
     items: list[tuple[SampleKey, list[int]]] = []
     for key in keys:
         first, indices = items[-1] if items else (None, [])
-        most = min(TURN, max(1, ITEM_TOKENS // key.length))
+        most = min(TURN, max(1, ITEM_TOKENS // max(1, key.length)))
         is_same = first and (first.task, first.length) == (key.task, key.length)
         if is_same and len(indices) < most:
             indices.append(key.index)
@@ -139,7 +144,7 @@ class SampleRequests:
         ]
         samples = [task.sample(source, key.length, key.index) for key in keys]
         for key, sample in zip(keys, samples, strict=True):
-            expected = sample_id(task, source, key)
+            expected = task.sample_id(source, key.length, key.index)
             assert sample.id == expected, f"{key} has the id {sample.id}, and not {expected}"
         for sample in sorted(samples, key=lambda sample: (sample.cluster, sample.index)):
             yield self._request(sample, source)

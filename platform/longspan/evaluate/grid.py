@@ -58,7 +58,7 @@ class SampleGrid:
                     found[task.name, length] = problem
         return found
 
-    def keys(self, without: Collection[tuple[str, int]] = ()) -> list[SampleKey]:
+    def sample_keys(self, without: Collection[tuple[str, int]] = ()) -> list[SampleKey]:
         """Return all samples, the longest first; the tasks of one length take turns, `TURN` at a time.
 
         Args:
@@ -78,7 +78,9 @@ class SampleGrid:
         tasks = {task.name: task for task in self.tasks}
         found = {}
         for key in keys:
-            request = self.identities.of(sample_id(tasks[key.task], self.source, key))
+            request = self.identities.of(
+                tasks[key.task].sample_id(self.source, key.length, key.index)
+            )
             found[key] = (request, self.identities.over_length(request))
         return found
 
@@ -104,18 +106,6 @@ class RequestIdentities:
     def over_length(self, request: str) -> str:
         """Return the identity of a request that did not fit: with another window it might."""
         return content_id("over length", request, self.window)
-
-
-def sample_id(task: Task, source: ProbeSource, key: SampleKey) -> str:
-    """Return the identity of a sample without making it.
-
-    A task whose samples depend on more than `ProbeSource.sample_id` does has a method of this name, which takes a
-    source, a length and an index.
-    """
-    own = getattr(task, "sample_id", None)
-    if own is not None:
-        return own(source, key.length, key.index)
-    return source.sample_id(task.name, task.version, key.length, key.index)
 
 
 def pending(grid: SampleGrid, keys: Sequence[SampleKey], done: Set[str]) -> list[SampleKey]:

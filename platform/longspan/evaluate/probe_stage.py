@@ -82,7 +82,7 @@ class ProbeStage:
             window,
             recipe.engine.arguments,
             end_tokens(model.folder),
-            allow_beyond_window=window > model.facts.window,
+            model_window=model.facts.window,
         )
         engine = engine_on_cluster(described, recipe.engine, prepared.store, self.log)
         return EngineGenerator(engine, model.key)

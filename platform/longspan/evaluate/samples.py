@@ -153,6 +153,10 @@ class Task(Protocol):
         """Most tokens of an answer."""
         ...
 
+    def sample_id(self, source: ProbeSource, length: int, index: int) -> str:
+        """Return the identity of a sample without making it: it changes with all that the sample depends on."""
+        ...
+
     def problem(self, source: ProbeSource, length: int) -> str | None:
         """Return why there can be no sample of this length; None if there can."""
         ...

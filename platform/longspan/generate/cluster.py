@@ -26,7 +26,7 @@ class EngineModel:
         window: tokens of a prompt and its reply.
         arguments: more of vLLM's engine arguments.
         end_tokens: see `Engine`.
-        allow_beyond_window: see `Engine`.
+        model_window: see `Engine`.
     """
 
     address: str
@@ -34,7 +34,7 @@ class EngineModel:
     window: int
     arguments: dict[str, Any] = field(default_factory=dict)
     end_tokens: tuple[int, ...] = ()
-    allow_beyond_window: bool = False
+    model_window: int | None = None
 
 
 def engine_on_cluster(model: EngineModel, placement: EnginePool, store: Store, log: Log) -> Engine:
@@ -57,7 +57,7 @@ def engine_on_cluster(model: EngineModel, placement: EnginePool, store: Store, l
         cpus=int(sum(node["Resources"].get("CPU", 0) for node in nodes)),
         pool=placement.pool,
         end_tokens=model.end_tokens,
-        allow_beyond_window=model.allow_beyond_window,
+        model_window=model.model_window,
     )
 
 

@@ -45,7 +45,7 @@ class Engine:
         pool: on whose nodes they are; any node's where there is none.
         end_tokens: token ids that end a reply. They tell a reply of exactly `max_tokens` that ended by itself from
             one that was cut off; without them both count as cut off.
-        allow_beyond_window: take a window that is longer than the model's own.
+        model_window: the model's own window. Where `window` is longer, positions go on beyond it, with the same RoPE.
     """
 
     model: str
@@ -58,7 +58,7 @@ class Engine:
     cpus: int = 2
     pool: str | None = None
     end_tokens: tuple[int, ...] = ()
-    allow_beyond_window: bool = False
+    model_window: int | None = None
 
     def engine_kwargs(self) -> dict[str, Any]:
         """All of vLLM's engine arguments but the model."""
@@ -77,6 +77,9 @@ class Engine:
                 "tokenizer_revision": hub.revision,
                 "load_format": "safetensors",
             }
+        if self.model_window is not None and self.window > self.model_window:
+            # vLLM refuses a longer window, and has no angles for its positions, unless the config states it.
+            kwargs["hf_overrides"] = {"max_position_embeddings": self.window}
         if not self.gpu:
             kwargs |= {
                 "distributed_executor_backend": "mp",
@@ -95,8 +98,6 @@ class Engine:
         variables = dict(WITHOUT_TRACKING)
         if not self.gpu:
             variables["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_CACHE_GIBIBYTES)
-        if self.allow_beyond_window:
-            variables["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
         return variables
 
     def replies(self, dataset: Any, render: Render | None = None) -> Any:

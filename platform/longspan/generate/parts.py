@@ -17,7 +17,7 @@ from longspan.generate.tables import read_table, write_rows
 from longspan.hashing import content_id
 from longspan.storage import Store
 
-PART_ROWS = 256
+PART_ROWS: int = 256
 PART_SECONDS = 10.0
 
 

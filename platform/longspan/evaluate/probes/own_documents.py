@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from longspan.evaluate.documents import Document
@@ -45,6 +45,10 @@ class OwnDocumentProbe(Probe):
     pairs: PairSet
     closed_book: bool = False
 
+    def sample_id(self, source: ProbeSource, length: int, index: int) -> str:
+        """See `Task.sample_id`."""
+        return content_id(super().sample_id(source, length, index), self.pairs.hash)
+
     def problem(self, source: ProbeSource, length: int) -> str | None:
         """See `Task.problem`."""
         if self.closed_book or length == BASE:
@@ -66,7 +70,7 @@ class OwnDocumentProbe(Probe):
             frame = Frame(_BEFORE, after, ANSWER_PREFIX)
             depth = source.depth(index)
             placed = self._filled(source, pair, (index, depth, budget), frame)
-        sample = self.finished(
+        return self.finished(
             source,
             (length, index),
             (placed, frame),
@@ -76,7 +80,6 @@ class OwnDocumentProbe(Probe):
             cluster=pair.document,
             stop=(SEPARATOR, "\nQuestion:"),
         )
-        return replace(sample, id=content_id(sample.id, self.pairs.hash))
 
     def _filled(
         self, source: ProbeSource, pair: Pair, place_of: tuple[int, float, int], frame: Frame

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from longspan.evaluate.haystack import Frame, Placed, place, split_sentences
@@ -49,6 +49,10 @@ class ParagraphProbe(Probe):
     file: QuestionFile
     closed_book: bool = False
 
+    def sample_id(self, source: ProbeSource, length: int, index: int) -> str:
+        """See `Task.sample_id`."""
+        return content_id(super().sample_id(source, length, index), self.file.hash)
+
     def problem(self, source: ProbeSource, length: int) -> str | None:
         """See `Task.problem`."""
         if self.closed_book or length == BASE:
@@ -68,7 +72,7 @@ class ParagraphProbe(Probe):
             frame = Frame(_BEFORE, after, ANSWER_PREFIX)
             depth = source.depth(index)
             placed = self._filled(source, asked, (index, depth, budget), frame)
-        sample = self.finished(
+        return self.finished(
             source,
             (length, index),
             (placed, frame),
@@ -78,7 +82,6 @@ class ParagraphProbe(Probe):
             cluster=asked.cluster,
             stop=STOP,
         )
-        return replace(sample, id=content_id(sample.id, self.file.hash))
 
     def _filled(
         self, source: ProbeSource, asked: Question, place_of: tuple[int, float, int], frame: Frame

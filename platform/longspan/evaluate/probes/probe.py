@@ -42,6 +42,10 @@ class Probe:
         """
         raise NotImplementedError
 
+    def sample_id(self, source: ProbeSource, length: int, index: int) -> str:
+        """See `Task.sample_id`."""
+        return source.sample_id(self.name, self.version, length, index)
+
     def sample(self, source: ProbeSource, length: int, index: int) -> Sample:
         """Return a sample; see `Task.sample`.
 
@@ -95,7 +99,7 @@ class Probe:
         """
         length, index = place
         placed, frame = prompt
-        id = source.sample_id(self.name, self.version, length, index)
+        id = self.sample_id(source, length, index)
         return Sample(
             id=id,
             task=self.name,

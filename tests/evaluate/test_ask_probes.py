@@ -1,0 +1,52 @@
+"""Every probe through the whole path of asking: right answers score 1 in every cell, none scores 0."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from longspan.evaluate.ask import ask_samples
+from longspan.evaluate.grid import SampleGrid
+from longspan.evaluate.probes.registry import TASKS
+from longspan.evaluate.samples import Scoring, Task
+from longspan.generate.generators import InProcessGenerator
+from longspan.generate.requests import Reply, Request
+from longspan.storage import Store
+from tests.evaluate.probe_fixtures import probe_source
+
+LENGTHS = (2048, 8192)
+
+
+class Oracle:
+    """Knows the references of each request; or answers nothing."""
+
+    def __init__(self, is_right: bool) -> None:
+        self._is_right = is_right
+
+    def respond(self, request: Request) -> Reply:
+        facts = json.loads(request.carry)
+        assert len(request.prompt_ids) + request.sampling.max_tokens <= facts["length"]
+        text = right_answer(facts["scoring"], facts["references"]) if self._is_right else ""
+        return Reply(request.id, request.carry, text, "stop", len(request.prompt_ids), 1)
+
+
+def right_answer(scoring: Scoring, references: list[str]) -> str:
+    if scoring == "set_f1":
+        return f"Final Answer: [{', '.join(references)}]"
+    return ", ".join(references) if scoring == "contains_all" else references[0]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_right_answers_score_one_and_none_scores_zero(name: str, tmp_path: Path) -> None:
+    task: Task = TASKS[name]
+    source = probe_source(depths=3)
+    lengths = tuple(length for length in LENGTHS if task.problem(source, length) is None)
+    assert lengths, f"{name} has no samples at {LENGTHS}"
+    for is_right in (True, False):
+        store = Store(str(tmp_path / str(is_right)))
+        grid = SampleGrid((task,), lengths, 3, source, "m")
+        generator = InProcessGenerator(Oracle(is_right))
+        records = ask_samples(grid, generator, store, "e", lambda line: None)
+        assert len(records) == 3 * len(lengths)
+        assert {record.score for record in records} == {float(is_right)}, records[0]
+        assert not any(record.problem for record in records)
