@@ -21,10 +21,12 @@ WINDOW = 2048
 
 @dataclass(frozen=True)
 class DiesOnce(ScoredModel):
-    """A model whose process ends at its first batch, once."""
+    """A model whose process ends at its first batch, unless there is a file."""
+
+    flag: str = ""
 
     def load(self, store: Store, device: str) -> Scorer:
-        scorer, flag = super().load(store, device), Path(self.cache_dir) / "died"
+        scorer, flag = super().load(store, device), Path(self.flag)
         if not flag.exists():
             flag.touch()
             scorer.batch_losses = lambda rows: os._exit(1)
@@ -46,7 +48,7 @@ def test_scores_are_those_of_one_process_and_each_is_computed_once(
     folder = make_tiny_model(tmp_path / "model", WINDOW)
     store, texts, lines = Store(str(tmp_path / "store")), Texts(), list[str]()
     requests = requests_of(texts)
-    model = DiesOnce(str(folder), "weights", "fp32", str(tmp_path))
+    model = DiesOnce(str(folder), "weights", "fp32", flag=str(tmp_path / "died"))
     pool = Pool(store, model, Workers(actors=2), lines.append)
     some = pool.score(requests[:3], texts, "losses")
     assert (tmp_path / "died").exists()
@@ -70,8 +72,10 @@ def test_scores_are_those_of_one_process_and_each_is_computed_once(
     assert equal(gone.score(requests, texts, "losses"), scores)
     assert len(lines) == before
     # Of other weights there are no scores, and these cannot be loaded.
-    other = replace(gone, model=ScoredModel(gone.model.address, "other", "fp32", str(tmp_path)))
-    with pytest.raises(UserError, match="there is no model at"):
+    other = replace(
+        gone, model=ScoredModel(gone.model.address, "other", "fp32", setting="reference")
+    )
+    with pytest.raises(UserError, match=r"^reference: there is no model at"):
         other.score(requests[:1], texts, "losses")
 
 
