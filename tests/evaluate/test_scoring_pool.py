@@ -1,7 +1,7 @@
 """A pool of actors: the same scores as in one process, each computed once, whatever dies."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ WINDOW = 2048
 class Dies(ScoredModel):
     """A model whose process ends at its first batch, unless a file is there that it writes before; "": always."""
 
-    flag: str = ""
+    flag: str = field(default="", kw_only=True)
 
     def load(self, store: Store, device: str) -> Scorer:
         scorer = super().load(store, device)

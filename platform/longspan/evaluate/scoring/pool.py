@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,8 +49,8 @@ class ScoredModel:
     address: str
     identity: str
     precision: Precision
-    allow_beyond_window: bool = False
-    setting: str = "model"
+    allow_beyond_window: bool = field(default=False, kw_only=True)
+    setting: str = field(default="model", kw_only=True)
 
     @property
     def folder(self) -> str:
