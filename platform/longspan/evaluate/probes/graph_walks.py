@@ -24,7 +24,7 @@ EDGES_PER_NODE = 2
 MIN_NODES = 16
 SAMPLED_LINES = 32
 
-_BEFORE = "A directed graph is given by its edges, one a line, in no particular order: the edge x -> y leads from x to y.\n\n"
+_BEFORE = "A directed graph is given by its edges, one a line, in any order: the edge x -> y leads from x to y.\n\n"
 _AFTER = (
     "\n\n{operation} End with a line that has nothing but the nodes' names, in any order, in this form:\n"
     "Final Answer: [name, name, ...]"
