@@ -57,6 +57,10 @@ class OwnDocumentProbe(Probe):
             return only_at_base(self.name, length)
         return super().problem(source, length)
 
+    def sample_id(self, source: ProbeSource, length: int, index: int) -> str:
+        """Return the identity of a sample, which depends on the pairs as well."""
+        return content_id(source.sample_id(self.name, self.version, length, index), self.pairs.hash)
+
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
         pairs = self.pairs.pairs
@@ -82,7 +86,7 @@ class OwnDocumentProbe(Probe):
             cluster=pair.document,
             stop=(SEPARATOR, "\nQuestion:"),
         )
-        return replace(sample, id=content_id(sample.id, self.pairs.hash))
+        return replace(sample, id=self.sample_id(source, length, index))
 
     def _filled(
         self, source: ProbeSource, pair: Pair, place_of: tuple[int, float, int], frame: Frame

@@ -55,6 +55,10 @@ class ParagraphProbe(Probe):
             return only_at_base(self.name, length)
         return super().problem(source, length)
 
+    def sample_id(self, source: ProbeSource, length: int, index: int) -> str:
+        """Return the identity of a sample, which depends on the file as well."""
+        return content_id(source.sample_id(self.name, self.version, length, index), self.file.hash)
+
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
         questions = self.file.questions
@@ -78,7 +82,7 @@ class ParagraphProbe(Probe):
             cluster=asked.cluster,
             stop=STOP,
         )
-        return replace(sample, id=content_id(sample.id, self.file.hash))
+        return replace(sample, id=self.sample_id(source, length, index))
 
     def _filled(
         self, source: ProbeSource, asked: Question, place_of: tuple[int, float, int], frame: Frame
