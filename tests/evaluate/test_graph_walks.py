@@ -1,6 +1,7 @@
 """Answers of graph walks are those of SciPy's shortest paths over the printed edges."""
 
 import re
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -19,6 +20,7 @@ from longspan.evaluate.probes.graph_walks import (
     parents_core,
     walk_core,
 )
+from longspan.evaluate.samples import PromptFormat
 from tests.evaluate.probe_checks import check_sample, evidence_of
 from tests.evaluate.probe_fixtures import byte_format, chat_format, completion_format, probe_source
 
@@ -60,7 +62,7 @@ def test_other_edges_never_change_the_parents(seed: int, count: int) -> None:
 @pytest.mark.parametrize(
     "format", [completion_format, chat_format, byte_format], ids=["none", "chat", "bytes"]
 )
-def test_edges_fill_the_length(task: GraphProbe, format: type) -> None:
+def test_edges_fill_the_length(task: GraphProbe, format: Callable[[], PromptFormat]) -> None:
     source = probe_source(format())
     for length in (1500, 6000):
         assert task.problem(source, length) is None
