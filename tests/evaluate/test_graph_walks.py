@@ -16,6 +16,7 @@ from longspan.evaluate.probes.graph_walks import (
     TASKS,
     Edge,
     GraphProbe,
+    node_names,
     other_edges,
     parents_core,
     walk_core,
@@ -40,8 +41,9 @@ def at_distance(edges: list[Edge], start: str, distance: int) -> set[str]:
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(0, 120))
 def test_other_edges_never_change_a_walks_answer(seed: int, depth: int, count: int) -> None:
     rng = Random(seed)
-    core = walk_core(rng, depth)
-    edges = [*core.edges, *other_edges(rng, core, count)]
+    names = node_names(rng)
+    core = walk_core(rng, names, depth)
+    edges = [*core.edges, *other_edges(rng, names, core, count)]
     assert len(set(edges)) == len(core.edges) + count and all(a != b for a, b in edges)
     assert at_distance(edges, core.start, depth) == set(core.answer)
     assert 1 <= len(core.answer) <= MAX_ANSWER
@@ -52,8 +54,9 @@ def test_other_edges_never_change_a_walks_answer(seed: int, depth: int, count: i
 @given(st.integers(0, 2**32), st.integers(0, 120))
 def test_other_edges_never_change_the_parents(seed: int, count: int) -> None:
     rng = Random(seed)
-    core = parents_core(rng)
-    edges = [*core.edges, *other_edges(rng, core, count)]
+    names = node_names(rng)
+    core = parents_core(rng, names)
+    edges = [*core.edges, *other_edges(rng, names, core, count)]
     assert {a for a, b in edges if b == core.start} == set(core.answer)
     assert len(set(edges)) == len(core.edges) + count
 
