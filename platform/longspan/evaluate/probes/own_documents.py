@@ -23,7 +23,7 @@ from longspan.evaluate.probes.fitting import (
 from longspan.evaluate.probes.pairs import Pair, PairSet
 from longspan.evaluate.probes.probe import Probe
 from longspan.evaluate.samples import ProbeSource, Sample
-from longspan.hashing import content_id, text_id
+from longspan.hashing import content_id
 
 MAX_TOKENS = 128
 MAX_PIECE_CHARACTERS = 300
@@ -94,7 +94,7 @@ class OwnDocumentProbe(Probe):
         """The prompt with as much text around the chunk as fits."""
         index, depth, budget = place_of
         document = self.pairs.documents[pair.document]
-        others = [each for each in source.documents if text_id(each.text) != pair.document]
+        others = [each for each in source.documents if each.text != document.text]
         source.rng(self.name, self.version, index).shuffle(others)
         start, end = pair.chunk
         chunk = document.text[start:end]
