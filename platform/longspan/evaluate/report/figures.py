@@ -19,8 +19,8 @@ PANEL, WIDE = (4.0, 2.5), (7.2, 4.0)
 """Inches; the page scales figures to their columns."""
 _MODEL = {"color": BLUE, "marker": "o", "linestyle": "-"}
 _REFERENCE = {"color": ORANGE, "marker": "^", "linestyle": "--"}
-_BASE_WINDOW = {"color": GREY, "dashes": (1, 1), "linewidth": 1.5}
-_WINDOW = {"color": INK, "dashes": (5, 2), "linewidth": 1.2}
+_BASE_WINDOW: dict[str, Any] = {"color": GREY, "dashes": (1, 1), "linewidth": 1.5}
+_WINDOW: dict[str, Any] = {"color": INK, "dashes": (5, 2), "linewidth": 1.2}
 
 
 @dataclass(frozen=True)
