@@ -142,6 +142,13 @@ def test_a_cell_without_a_score_is_no_zero(whole: str):
     assert "0.0" not in last_length
 
 
+def test_an_invalid_value_of_a_suite_is_no_zero(whole: str):
+    (row,) = re.findall(r'<tr><th scope="row">winogrande</th>.*?</tr>', whole, re.DOTALL)
+    assert "no valid value" in row and "2 over length" in row
+    (row,) = re.findall(r'<tr><th scope="row">bold</th>.*?</tr>', whole, re.DOTALL)
+    assert "0.41 " in row
+
+
 def test_figures_are_text_for_those_who_cannot_see_them(whole: str):
     labels = re.findall(r'<svg viewBox[^>]*role="img" aria-label="([^"]+)"', whole)
     assert "Score by length of vt, in percent." in " ".join(labels)
