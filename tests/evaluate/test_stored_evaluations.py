@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from longspan.errors import UserError
+from longspan.evaluate.records import write_records
+from longspan.evaluate.report.command import compare
 from longspan.evaluate.report.compare import (
     compare_page,
     compare_stored,
@@ -31,11 +33,7 @@ def record(index: int, score: float | None) -> SampleRecord:
 
 def write(store: Store, path: str, results: Results, records: list[SampleRecord]) -> None:
     store.write_bytes(f"{path}/results.json", results.model_dump_json().encode())
-    folder = Path(store.root) / path / "samples"
-    folder.mkdir()
-    if records:
-        rows = pa.Table.from_pylist([each.model_dump() for each in records])
-        pq.write_table(rows, folder / "vt.parquet")
+    write_records(store, path, records)
 
 
 def test_what_was_written_is_read(store: Store):
@@ -74,6 +72,7 @@ def test_a_key_of_a_later_version_is_named(store: Store):
 def test_a_file_that_holds_no_samples_is_named(store: Store):
     write(store, "a", empty_results(), [])
     path = Path(store.root) / "a/samples/vt.parquet"
+    path.parent.mkdir()
     pq.write_table(pa.table({"text": ["x"]}), path)
     with pytest.raises(UserError, match=r"vt\.parquet: holds no samples"):
         load_samples(store, "a")
@@ -97,6 +96,19 @@ def test_two_evaluations_are_paired_by_sample(store: Store):
     text = compare_text(found)
     assert "+25.0" in text and "9 / 27 / 0" in text and "36 (-4)" in text
     assert "+25.0" in compare_page(found)
+
+
+def test_the_command_prints_and_writes_a_comparison(
+    store: Store, capsys: pytest.CaptureFixture[str]
+):
+    for name, score in (("a", 1.0), ("b", 0.0)):
+        write(store, f"evaluate/{name}", whole_results(), [record(n, score) for n in range(20)])
+    given = ["evaluate/a", "evaluate/b/results.json", "--root", store.root]
+    assert compare(given) == 0
+    printed = capsys.readouterr().out
+    page = store.read_bytes("evaluate/a/compare-b.html").decode()
+    assert "+100.0" in printed and "+100.0" in page
+    assert printed.rstrip().endswith(store.uri("evaluate/a/compare-b.html"))
 
 
 def test_evaluations_without_a_shared_sample_say_why(store: Store):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from longspan.evaluate.report.numbers import number, number_interval, tokens
 from longspan.evaluate.report.tables import HEAT_STEPS
+from longspan.evaluate.report.verdict import condition
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -68,7 +69,12 @@ def environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"tokens": tokens, "number": number, "interval": number_interval}
+    made.filters |= {
+        "tokens": tokens,
+        "number": number,
+        "interval": number_interval,
+        "condition": condition,
+    }
     return made
 
 

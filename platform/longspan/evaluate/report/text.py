@@ -11,7 +11,7 @@ from longspan.evaluate.report.numbers import (
     tokens,
 )
 from longspan.evaluate.report.tables import ScoreCell, ScoreTable, TaskRow, score_table
-from longspan.evaluate.report.verdict import headline
+from longspan.evaluate.report.verdict import condition, headline
 from longspan.evaluate.results import Results, Verdict
 from longspan.recipe.tables import table
 
@@ -35,7 +35,7 @@ def verdict_text(verdict: Verdict) -> str:
     """Return the conditions of a verdict as a table, and what was compared in each."""
     rows = [
         (
-            item.name,
+            condition(item.name),
             STATUS_WORDS[item.status],
             number(item.value),
             number_interval(item.low, item.high),
