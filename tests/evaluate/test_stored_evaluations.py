@@ -99,16 +99,14 @@ def test_two_evaluations_are_paired_by_sample(store: Store):
 
 
 def test_the_command_prints_and_writes_a_comparison(
-    store: Store, capsys: pytest.CaptureFixture[str]
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     for name, score in (("a", 1.0), ("b", 0.0)):
         write(store, f"evaluate/{name}", whole_results(), [record(n, score) for n in range(20)])
+    html = tmp_path / "difference.html"
     given = ["evaluate/a", "evaluate/b/results.json", "--root", store.root]
-    assert compare(given) == 0
-    printed = capsys.readouterr().out
-    page = store.read_bytes("evaluate/a/compare-b.html").decode()
-    assert "+100.0" in printed and "+100.0" in page
-    assert printed.rstrip().endswith(store.uri("evaluate/a/compare-b.html"))
+    assert compare([*given, "--html", str(html)]) == 0
+    assert "+100.0" in capsys.readouterr().out and "+100.0" in html.read_text()
 
 
 def test_evaluations_without_a_shared_sample_say_why(store: Store):
