@@ -155,6 +155,22 @@ def test_every_measured_cell_leads_to_its_samples():
     assert Page(html).open == []
 
 
+def test_prompts_without_context_have_a_column_and_no_place_in_figures():
+    records = [sample_record("vt", length, n, "x", 1.0) for length in (0, 1024) for n in range(9)]
+    infos = [TaskInfo(name, 1, "association", "exact") for name in ("vt", "closed_book")]
+    closed_book = [each.model_copy(update={"task": "closed_book"}) for each in records[:9]]
+    tasks = [task_result(infos[0], records, 0), task_result(infos[1], closed_book, 0)]
+    results = empty_results().model_copy(update={"tasks": tasks})
+    html = write_report(results, {"vt": records})
+    assert "no context" in html
+    labels = re.findall(r'aria-label="(Score by length[^"]+)"', html)
+    assert labels == ["Score by length of vt, in percent. Model: 1K: 100.0."]
+    # There is no length up to which a closed-book task could hold.
+    rows = {line.split()[0]: line for line in summary(results).splitlines() if "100.0" in line}
+    assert "1K" in rows["vt"] and "none" not in rows["closed_book"]
+    assert "100.0*" not in rows["closed_book"]
+
+
 def test_an_invalid_value_of_a_suite_is_no_zero(whole: str):
     (row,) = re.findall(r'<tr><th scope="row">winogrande</th>.*?</tr>', whole, re.DOTALL)
     assert "no valid value" in row and "2 over length" in row
@@ -222,6 +238,7 @@ def test_the_summary_is_plain_text_of_bounded_width():
         (tokens(1000), "1,000"),
         (tokens(131072), "128K"),
         (tokens(1048576), "1M"),
+        (tokens(0), "no context"),
     ],
 )
 def test_numbers(shown: str, expected: str):

@@ -59,8 +59,7 @@ def scores_text(scores: ScoreTable) -> str:
     """Return scores by task and length, in as many tables as `COLUMNS` asks for."""
     rows = [row for family in scores.families for row in family.rows]
     tasks = ("task", *(row.task for row in rows))
-    effective = (tokens(row.effective) if row.effective else "none" for row in rows)
-    columns = [("effective", *effective)]
+    columns = [("effective", *(row.effective for row in rows))]
     columns += [
         (tokens(length), *(_cell(row.cells[place]) for row in rows))
         for place, length in enumerate(scores.lengths)
