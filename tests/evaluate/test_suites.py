@@ -236,7 +236,9 @@ def test_each_likelihood_is_that_of_the_harness_own_backend(scored, workspace, f
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoModelForCausalLM
 
+    from longspan.evaluate.suites.answers import Answers
     from longspan.evaluate.suites.language_model import LanguageModel
+    from longspan.evaluate.suites.prompts import PromptEncoder
 
     pairs = [
         ("The keeper counted", " the ships"),
@@ -258,7 +260,10 @@ def test_each_likelihood_is_that_of_the_harness_own_backend(scored, workspace, f
         device="cpu",
         batch_size=1,
     )
-    ours = LanguageModel(scored, workspace.store, "test", print)
+    answers = Answers(scored)
+    ours = LanguageModel(answers, PromptEncoder(scored.tokenizer), {})
+    ours.gather([*requests, *whole])
+    answers.ask(workspace.store, print)
     for mine, theirs in zip(
         ours.loglikelihood(requests), hf.loglikelihood(requests, disable_tqdm=True), strict=True
     ):
@@ -386,7 +391,7 @@ def test_scrolls_prompts_and_scores_are_the_papers(tokenizer, workspace):
     model = answering(tokenizer, lambda prompt: " answer 2\nmore", window=10**6)
     tasks = suite("paper_narrative_qa", "paper_qmsum")
     run = run_suites([tasks], model, workspace)
-    first, *_ = replies(model).prompts
+    first = min(replies(model).prompts, key=len)
     assert first.startswith("Document 0 is long.\n\nIt says a lot. Q: What is ")
     assert first.endswith("?, A:")
     found = values(run)
@@ -444,6 +449,29 @@ def test_zero_scrolls_documents_are_shortened_at_their_end(tokenizer, workspace)
     assert 95 <= len(replies(model).asked[0].prompt_ids) <= 100
     assert list(values(run).values()) == [pytest.approx(0.5)]
     assert run.results[0].truncated == 1
+
+
+def test_a_chat_model_gets_turns_of_its_template_and_one_bos(tokenizer, workspace):
+    put(workspace, "data/paper_qasper/validation.jsonl", scrolls(2))
+    put(workspace, "data/paper_qasper/train.jsonl", scrolls(20))
+    model = answering(tokenizer, lambda prompt: "The answer 0", window=10**6, chat=True)
+    run_suites([suite({"task": "paper_qasper", "limit": 1})], model, workspace)
+    (request,) = replies(model).asked
+    prompt = tokenizer.decode(request.prompt_ids)
+    assert prompt.startswith("<|im_start|>user\nDocument ")
+    assert prompt.count("<|im_start|>") == 6
+    assert prompt.endswith("Q: What is 0?, A:<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_repeated_draws_are_different_prompts_and_greedy_ones_are_not(tokenizer, workspace):
+    put(workspace, "data/pages/validation.jsonl", [{"question": "Which?", "answer": "y"}])
+    for options, asked in (("do_sample: false", 1), ("do_sample: true, temperature: 0.9", 3)):
+        drawn = TEXT_TASK.replace("do_sample: false", options) + "repeats: 3\n"
+        workspace.store.write_bytes("tasks/pages.yaml", drawn.encode())
+        model = answering(tokenizer, lambda prompt: "y", identity=options)
+        run_suites([suite("pages")], model, workspace)
+        assert len({request.seed for request in replies(model).asked}) == asked
+        assert len(replies(model).asked) == asked
 
 
 def test_leval_gives_a_quarter_for_a_part_of_the_right_letters(tokenizer, workspace):

@@ -7,25 +7,24 @@ result of another model is ever taken for its own.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from longspan.errors import UserError
-from longspan.evaluate.scoring.requests import ChoiceRequest, LossRequest, Score, Texts
-from longspan.evaluate.suites.model import SuiteModel
+from longspan.evaluate.scoring.requests import LossRequest
+from longspan.evaluate.suites.answers import Answers, Pair
 from longspan.evaluate.suites.prompts import PromptEncoder
-from longspan.evaluate.suites.replies import replies
+from longspan.evaluate.suites.replies import Prompt
 from longspan.evaluate.suites.schema import PromptCut
-from longspan.generate.progress import Log
-from longspan.generate.requests import Request, Row, Sampling, over_length
-from longspan.hashing import content_id, sampling_seed
-from longspan.storage import Store
+from longspan.generate.requests import Sampling, over_length
+from longspan.hashing import content_id
 
 UNSCORED = (0.0, False)
 """Stands for a likelihood that there is none of; results of its document are dropped."""
@@ -34,11 +33,11 @@ KNOWN_SAMPLING = frozenset({"until", "max_gen_toks", "do_sample", "temperature",
 
 @dataclass
 class Tally:
-    """Counts of one task's requests.
+    """Counts of one task's documents.
 
     Attributes:
-        truncated: documents with a prompt that was shortened.
-        cut_off: documents with a reply that ended at its most tokens.
+        truncated: those with a prompt that was shortened.
+        cut_off: those with a reply that ended at its most tokens.
         problems: why there is no result, by number of the document.
     """
 
@@ -52,47 +51,49 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A continuation of a context, whose likelihood is asked for."""
+class Sent:
+    """Prompt as it was sent, without its tokens.
 
-    context: tuple[int, ...]
-    continuation: tuple[int, ...]
+    Attributes:
+        id: of the prompt.
+        stop: strings that end its reply.
+        is_cut: whether it was shortened.
+        problem: why it was not sent; "" if it was.
+    """
+
+    id: str
+    stop: tuple[str, ...]
+    is_cut: bool
+    problem: str
 
 
 class LanguageModel(LM):
-    """Answers the requests of one task, or of a group of tasks.
+    """Answers the requests of one task, or of a group of tasks: first `gather` them, then ask, then evaluate.
 
     Attributes:
-        tallies: by task.
+        tallies: by task; complete after the evaluation.
     """
 
     def __init__(
-        self,
-        model: SuiteModel,
-        store: Store,
-        name: str,
-        log: Log,
-        cuts: Mapping[str, PromptCut] | None = None,
+        self, answers: Answers, encoder: PromptEncoder, cuts: Mapping[str, PromptCut]
     ) -> None:
-        """Ask a model.
+        """Answer with what a model says.
 
         Args:
-            model: what answers.
-            store: where replies are committed.
-            name: of the work, in lines and on dashboards.
-            log: takes lines on the progress.
+            answers: takes requests, and has their answers later.
+            encoder: of the model's tokenizer.
             cuts: how prompts may be shortened, by task; those of other tasks never are.
         """
         super().__init__()
         self.tallies: dict[str, Tally] = defaultdict(Tally)
-        self._model, self._store, self._name, self._log = model, store, name, log
-        self._cuts = cuts or {}
-        self._encoder = PromptEncoder(model.tokenizer)
+        self._answers, self._encoder, self._cuts = answers, encoder, cuts
+        self._window = answers.model.window
+        self._sent: dict[str, Sent] = {}
 
     @property
     def tokenizer_name(self) -> str:
         """Identity of the tokenizer, for caches of prompts, which are not in use."""
-        return content_id(self._model.identity)
+        return content_id(self._answers.model.identity)
 
     def apply_chat_template(
         self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
@@ -100,142 +101,149 @@ class LanguageModel(LM):
         """See `PromptEncoder.render`."""
         return self._encoder.render(chat_history, add_generation_prompt)
 
+    def gather(self, requests: Sequence[Instance]) -> None:
+        """Ask for all that is needed to answer some requests.
+
+        Raises:
+            UserError: a request cannot be made of a task's settings.
+        """
+        draws: Counter[str] = Counter()
+        for request in requests:
+            match request.request_type:
+                case "generate_until":
+                    for _ in range(request.repeats or 1):
+                        self._send(request, draws, self._answers.want_reply)
+                case "loglikelihood_rolling":
+                    self._answers.want_losses(self._parts(request))
+                case _:
+                    pair, _ = self._pair(request)
+                    if not self._too_long(pair):
+                        self._answers.want_likelihood(pair)
+
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Log-likelihood in nats of each continuation given its context, and whether it is the likeliest one."""
-        pairs = [self._pair(request) for request in requests]
-        grouped: dict[tuple[int, ...], dict[tuple[int, ...], None]] = defaultdict(dict)
-        for pair in filter(None, pairs):
-            grouped[pair.context][pair.continuation] = None
-        asked = {context: ChoiceRequest(context, tuple(each)) for context, each in grouped.items()}
-        scores = self._scores(list(asked.values()), Texts())
-        results = []
-        for request, pair in zip(requests, pairs, strict=True):
-            if pair is None:
-                results.append(UNSCORED)
-                continue
-            choice = asked[pair.context]
-            score = scores[choice.id]
-            if score.problem:
-                self._refuse(request, score.problem)
-                results.append(UNSCORED)
-                continue
-            place = choice.continuations.index(pair.continuation)
-            results.append((score.loglikelihoods[place], score.is_greedy[place]))
-        return results
+        return [self._likelihood(request) for request in requests]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Log-likelihood in nats of each whole text, in parts as long as the window; each token is scored once."""
-        texts = Texts()
-        parts = [self._rolling(request, texts) for request in requests]
-        scores = self._scores([each for own in parts for each in own], texts)
-        return [
-            sum(self._rolling_score(request, scores[each.id]) for each in own)
-            for request, own in zip(requests, parts, strict=True)
-        ]
+        found = []
+        for request in requests:
+            scores = [self._answers.losses(part) for part in self._parts(request)]
+            for problem in filter(None, (score.problem for score in scores)):
+                self._refuse(request, problem)
+            found.append(-sum(float(score.losses.sum(dtype=np.float64)) for score in scores))
+        return found
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Reply to each prompt, without the string that ended it."""
-        repeats: Counter[str] = Counter()
-        asked = [self._request(request, repeats) for request in requests]
-        distinct = {each.id: (each, doc.doc) for each, doc in zip(asked, requests, strict=True)}
-        sendable = [pair for pair in distinct.values() if not over_length(pair[0], self._window)]
-        answers = self._replies(_by_document(sendable))
-        return [
-            self._reply(instance, request, answers.get(request.id))
-            for instance, request in zip(requests, asked, strict=True)
-        ]
+        draws: Counter[str] = Counter()
+        return [self._reply(request, self._send(request, draws)) for request in requests]
 
-    @property
-    def _window(self) -> int:
-        return self._model.window
+    def _likelihood(self, request: Instance) -> tuple[float, bool]:
+        pair, is_cut = self._pair(request)
+        if is_cut:
+            self._tally(request).truncated.add(_number(request))
+        found = None
+        problem = self._too_long(pair)
+        if not problem:
+            found = self._answers.likelihood(pair)
+            problem = found.problem
+        if problem or found is None:
+            self._refuse(request, problem)
+            return UNSCORED
+        return found.value, found.is_greedy
 
-    def _pair(self, request: Instance) -> Pair | None:
-        """Context and continuation as tokens; None if they do not fit into the window."""
+    def _pair(self, request: Instance) -> tuple[Pair, bool]:
+        """Context and continuation as tokens, and whether the context was shortened."""
         context, continuation = self._encoder.pair(*request.args)
         if not continuation:
             raise UserError(
                 f"suites: task {request.task_name!r}, document {request.doc_id}: an answer has no tokens of its own"
             )
-        if cut := self._cuts.get(request.task_name or ""):
-            context = self._cut(request, request.args[0], context, cut)
-        tokens = len(context) + len(continuation)
-        if tokens > self._window:
-            self._refuse(
-                request, f"over_length: {tokens:,} tokens, window of {self._window:,} tokens"
-            )
-            return None
-        return Pair(tuple(context), tuple(continuation))
+        kept = self._cut(request, request.args[0], context)
+        return Pair(tuple(kept), tuple(continuation)), len(kept) < len(context)
 
-    def _rolling(self, request: Instance, texts: Texts) -> list[LossRequest]:
+    def _too_long(self, pair: Pair) -> str:
+        tokens = len(pair.context) + len(pair.continuation)
+        if tokens <= self._window:
+            return ""
+        return f"over_length: {tokens:,} tokens, window of {self._window:,} tokens"
+
+    def _parts(self, request: Instance) -> list[LossRequest]:
+        """Parts of a text, each with as much context as fits into the window."""
         windows = get_rolling_token_windows(
             token_list=self._encoder.encode(request.args[0]),
             prefix_token=self._encoder.prefix_id,
             max_seq_len=self._window - 1,
             context_len=1,
         )
-        parts = map(make_disjoint_window, windows)
         return [
-            LossRequest((texts.span([*context, *targets]),), len(context))
-            for context, targets in parts
+            LossRequest((self._answers.texts.span([*context, *targets]),), len(context))
+            for context, targets in map(make_disjoint_window, windows)
         ]
 
-    def _rolling_score(self, request: Instance, score: Score) -> float:
-        if score.problem:
-            self._refuse(request, score.problem)
-        return -float(score.losses.sum(dtype="float64"))
+    def _send(
+        self,
+        request: Instance,
+        draws: Counter[str],
+        send: Callable[[Prompt], None] | None = None,
+    ) -> Sent:
+        """Return a prompt as it is sent; its tokens are made once.
 
-    def _request(self, instance: Instance, repeats: Counter[str]) -> Request:
-        text, options = instance.args
-        sampling = sampling_of(options, instance.task_name or "")
-        ids = self._encoder.encode(text)
-        if cut := self._cuts.get(instance.task_name or ""):
-            ids = self._cut(instance, text, ids, cut)
-        id = content_id("suite", ids, vars(sampling))
-        if sampling.temperature:
-            # Repeated draws from the same distribution are different requests.
-            repeats[id] += 1
-            id = content_id(id, repeats[id])
-        return Request(id, sampling, sampling_seed(id), prompt_ids=ids)
+        Args:
+            request: of the harness.
+            draws: how often each prompt has been there; this call counts.
+            send: takes a prompt that was not there before.
+        """
+        key = content_id(request.task_name, *request.args)
+        draws[key] += 1
+        draw = content_id(key, draws[key])
+        if draw not in self._sent:
+            prompt, is_cut = self._prompt(request, draws[key])
+            failure = over_length(prompt.request(), self._window)
+            problem = f"{failure.kind}: {failure.message}" if failure else ""
+            self._sent[draw] = Sent(prompt.id, prompt.sampling.stop, is_cut, problem)
+            if send and not problem:
+                send(prompt)
+        return self._sent[draw]
 
-    def _cut(self, instance: Instance, text: str, ids: list[int], cut: PromptCut) -> list[int]:
-        if len(ids) <= cut.tokens:
+    def _prompt(self, request: Instance, draw: int) -> tuple[Prompt, bool]:
+        """Prompt of a request, and whether it was shortened; draws of one that is sampled are different prompts."""
+        text, options = request.args
+        sampling = sampling_of(options, request.task_name or "")
+        whole = self._encoder.encode(text)
+        ids = self._cut(request, text, whole)
+        id = content_id("suite", ids, vars(sampling), draw if sampling.temperature else 0)
+        cluster = request.doc.get("cluster") if isinstance(request.doc, Mapping) else None
+        prompt = Prompt(id, np.asarray(ids, np.int32), sampling, str(cluster or id))
+        return prompt, len(ids) < len(whole)
+
+    def _cut(self, request: Instance, text: str, ids: list[int]) -> list[int]:
+        cut = self._cuts.get(request.task_name or "")
+        if cut is None or len(ids) <= cut.tokens:
             return ids
-        assert instance.doc_id is not None
-        self.tallies[instance.task_name or ""].truncated.add(instance.doc_id)
         if cut.side == "left":
             return self._encoder.cut_left(ids, cut.tokens)
-        return self._encoder.cut_document(text, instance.doc, cut.tokens)
+        return self._encoder.cut_document(text, request.doc, cut.tokens)
 
-    def _scores(
-        self, requests: Sequence[ChoiceRequest | LossRequest], texts: Texts
-    ) -> Mapping[str, Score]:
-        if self._model.scoring is None:
-            raise UserError(
-                f"suites: {self._name} compares likelihoods of given answers, which an endpoint does not tell; "
-                "evaluate the model itself, or leave the task out"
-            )
-        return self._model.scoring.score(requests, texts, self._name) if requests else {}
-
-    def _replies(self, requests: Sequence[Request]) -> Mapping[str, Row]:
-        if self._model.generator is None:
-            raise UserError(f"suites: {self._name} needs a generator, which is not configured")
-        return replies(self._model, requests, self._store, self._name, self._log)
-
-    def _reply(self, instance: Instance, request: Request, row: Row | None) -> str:
-        if failure := over_length(request, self._window):
-            self._refuse(instance, f"{failure.kind}: {failure.message}")
+    def _reply(self, request: Instance, sent: Sent) -> str:
+        if sent.is_cut:
+            self._tally(request).truncated.add(_number(request))
+        if sent.problem:
+            self._refuse(request, sent.problem)
             return ""
-        assert row is not None, f"request {request.id} has no outcome"
+        row = self._answers.reply(sent.id)
         if row["problem"]:
-            self._refuse(instance, row["problem"])
+            self._refuse(request, row["problem"])
         if row["is_cut_off"]:
-            assert instance.doc_id is not None
-            self.tallies[instance.task_name or ""].cut_off.add(instance.doc_id)
-        return postprocess_generated_text(row["text"], list(request.sampling.stop), None)
+            self._tally(request).cut_off.add(_number(request))
+        return postprocess_generated_text(row["text"], list(sent.stop), None)
 
-    def _refuse(self, instance: Instance, problem: str) -> None:
-        assert instance.doc_id is not None
-        self.tallies[instance.task_name or ""].problems[instance.doc_id] = problem
+    def _refuse(self, request: Instance, problem: str) -> None:
+        self._tally(request).problems[_number(request)] = problem
+
+    def _tally(self, request: Instance) -> Tally:
+        return self.tallies[request.task_name or ""]
 
 
 def sampling_of(options: Mapping[str, Any], task: str) -> Sampling:
@@ -258,13 +266,7 @@ def sampling_of(options: Mapping[str, Any], task: str) -> Sampling:
     )
 
 
-def _by_document(requests: Iterable[tuple[Request, Any]]) -> list[Request]:
-    """Requests about one document follow each other, so that its prefix is computed once; the longest come first."""
-    clusters: dict[str, list[Request]] = defaultdict(list)
-    for request, doc in requests:
-        cluster = doc.get("cluster") if isinstance(doc, Mapping) else None
-        clusters[f"document {cluster}" if cluster else f"request {request.id}"].append(request)
-    for own in clusters.values():
-        own.sort(key=lambda request: -len(request.prompt_ids))
-    ordered = sorted(clusters.values(), key=lambda own: -len(own[0].prompt_ids))
-    return [request for own in ordered for request in own]
+def _number(request: Instance) -> int:
+    """Number of a request's document in its task."""
+    assert request.doc_id is not None
+    return request.doc_id

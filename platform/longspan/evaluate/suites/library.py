@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from lm_eval.tasks.manager import TaskDict
 
 OWN = Path(__file__).parent / "tasks"
-FEWSHOT_SEED = 1234
-"""Of the choice of solved examples; lm-evaluation-harness' default."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,9 @@ class Library:
 
         folder = self.write(task, files)
         try:
-            loaded = TaskManager(include_path=folder, include_defaults=False).load([task.task])
+            return TaskManager(include_path=folder, include_defaults=False).load([task.task])
         except Exception as error:
             raise _not_loaded(task.task, error, any(files.values())) from error
-        for each in loaded["tasks"].values():
-            each.set_fewshot_seed(FEWSHOT_SEED)
-        return loaded
 
     def cut(self, task: SuiteTask, leaf: str) -> PromptCut | None:
         """How prompts of a task may be shortened; None: not at all."""

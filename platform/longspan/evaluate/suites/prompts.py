@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from longspan.chat.tokenizer import DATE
 from longspan.errors import UserError
+from longspan.evaluate.prompt_format import CompletionFormat
 
 DOCUMENT = "document_span"
 """Field of a task's documents: characters [from, to) of the prompt that hold the document."""
@@ -18,6 +20,8 @@ SEPARATOR = "document_separator"
 @dataclass(frozen=True)
 class PromptEncoder:
     """Encodes texts as lm-evaluation-harness' backend `hf` does, so that scores are comparable.
+
+    But for tokenizers that put EOS behind every text: that would end a prompt before its answer, and is left out.
 
     Attributes:
         tokenizer: of transformers.
@@ -31,11 +35,16 @@ class PromptEncoder:
         bos = self.tokenizer.bos_token_id
         return int(bos if bos is not None else self.tokenizer.eos_token_id)
 
+    @cached_property
+    def _before(self) -> tuple[int, ...]:
+        """Ids that the tokenizer puts before a text of its own accord."""
+        return CompletionFormat(self.tokenizer).prefix_ids
+
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, with the tokens that the tokenizer puts around it, unless it begins with BOS."""
+        """Token ids of a text, after those that the tokenizer puts before it, unless it begins with BOS itself."""
+        ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         begins = text.startswith(self.tokenizer.decode(self.prefix_id))
-        options = {"add_special_tokens": False} if begins else {}
-        return list(self.tokenizer(text, verbose=False, **options)["input_ids"])
+        return ids if begins else [*self._before, *ids]
 
     def pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Token ids of a context and of its continuation.

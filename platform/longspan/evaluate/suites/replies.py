@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from longspan.evaluate.suites.model import SuiteModel
 from longspan.generate.ask import Stage, ask
 from longspan.generate.parts import read_parts
 from longspan.generate.progress import Log
-from longspan.generate.requests import Reply, Request, Row
+from longspan.generate.requests import Reply, Request, Row, Sampling
+from longspan.hashing import sampling_seed
 from longspan.storage import Store
 
-ITEM_REQUESTS = 32
-"""Requests that are handed over together; few, so that what is lost when a job is killed is little."""
+ITEM_PROMPTS = 32
+"""Prompts that are handed over together; few, so that little is lost when a job is killed."""
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -27,16 +28,45 @@ SCHEMA = pa.schema(
         ("problem", pa.string()),
     ]
 )
-"""Committed replies; `problem` is "" or why there is none ("over_length: ...")."""
+"""Committed replies; `problem` is "" or why there is none ("refused: ...")."""
 
 
 @dataclass(frozen=True)
-class Requests:
-    """Source of requests that are known already: an item holds some of them as JSON."""
+class Prompt:
+    """One prompt.
+
+    Attributes:
+        id: identity of its tokens and sampling.
+        ids: token ids, int32.
+        sampling: of the reply.
+        cluster: identity of the document that it is about.
+    """
+
+    id: str
+    ids: np.ndarray
+    sampling: Sampling
+    cluster: str
+
+    def request(self) -> Request:
+        """Return it as a request to a generator."""
+        seed = sampling_seed("suite", self.id)
+        return Request(self.id, self.sampling, seed, prompt_ids=self.ids.tolist())
+
+
+@dataclass(frozen=True)
+class PromptRequests:
+    """Requests for replies to prompts that are known; a `RequestSource`.
+
+    Attributes:
+        batches: gives the prompts; an item names one batch by its number.
+    """
+
+    batches: Callable[[], Sequence[Sequence[Prompt]]]
 
     def requests(self, item: Row) -> Iterator[Request]:
         """See `RequestSource.requests`."""
-        yield from map(Request.from_row, json.loads(item["requests"]))
+        for prompt in self.batches()[item["batch"]]:
+            yield prompt.request()
 
     def record(self, reply: Reply) -> Row:
         """See `RequestSource.record`."""
@@ -51,31 +81,49 @@ class Requests:
         }
 
 
-def replies(
-    model: SuiteModel, requests: Sequence[Request], store: Store, name: str, log: Log
-) -> dict[str, Row]:
-    """Return rows of `SCHEMA` by the requests' ids; those without a committed reply are asked for.
+def replies(model: SuiteModel, prompts: Sequence[Prompt], store: Store, log: Log) -> dict[str, Row]:
+    """Return rows of `SCHEMA` by the prompts' ids; those without a committed reply are asked for.
 
     Args:
         model: what answers.
-        requests: in the order in which they are to be sent; ids are unique.
+        prompts: with unique ids.
         store: where replies are committed.
-        name: of the work, in lines and on dashboards.
         log: takes lines on the progress.
 
     Raises:
         UserError: see `longspan.generate.ask.ask`.
     """
     assert model.generator is not None
-    wanted = {request.id for request in requests}
+    wanted = {prompt.id for prompt in prompts}
     found = _committed(model, store, wanted)
-    left = [request for request in requests if request.id not in found]
-    batches = [left[at : at + ITEM_REQUESTS] for at in range(0, len(left), ITEM_REQUESTS)]
-    items = [{"requests": json.dumps([each.row() for each in batch])} for batch in batches]
-    stage = Stage("evaluate", name, Requests(), items, len(left), model.replies_folder, SCHEMA)
+    left = in_order([prompt for prompt in prompts if prompt.id not in found])
+    if not left:
+        return found
+    batches = [left[at : at + ITEM_PROMPTS] for at in range(0, len(left), ITEM_PROMPTS)]
+    stage = Stage(
+        job="evaluate",
+        name="suites",
+        source=PromptRequests(model.generator.share(batches)),
+        items=[{"batch": number} for number in range(len(batches))],
+        requests=len(left),
+        folder=model.replies_folder,
+        schema=SCHEMA,
+        work=float(sum(len(prompt.ids) for prompt in left)),
+        weight=lambda row: row["prompt_tokens"],
+    )
     unanswered = ask(stage, model.generator, store, log)
-    found = _committed(model, store, wanted) if left else found
-    return found | {row["id"]: row for row in unanswered}
+    return _committed(model, store, wanted) | {row["id"]: row for row in unanswered}
+
+
+def in_order(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Prompts about one document follow each other, so that its prefix is computed once; the longest come first."""
+    clusters: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        clusters.setdefault(prompt.cluster, []).append(prompt)
+    for own in clusters.values():
+        own.sort(key=lambda prompt: -len(prompt.ids))
+    ordered = sorted(clusters.values(), key=lambda own: -len(own[0].ids))
+    return [prompt for own in ordered for prompt in own]
 
 
 def _committed(model: SuiteModel, store: Store, wanted: set[str]) -> dict[str, Row]:

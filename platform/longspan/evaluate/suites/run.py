@@ -10,21 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 from longspan.errors import UserError
 from longspan.evaluate.results import SuiteResult
+from longspan.evaluate.suites.answers import Answers
 from longspan.evaluate.suites.files import local_files, local_folder
 from longspan.evaluate.suites.library import Library
 from longspan.evaluate.suites.model import SuiteModel
 from longspan.evaluate.suites.presets import tasks_of
+from longspan.evaluate.suites.prompts import PromptEncoder
+from longspan.evaluate.suites.quiet import quiet
 from longspan.evaluate.suites.schema import Suite, SuiteTask
 from longspan.evaluate.suites.scores import SuiteSample, results_of, samples_of
 from longspan.evaluate.suites.settings import Files
 
 if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
     from lm_eval.tasks.manager import TaskDict
 
+    from longspan.evaluate.suites.language_model import LanguageModel
     from longspan.generate.progress import Log
     from longspan.storage import Store
 
 SEED = 1234
+"""Of the choice of solved examples, and of what tasks draw; the harness' default."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +78,49 @@ class Prepared:
     files: Mapping[str, Files]
 
 
+@dataclass(frozen=True)
+class Runnable:
+    """A task of the harness, ready to be run.
+
+    Attributes:
+        prepared: what it is made of.
+        loaded: task, or group with its tasks.
+        lm: answers its requests.
+        metrics: that are reported; empty: all.
+    """
+
+    prepared: Prepared
+    loaded: TaskDict
+    lm: LanguageModel
+    metrics: frozenset[str]
+
+    @property
+    def limit(self) -> int | None:
+        """First questions of each task that are asked; None: all."""
+        return self.prepared.task.limit or self.prepared.suite.limit
+
+
 def run_suites(suites: Sequence[Suite], model: SuiteModel, workspace: Workspace) -> SuiteRun:
-    """Run suites on a model, one task after another.
+    """Run suites on a model; requests of all tasks are asked together.
 
     Each task's prompts are the same whatever other tasks there are, and the first questions are the same whatever the
     limit. What was answered by an earlier run of the same model is not asked again.
 
     Raises:
-        UserError: a task, its settings or its data are wrong, which is found out before anything is asked, as far as
-            that is possible; or the model cannot be reached.
+        UserError: a task, its settings or its data are wrong, which is found out before anything is asked; or the
+            model cannot be reached.
     """
+    prepared = [each for suite in suites for each in prepare(suite, workspace)]
+    answers, encoder = Answers(model), PromptEncoder(model.tokenizer)
+    with quiet():
+        runnable = [_load(each, answers, encoder) for each in prepared]
+        for each in runnable:
+            each.lm.gather(_requests(each, model.chat))
+    answers.ask(workspace.store, workspace.log)
     run = SuiteRun()
-    for prepared in [each for suite in suites for each in prepare(suite, workspace)]:
-        own = _run_task(prepared, model, workspace)
+    for each in runnable:
+        with quiet():
+            own = _evaluate(each, model.chat)
         run.results.extend(own.results)
         run.samples.extend(own.samples)
     return run
@@ -114,36 +150,41 @@ def prepare(suite: Suite, workspace: Workspace) -> list[Prepared]:
     return found
 
 
-def _run_task(prepared: Prepared, model: SuiteModel, workspace: Workspace) -> SuiteRun:
+def _load(prepared: Prepared, answers: Answers, encoder: PromptEncoder) -> Runnable:
     from longspan.evaluate.suites.language_model import LanguageModel
 
-    suite, task, library = prepared.suite, prepared.task, prepared.library
+    task, library = prepared.task, prepared.library
     loaded = library.load(task, prepared.files)
-    metrics = _required_metrics(loaded, task)
     cuts = {leaf: cut for leaf in loaded["tasks"] if (cut := library.cut(task, leaf))}
-    lm = LanguageModel(model, workspace.store, f"suite {task.task}", workspace.log, cuts)
-    found = _evaluate(lm, loaded, task.limit or suite.limit, model.chat)
-    samples = [
-        sample
-        for leaf in loaded["tasks"]
-        for sample in samples_of(leaf, found, lm.tallies[leaf], metrics)
-    ]
-    results = results_of(suite.name, found, lm.tallies, samples, metrics)
-    return SuiteRun(results, samples)
+    lm = LanguageModel(answers, encoder, cuts)
+    return Runnable(prepared, loaded, lm, _required_metrics(loaded, task))
 
 
-def _evaluate(lm: Any, loaded: TaskDict, limit: int | None, chat: bool) -> Mapping[str, Any]:
-    """Run the harness; none of its defaults that depend on the state of the process is in use."""
-    import numpy as np
+def _requests(runnable: Runnable, chat: bool) -> list[Instance]:
+    """Requests that the harness will make when the task is evaluated."""
+    found: list[Instance] = []
+    _seed(runnable.loaded)
+    for task in runnable.loaded["tasks"].values():
+        task.build_all_requests(
+            limit=runnable.limit,
+            apply_chat_template=chat,
+            fewshot_as_multiturn=chat,
+            chat_template=runnable.lm.apply_chat_template if chat else None,
+        )
+        found += task.instances
+        task._instances = None  # They hold all prompts, and are made anew.
+    return found
+
+
+def _evaluate(runnable: Runnable, chat: bool) -> SuiteRun:
     from lm_eval.evaluator import evaluate
 
-    # Some tasks draw from these while they make prompts.
-    random.seed(SEED)
-    np.random.seed(SEED)
+    loaded, lm, metrics = runnable.loaded, runnable.lm, runnable.metrics
+    _seed(loaded)
     found = evaluate(
         lm,
         loaded,
-        limit=limit,
+        limit=runnable.limit,
         bootstrap_iters=0,  # Intervals are by cluster, and ours.
         log_samples=True,
         apply_chat_template=chat,
@@ -151,7 +192,23 @@ def _evaluate(lm: Any, loaded: TaskDict, limit: int | None, chat: bool) -> Mappi
         confirm_run_unsafe_code=True,  # Only tasks that run it in a sandbox come as far as here.
     )
     assert found is not None
-    return found
+    samples = [
+        sample
+        for leaf in loaded["tasks"]
+        for sample in samples_of(leaf, found, lm.tallies[leaf], metrics)
+    ]
+    group = runnable.prepared.suite.name
+    return SuiteRun(results_of(group, found, lm.tallies, samples, metrics), samples)
+
+
+def _seed(loaded: TaskDict) -> None:
+    """Make the prompts of tasks depend on nothing that was done before in this process."""
+    import numpy as np
+
+    random.seed(SEED)
+    np.random.seed(SEED)
+    for task in loaded["tasks"].values():
+        task.set_fewshot_seed(SEED)
 
 
 def _require_safe(config: Mapping[str, Any], leaf: str, suite: Suite) -> None:
