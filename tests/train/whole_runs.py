@@ -1,0 +1,46 @@
+"""Runs of the small project's recipe without Ray, from start to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from longspan.observe.metrics import read_metrics
+from longspan.recipe.load import load_training
+from longspan.recipe.sources import open_store
+from longspan.storage import Store
+from longspan.train import standalone
+from longspan.train.data import ingest_of
+from tests.in_process import ingest
+from tests.jobs.project import write_corpora, write_recipe
+from tests.ranks import RankServer
+from tests.tiny import make_tiny_model
+
+
+def ingest_corpora(recipe: str) -> None:
+    loaded = load_training(recipe)
+    ingest(ingest_of(loaded, open_store(loaded)))
+
+
+class WholeRuns:
+    """Runs of one recipe in one store."""
+
+    def __init__(self, ranks: RankServer, folder: Path) -> None:
+        self.ranks, self.store = ranks, Store(str(folder / "store"))
+        self.recipe = folder / "recipe.yaml"
+        write_corpora(folder / "store")
+        write_recipe(self.recipe, self.store, make_tiny_model(folder / "base"))
+        done = ranks.run(1, ingest_corpora, str(self.recipe))
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def train(self, name: str, workers: int, *overrides: str) -> str:
+        """Train a run to its end; returns its path."""
+        arguments = [str(self.recipe), f"name={name}", f"workers={workers}", *overrides]
+        done = self.ranks.run(workers, standalone.main, arguments, timeout_s=300)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+        return f"runs/{name}"
+
+    def losses(self, name: str) -> list[float]:
+        """Training losses of a run, by update."""
+        records: list[dict[str, Any]] = read_metrics(self.store, f"runs/{name}/metrics")
+        return [record["loss"] for record in records if record["kind"] == "update"]
