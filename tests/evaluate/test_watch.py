@@ -268,10 +268,23 @@ def test_curves_are_of_all_depths_together() -> None:
     assert (found["suite/qasper/f1"].low, found["suite/qasper/f1"].n) == (None, 10)
 
 
-def test_a_run_that_cannot_be_evaluated_is_named(made: MadeRun, evaluations: Evaluations) -> None:
-    with pytest.raises(UserError, match=r"--watch: there is no run in .*runs/other; start its job"):
-        Watcher(WatchedRun(made.store, "other"), "quick", WORKSPACE, evaluations)
+def test_a_run_of_an_earlier_version_is_refused(made: MadeRun, evaluations: Evaluations) -> None:
     made.store.delete(f"{made.path}/run.json")
     made.save(10)
     with pytest.raises(UserError, match=r"has no run\.json: .*submit its job again"):
         watch(evaluations)
+
+
+def test_a_run_is_named_by_its_folder(made: MadeRun) -> None:
+    assert WatchedRun.parse(made.store, "runs/made/") == WatchedRun(made.store, "made")
+    for path in ("made", "runs/", "runs/made/checkpoints", "/runs/made"):
+        with pytest.raises(UserError, match=r"--watch: '.*' is not a run; give runs/<name>"):
+            WatchedRun.parse(made.store, path)
+    with pytest.raises(UserError, match=r"--watch: there is no run in .*runs/other; start its job"):
+        WatchedRun.parse(made.store, "runs/other")
+
+
+def test_what_watching_needs_is_permitted_in_a_folder(made: MadeRun) -> None:
+    before = made.store.list("")
+    made.store.preflight(WatchedRun(made.store, "made").needs(WORKSPACE))
+    assert made.store.list("") == before

@@ -26,7 +26,7 @@ from longspan.train.run_record import (
 from tests.ranks import RankServer
 from tests.tiny import make_tiny_model
 from tests.train.made_run import MadeRun, add_buffer
-from tests.train.whole_runs import WholeRuns
+from tests.train.whole_runs import WholeRuns, make_family
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,19 @@ def test_the_last_checkpoint_is_the_exported_model_bit_for_bit(
     record = read_run_record(runs.store, run)
     assert (record.base_model, record.updates) == (str(runs.recipe.parent / "base"), 2)
     assert (record.base_window, record.window) == (256, 512)
+
+
+@pytest.mark.real
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+def test_a_model_with_tensors_that_are_not_trained_is_exported_bit_for_bit(
+    runs: WholeRuns, tmp_path: Path
+) -> None:
+    base = make_family(tmp_path / "base", "apertus")
+    own_positions = ("target_context=256", "positions.encoding=none")
+    run = runs.train("apertus", 2, f"base_model={base}", "training.tokens=1024", *own_positions)
+    found = contents(export_checkpoint(runs.store, run, 2, tmp_path / "model"))
+    assert found == contents(Path(runs.store.root, run, "model"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from longspan.train.data import ingest_of
 from tests.in_process import ingest
 from tests.jobs.project import write_corpora, write_recipe
 from tests.ranks import RankServer
-from tests.tiny import make_tiny_model
+from tests.tiny import VOCABULARY, make_tiny_model, make_tiny_tokenizer
 
 
 def ingest_corpora(recipe: str) -> None:
@@ -44,3 +44,22 @@ class WholeRuns:
         """Training losses of a run, by update."""
         records: list[dict[str, Any]] = read_metrics(self.store, f"runs/{name}/metrics")
         return [record["loss"] for record in records if record["kind"] == "update"]
+
+
+def make_family(folder: Path, model_type: str) -> Path:
+    """Write a tiny random model of a type of transformers with the tiny tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from longspan.model.shrink import tiny_config
+    from longspan.model.support import default_config
+
+    full = AutoConfig.for_model(**default_config(model_type))
+    sizes = {"vocab_size": VOCABULARY, "max_position_embeddings": 256}
+    config = type(full)(**{**tiny_config(full.to_dict()), **sizes})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.save_pretrained(folder)
+    make_tiny_tokenizer().save_pretrained(folder)
+    return folder
