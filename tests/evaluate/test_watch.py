@@ -19,6 +19,7 @@ from longspan.observe.evaluations import Measurement, measurements_of
 from longspan.observe.metrics import MetricsLog, read_metrics
 from longspan.storage import Store
 from tests.evaluate.made_results import results
+from tests.s3 import S3Server, credentials
 from tests.train.made_run import MadeRun
 
 WORKSPACE = "evaluate/quick/checkpoints"
@@ -288,3 +289,29 @@ def test_what_watching_needs_is_permitted_in_a_folder(made: MadeRun) -> None:
     before = made.store.list("")
     made.store.preflight(WatchedRun(made.store, "made").needs(WORKSPACE))
     assert made.store.list("") == before
+
+
+@pytest.mark.real
+@pytest.mark.deep
+def test_a_run_on_s3_is_watched(s3_server: S3Server, tiny_model: Path) -> None:
+    with credentials(s3_server.owner):
+        store = Store(f"s3://{s3_server.bucket}/watched", endpoint=s3_server.endpoint)
+        made = MadeRun(store, tiny_model)
+        made.start()
+        for update in (10, 20):
+            made.save(update)
+        made.finish()
+        run = WatchedRun.parse(store, made.path)
+        store.preflight(run.needs(WORKSPACE))
+        models: list[str] = []
+
+        def evaluate(model: str, update: int) -> Results:
+            models.append(model)
+            assert store.exists(f"{model}/model.safetensors")
+            return results(update / 100)
+
+        assert Watcher(run, "quick", WORKSPACE, evaluate).watch().evaluated == (20, 10)
+        assert models[0] == store.uri(f"{WORKSPACE}/update-0000020/model")
+        assert evaluated(made) == {10: 0.1, 20: 0.2}
+        assert store.list(WORKSPACE) == []
+        assert Watcher(run, "quick", WORKSPACE, evaluate).watch().evaluated == ()
