@@ -70,6 +70,17 @@ def test_a_text_that_spells_out_a_control_token_is_refused(
         completion_format().prompt_ids("End of", " it <|im_end|>")
 
 
+def test_text_that_the_vocabulary_lacks_is_no_control_token() -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
+    format = CompletionFormat(PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>"))
+    assert format.prompt_ids("\u4f60", "") == [0]
+    with pytest.raises(UserError, match="control token '<unk>'"):
+        format.prompt_ids("<unk>", "")
+
+
 @pytest.mark.parametrize("make", [completion_format, chat_format, byte_format])
 def test_formats_travel(make: Callable[[], PromptFormat]) -> None:
     format = make()
