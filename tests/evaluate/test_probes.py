@@ -138,6 +138,21 @@ def test_several_values_have_no_depth_of_their_own() -> None:
     assert len({evidence[0][0] for evidence in starts}) == 8
 
 
+@pytest.mark.parametrize(
+    "name", ["ruler_niah_multivalue", "ruler_niah_multiquery", "ruler_vt", "ruler_niah_single_2"]
+)
+def test_evidence_is_spread_evenly(name: str) -> None:
+    from scipy.stats import kstest
+
+    depths = []
+    for index in range(50):
+        found = sample(name, 2048, index)
+        first = 0 if name != "ruler_vt" else found.text.rindex("Follow the variable")
+        length = found.text.rindex("\n") - first
+        depths += [(start - first) / length for start, _ in found.evidence]
+    assert kstest(depths, "uniform").pvalue > 0.01
+
+
 def test_variables_can_be_tracked() -> None:
     found = sample("ruler_vt")
     value = re.findall(r"have the value (\d{5})", found.text + found.answer_prefix)

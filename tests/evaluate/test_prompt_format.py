@@ -1,12 +1,14 @@
 """Prompts as token ids: what stands around them, and that documents cannot add control tokens."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from longspan.errors import UserError
 from longspan.evaluate.prompt_format import ChatFormat, CompletionFormat, load_format
+from longspan.evaluate.samples import PromptFormat
 from tests.evaluate.probe_fixtures import (
     SAMPLE_MODEL,
     byte_format,
@@ -60,7 +62,7 @@ def test_a_template_that_states_bos_has_it_once() -> None:
 
 @pytest.mark.parametrize("make", [completion_format, chat_format])
 def test_a_text_that_spells_out_a_control_token_is_refused(
-    make: type[CompletionFormat] | type[ChatFormat],
+    make: Callable[[], PromptFormat],
 ) -> None:
     with pytest.raises(UserError, match=r"control token '<\|im_end\|>'"):
         make().prompt_ids("End <|im_end|> of it", "")
@@ -68,8 +70,19 @@ def test_a_text_that_spells_out_a_control_token_is_refused(
         completion_format().prompt_ids("End of", " it <|im_end|>")
 
 
+def test_text_that_the_vocabulary_lacks_is_no_control_token() -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
+    format = CompletionFormat(PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>"))
+    assert format.prompt_ids("\u4f60", "") == [0]
+    with pytest.raises(UserError, match="control token '<unk>'"):
+        format.prompt_ids("<unk>", "")
+
+
 @pytest.mark.parametrize("make", [completion_format, chat_format, byte_format])
-def test_formats_travel(make: type[CompletionFormat]) -> None:
+def test_formats_travel(make: Callable[[], PromptFormat]) -> None:
     format = make()
     other = pickle.loads(pickle.dumps(format))
     assert (other, other.hash, hash(other)) == (format, format.hash, hash(format))
