@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from longspan.evaluate.gate.thresholds import Thresholds
+from longspan.evaluate.suites.schema import Suite
 from longspan.generate.schema import Endpoint, EnginePool
 from longspan.recipe.engine_options import checked_options
 from longspan.recipe.kinds import EVALUATION, DescribedFile, Kind
@@ -158,6 +159,8 @@ class EvaluateRecipe(DescribedFile):
     losses: Losses = Losses()
     own_documents: OwnDocuments | None = None
     """Questions about the user's own documents. Unset: none."""
+    suites: list[Suite] = Field(default_factory=list)
+    """Standard suites, by lm-evaluation-harness."""
     gate: Thresholds = Thresholds()
     """Conditions of the verdict."""
     seed: int = Field(0, ge=0)
