@@ -82,6 +82,9 @@ class Probes(Section):
         default_factory=lambda: ["ruler", "helmet_recall", "association", "stories"]
     )
     """Tasks or groups of tasks; docs/evaluate.md lists them. Empty: none."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Files of questions over paragraphs (SQuAD 2.0 or HotpotQA), by a name of your choice: paths in the store. Each
+    adds the tasks `qa_<name>` and `qa_<name>_closed_book`."""
     lengths: list[int] | None = None
     """Tokens of prompt and answer. Unset: doubling from 1,024 (or less, for a short window) to the window."""
     beyond_window: bool = False
