@@ -269,6 +269,19 @@ def test_curves_are_of_all_depths_together() -> None:
     assert (found["suite/qasper/f1"].low, found["suite/qasper/f1"].n) == (None, 10)
 
 
+def test_what_was_not_measured_is_a_gap_in_its_curve() -> None:
+    whole = results(0.6)
+    (task,) = whole.tasks
+    cells = [
+        cell.model_copy(update={"score": None}) if cell.length == 256 else cell
+        for cell in task.cells
+    ]
+    suites = [suite.model_copy(update={"value": None}) for suite in whole.suites]
+    tasks = [task.model_copy(update={"cells": cells})]
+    found = measurements_in(whole.model_copy(update={"tasks": tasks, "suites": suites}))
+    assert [each.name for each in found if not each.name.startswith("loss/")] == [SCORE]
+
+
 def test_a_run_of_an_earlier_version_is_refused(made: MadeRun, evaluations: Evaluations) -> None:
     made.store.delete(f"{made.path}/run.json")
     made.save(10)
