@@ -19,6 +19,7 @@ MODULES = {
     "tools/head.py": "tools.head",
     "tools/s3.py": "tools.s3",
     "tools/lock.py": "tools.lock",
+    "tools/evaluation_data.py": "tools.evaluation_data",
     "cluster/dashboards.py": "cluster.dashboards",
     "cluster/spot_watcher.py": "cluster.spot_watcher",
 }
@@ -31,8 +32,11 @@ SCRIPTS = [
     "docs/write_reference.py",
     "docs/write_results_schema.py",
 ]
-NOT_FOR_PEOPLE = {"platform/longspan/page/pdf_text.py"}
-"""Started by the service itself, with a document as its input."""
+NOT_FOR_PEOPLE = {
+    "platform/longspan/page/pdf_text.py",
+    "platform/longspan/evaluate/suites/sandbox_child.py",
+}
+"""Started by the service itself, with a document as its input, or by the sandbox of programs that a model wrote."""
 
 
 def test_all_commands_are_known() -> None:
