@@ -62,14 +62,13 @@ def ask_samples(
     Raises:
         UserError: the endpoint refuses every request or does not answer, the engine died, or a prompt can't be made.
     """
-    problems = grid.problems()
-    for (task, length), problem in problems.items():
-        if length == BASE:  # Few tasks have samples without any context.
-            continue
-        log(f"probes: {task} at {length:,} tokens is left out: {problem}")
-    keys = grid.sample_keys(problems)
     replies = f"{folder}/replies"
     recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
+    problems = grid.problems(recorded.keys())
+    for (task, length), problem in problems.items():
+        if length != BASE:  # Few tasks have samples without any context.
+            log(f"probes: {task} at {length:,} tokens is left out: {problem}")
+    keys = grid.sample_keys(problems)
     missing = pending(grid, keys, recorded.keys())
     source = SampleRequests(
         {task.name: task for task in grid.tasks}, grid.identities, generator.share(grid.source)
