@@ -1,7 +1,7 @@
 # Type `make` to see what there is. The work is done by the scripts in tools/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup sample head quickstart pipeline serve test test-all test-chaos test-cluster test-deep test-unit lint format lock audit s3 stop clean
+.PHONY: help setup sample evaluation-data head quickstart pipeline serve test test-all test-chaos test-cluster test-deep test-unit lint format lock audit s3 stop clean
 export PYTHON EXTRA_INDEX LONGSPAN_CACHE RAY_PORT DASHBOARD_PORT HEAD_ARGS ARGS ALL MODEL SERVE_PORT
 
 help: ## show this
@@ -10,7 +10,7 @@ help: ## show this
 	@echo "  make quickstart   on a fresh machine: does setup, sample and head, then trains"
 	@echo "  make test         the test suite's first tier, a quarter of an hour"
 	@echo
-	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | awk -F':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | awk -F':.*## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
 	@echo
 	@echo "Variables, after the target (make setup PYTHON=/opt/python3.11/bin/python3.11):"
 	@echo "  PYTHON          the Python 3.11 that makes the environment   (found on PATH)"
@@ -30,6 +30,9 @@ setup: ## build the environment in .venv from constraints/cpu.txt
 
 sample: setup ## fetch the sample model and sample corpora into .longspan
 	@tools/sample.sh
+
+evaluation-data: setup ## fetch SQuAD 2.0 and HotpotQA (CC BY-SA 4.0) into .longspan/evaluation, for evaluation
+	@tools/evaluation_data.sh
 
 head: setup ## start a local Ray head with its dashboard (kept if it runs)
 	@tools/head.sh start

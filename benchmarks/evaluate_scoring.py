@@ -142,7 +142,7 @@ def pooled(options: Namespace, requests: Sequence[Request], texts: Texts) -> flo
         "RAY_worker_niceness": "0",
     }
     with temporary_store() as store, local_ray(options.cpus):
-        model = ScoredModel(str(options.model.resolve()), "benchmark", "fp32", "/nowhere")
+        model = ScoredModel(str(options.model.resolve()), "benchmark", "fp32")
         pool = Timed(store, model, Workers(1, threads=options.cpus), lambda line: None)
         pool.score(requests, texts, "losses")
     (began, _), *others = pool.came
@@ -153,7 +153,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--length", type=int, default=2048, help="tokens of a long row")
     options.add_argument("--rows", type=int, default=4, help="long rows")
-    options.add_argument("--batches", type=int, default=3, help="batches of the pool")
+    options.add_argument("--batches", type=int, default=3, help="batches of the pool; 0: no pool")
     options.add_argument("--cpus", type=int, default=os.cpu_count(), help="threads of each side")
     options.add_argument("--rounds", type=int, default=2, help="how often each side has its turn")
     chosen = parse(options)
@@ -173,12 +173,13 @@ def main() -> None:
         for name, requests in works.items()
     ]
     del scorer
-    rows = [
-        LossRequest((texts.span(ids[first : first + chosen.length]),), 1)
-        for first in range(0, chosen.batches * BATCH_TOKENS, chosen.length)
-    ]
-    own, other = pooled(chosen, rows, texts), float(str(lines[0][2]))
-    lines.append(line("long rows, through the pool", own, other))
+    if chosen.batches:
+        rows = [
+            LossRequest((texts.span(ids[first : first + chosen.length]),), 1)
+            for first in range(0, chosen.batches * BATCH_TOKENS, chosen.length)
+        ]
+        other = float(str(lines[0][2]))
+        lines.append(line("long rows, through the pool", pooled(chosen, rows, texts), other))
     print(table(("rows", "scorer, tokens/s", "loop, tokens/s", "ratio"), lines))
     print(f"\n{machine()}")
 

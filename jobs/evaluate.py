@@ -14,7 +14,7 @@ from longspan.recipe.load import load
 from longspan.recipe.options import options_parser, read_options
 from longspan.run import console
 
-QUICK = Path(__file__).parent / "recipes" / "evaluate-quick.yaml"
+QUICK = Path(__file__).parent / "recipes" / "evaluate" / "quick.yaml"
 PROGRAM = "python jobs/evaluate.py"
 
 EXAMPLES = """

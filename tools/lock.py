@@ -166,6 +166,8 @@ def gpu(uv: Uv, cpu: Mapping[str, str]) -> tuple[Lock, Lock]:
         "pyproject.toml",
         "--extra",
         "gpu",
+        "--extra",
+        "evaluate",
         preferred=old.versions | old_flash.versions,
         fixed={name: version for name, version in cpu.items() if name not in DIFFERENT_ON_GPU},
     )

@@ -1,6 +1,7 @@
 """Associative needles share no word with their question, and one of them alone answers it."""
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -14,7 +15,7 @@ from longspan.evaluate.probes.association import (
     associations,
     content_words,
 )
-from longspan.evaluate.samples import ProbeSource
+from longspan.evaluate.samples import ProbeSource, PromptFormat
 from tests.evaluate.probe_checks import check_sample, evidence_of
 from tests.evaluate.probe_fixtures import (
     byte_format,
@@ -31,7 +32,8 @@ stem = PorterStemmer().stem
 
 def related(one: str, other: str) -> bool:
     """Whether words are of one stem, or one stem contains the other."""
-    short, long = sorted((stem(one), stem(other)), key=len)
+    first, second = str(stem(one)), str(stem(other))
+    short, long = sorted((first, second), key=len)
     return short == long or (len(short) >= 4 and short in long)
 
 
@@ -74,7 +76,9 @@ def test_each_question_has_a_needle_of_its_own() -> None:
 
 @pytest.mark.parametrize("length", [1024, 4096])
 @pytest.mark.parametrize("format", [completion_format, chat_format], ids=["none", "chat"])
-def test_a_prompt_has_the_length_and_one_right_name(format: type, length: int) -> None:
+def test_a_prompt_has_the_length_and_one_right_name(
+    format: Callable[[], PromptFormat], length: int
+) -> None:
     source = probe_source(format())
     for index in (0, 4, 9):
         sample = check_sample(TASK, source, length, index, slack=60)

@@ -1,6 +1,7 @@
 """Answers of graph walks are those of SciPy's shortest paths over the printed edges."""
 
 import re
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -15,10 +16,12 @@ from longspan.evaluate.probes.graph_walks import (
     TASKS,
     Edge,
     GraphProbe,
+    node_names,
     other_edges,
     parents_core,
     walk_core,
 )
+from longspan.evaluate.samples import PromptFormat
 from tests.evaluate.probe_checks import check_sample, evidence_of
 from tests.evaluate.probe_fixtures import byte_format, chat_format, completion_format, probe_source
 
@@ -38,8 +41,9 @@ def at_distance(edges: list[Edge], start: str, distance: int) -> set[str]:
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(0, 120))
 def test_other_edges_never_change_a_walks_answer(seed: int, depth: int, count: int) -> None:
     rng = Random(seed)
-    core = walk_core(rng, depth)
-    edges = [*core.edges, *other_edges(rng, core, count)]
+    names = node_names(rng)
+    core = walk_core(rng, names, depth)
+    edges = [*core.edges, *other_edges(rng, names, core, count)]
     assert len(set(edges)) == len(core.edges) + count and all(a != b for a, b in edges)
     assert at_distance(edges, core.start, depth) == set(core.answer)
     assert 1 <= len(core.answer) <= MAX_ANSWER
@@ -50,8 +54,9 @@ def test_other_edges_never_change_a_walks_answer(seed: int, depth: int, count: i
 @given(st.integers(0, 2**32), st.integers(0, 120))
 def test_other_edges_never_change_the_parents(seed: int, count: int) -> None:
     rng = Random(seed)
-    core = parents_core(rng)
-    edges = [*core.edges, *other_edges(rng, core, count)]
+    names = node_names(rng)
+    core = parents_core(rng, names)
+    edges = [*core.edges, *other_edges(rng, names, core, count)]
     assert {a for a, b in edges if b == core.start} == set(core.answer)
     assert len(set(edges)) == len(core.edges) + count
 
@@ -60,7 +65,7 @@ def test_other_edges_never_change_the_parents(seed: int, count: int) -> None:
 @pytest.mark.parametrize(
     "format", [completion_format, chat_format, byte_format], ids=["none", "chat", "bytes"]
 )
-def test_edges_fill_the_length(task: GraphProbe, format: type) -> None:
+def test_edges_fill_the_length(task: GraphProbe, format: Callable[[], PromptFormat]) -> None:
     source = probe_source(format())
     for length in (1500, 6000):
         assert task.problem(source, length) is None

@@ -1,6 +1,7 @@
 """Losses of models whose use of context is known by construction."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,9 +26,10 @@ from longspan.evaluate.losses.measure import (
     loss_changes,
 )
 from longspan.evaluate.scoring.batches import score_all
-from longspan.evaluate.scoring.requests import Score, Texts
+from longspan.evaluate.scoring.requests import Request, Score, Texts
 from longspan.evaluate.scoring.scorer import Scorer
 from longspan.model.load import load_tokenizer
+from longspan.storage import Store
 from tests.evaluate.scored import held_out, reference_losses, sliding, zeroed_head
 from tests.tiny import VOCABULARY, make_tiny_model
 
@@ -39,18 +41,25 @@ def scored_by(scorer: Scorer) -> ScoreFunction:
     return lambda requests, texts, name: score_all(scorer, requests, texts)
 
 
+def unscored() -> ScoreFunction:
+    def score(requests: Sequence[Request], texts: Texts, name: str) -> dict[str, Score]:
+        raise AssertionError(f"{name}: {len(requests)} requests")
+
+    return score
+
+
 def plan_of(folder: Path, window: int, *sentences: int) -> LossPlan:
     documents = [*held_out(*sentences), *held_out(*sentences, corpus="letters")]
     return LossPlan.of(tokenize(load_tokenizer(folder), documents), window, CHOICE)
 
 
 def test_equal_logits_lose_the_same_everywhere_and_gain_nothing(tmp_path: Path) -> None:
-    folder = zeroed_head(tmp_path)
+    folder, store = zeroed_head(tmp_path / "model"), Store(str(tmp_path / "store"))
     score = scored_by(Scorer.load(folder, "fp32"))
     plan = plan_of(folder, 256, 30, 60)
     scores = score(plan.requests, plan.documents.texts, "")
     rule = KeyTokenRule.of_window(256)
-    key = choose_key_tokens(score, "evaluator", plan.documents, rule)
+    key = choose_key_tokens(store, score, "evaluator", plan.documents, rule)
     losses = plan.losses(scores, key)
     for result in losses.results(seed=0):
         points = [*result.by_position, *result.by_context]
@@ -65,8 +74,13 @@ def test_equal_logits_lose_the_same_everywhere_and_gain_nothing(tmp_path: Path) 
         assert result.key_token_perplexity is None
     # Each document has been looked at: a rule without thresholds finds tokens in it.
     anything = KeyTokenRule(256, 128, 32, min_gain=-1.0, max_loss=100.0)
-    found = choose_key_tokens(score, "evaluator", plan.documents, anything)
+    found = choose_key_tokens(store, score, "evaluator", plan.documents, anything)
     assert all(spans for each in found for spans in each.spans.values())
+    # They are chosen once, each corpus for itself.
+    none = unscored()
+    assert choose_key_tokens(store, none, "evaluator", plan.documents, anything) == found
+    letters = plan.documents.of_corpus("letters")
+    assert choose_key_tokens(store, none, "evaluator", letters, anything) == found[1:]
 
 
 def test_context_beyond_the_reach_of_attention_changes_nothing(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from longspan.evaluate.documents import Document, documents_hash
 from longspan.evaluate.probes.many_shot import TASKS, ManyShotProbe
-from longspan.evaluate.samples import ProbeSource
+from longspan.evaluate.samples import ProbeSource, PromptFormat
 from tests.evaluate.probe_checks import check_sample
 from tests.evaluate.probe_fixtures import chat_format, completion_format, document, prose
 
@@ -15,7 +16,9 @@ BY_CORPUS, BY_DOCUMENT = TASKS
 SHOT = re.compile(r"Text: (.*)\nSource: (\d\d)\n\n")
 
 
-def source_of(documents: list[Document], format: type = completion_format) -> ProbeSource:
+def source_of(
+    documents: list[Document], format: Callable[[], PromptFormat] = completion_format
+) -> ProbeSource:
     return ProbeSource(tuple(documents), documents_hash(documents), format(), 3)
 
 
@@ -31,7 +34,9 @@ def flat(text: str) -> str:
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 @pytest.mark.parametrize("format", [completion_format, chat_format], ids=["none", "chat"])
-def test_labels_are_those_of_the_texts(task: ManyShotProbe, format: type) -> None:
+def test_labels_are_those_of_the_texts(
+    task: ManyShotProbe, format: Callable[[], PromptFormat]
+) -> None:
     documents = texts()
     source = source_of(documents, format)
     for length in (2048, 6000):

@@ -1,7 +1,7 @@
 """Pairs of a self-instruct set: about held-out documents only, at every length and depth, and without the document."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from longspan.evaluate.probes.own_documents import (
     split_pieces,
 )
 from longspan.evaluate.probes.pairs import PairSet, load_pairs
-from longspan.evaluate.samples import ProbeSource
+from longspan.evaluate.samples import ProbeSource, PromptFormat
 from longspan.instruct.documents import Choice, take
 from longspan.instruct.examples import ExampleWorker, Making
 from longspan.instruct.prompt_files import load_prompts
@@ -79,7 +79,9 @@ def pairs(store: Store) -> PairSet:
     return load_pairs(store, "qa", {"books": FRACTION, "web": 0.1}, 1000)
 
 
-def source_of(pairs: PairSet, format: type = completion_format) -> ProbeSource:
+def source_of(
+    pairs: PairSet, format: Callable[[], PromptFormat] = completion_format
+) -> ProbeSource:
     """A source of the documents that the pairs are about, and one more."""
     own = [document(each.text) for each in pairs.documents.values()]
     documents: list[Document] = [*own, document(prose(99, 400))]
@@ -149,7 +151,9 @@ def test_pieces_are_the_whole_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("format", [completion_format, chat_format], ids=["none", "chat"])
-def test_the_chunk_stands_at_the_depth_in_its_document(pairs: PairSet, format: type) -> None:
+def test_the_chunk_stands_at_the_depth_in_its_document(
+    pairs: PairSet, format: Callable[[], PromptFormat]
+) -> None:
     source = source_of(pairs, format)
     task, closed = make_tasks(pairs)
     for length in (1200, 5000):

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from longspan.errors import UserError
 from longspan.evaluate.probes.paragraphs import ParagraphProbe, make_tasks, others
 from longspan.evaluate.probes.question_files import parse_questions, read_questions
+from longspan.evaluate.samples import PromptFormat
 from longspan.storage import Store
 from tests.evaluate.probe_checks import check_sample, evidence_of, prompt_tokens
 from tests.evaluate.probe_fixtures import chat_format, completion_format, probe_source
@@ -127,7 +129,7 @@ def test_files_are_found_in_the_store_or_named_as_missing(tmp_path: Path) -> Non
 
 @BOTH
 @pytest.mark.parametrize("format", [completion_format, chat_format], ids=["none", "chat"])
-def test_paragraphs_fill_the_length(name: str, format: type) -> None:
+def test_paragraphs_fill_the_length(name: str, format: Callable[[], PromptFormat]) -> None:
     source, task = probe_source(format(), sentences=5), TASKS[f"qa_{name}"]
     file = FILES[name]
     known = {paragraph.text for paragraph in file.paragraphs}

@@ -18,6 +18,7 @@ from longspan.evaluate.preference.page import preference_page
 from longspan.evaluate.preference.votes import Choice, Votes, preference
 from longspan.generate.requests import Reply, Request
 from longspan.storage import Store
+from tests.openai_server import Body, Completion, OpenAIServer
 
 NAMES = ("base-7b", "tuned-7b")
 
@@ -240,6 +241,28 @@ def test_from_answers_to_a_win_rate(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "<svg" in figure.read_text()
     assert main(["score", str(votes), str(votes)]) == 2
     assert "is no file of key" in capsys.readouterr().err
+
+
+def test_a_judge_behind_an_endpoint_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    first = write_lines(tmp_path / "first.jsonl", "left")
+    second = write_lines(tmp_path / "second.jsonl", "right")
+    assert main(["build", first, second, "--names", *NAMES, "--to", str(tmp_path)]) == 0
+
+    def reply(body: Body) -> Completion:
+        assert body["temperature"] == 0
+        content = body["messages"][0]["content"]
+        is_first = "left" in content[: content.index("BEGIN REPLY 2")]
+        return Completion(f"Verdict: {2 - is_first}")
+
+    with OpenAIServer("judge", reply) as server:
+        judge = ["judge", str(tmp_path), "--url", server.url, "--model"]
+        assert main([*judge, "other"]) == 2
+        assert "judge.model: " in capsys.readouterr().err
+        assert main([*judge, "judge"]) == 0
+    assert main([*judge[:-1], "--model", "judge"]) == 2
+    assert "judge.url: nothing answers" in capsys.readouterr().err
+    assert main(["score", str(tmp_path / "key.json"), str(tmp_path / "votes-judge.json")]) == 0
+    assert "win rate of base-7b  100.0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

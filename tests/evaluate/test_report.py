@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import escape
 
+from longspan.evaluate.aggregate import TaskInfo, task_result
 from longspan.evaluate.report.excerpts import Excerpts, chosen
 from longspan.evaluate.report.numbers import number, number_interval, percent, points, tokens
 from longspan.evaluate.report.page import SECTIONS, write_report
@@ -15,6 +16,8 @@ from longspan.evaluate.report.paper import paper_score
 from longspan.evaluate.report.text import COLUMNS, summary
 from longspan.evaluate.results import Results
 from tests.evaluate.report_fixtures import (
+    DEPTHS,
+    LENGTHS,
     SUITES,
     empty_results,
     sample_record,
@@ -142,6 +145,39 @@ def test_a_cell_without_a_score_is_no_zero(whole: str):
     assert "0.0" not in last_length
 
 
+def test_every_measured_cell_leads_to_its_samples():
+    samples = {"vt": sample_records()["vt"]}
+    task = task_result(TaskInfo("vt", 1, "tracing", "contains_all"), samples["vt"], seed=0)
+    html = write_report(empty_results().model_copy(update={"tasks": [task]}), samples)
+    cells = re.findall(r'<td class="h?\d*">\s*<(a|span)', html)
+    assert len(cells) == len(LENGTHS) * len(DEPTHS)
+    assert set(cells) == {"a"}
+    assert Page(html).open == []
+
+
+def test_prompts_without_context_have_a_column_and_no_place_in_figures():
+    records = [sample_record("vt", length, n, "x", 1.0) for length in (0, 1024) for n in range(9)]
+    infos = [TaskInfo(name, 1, "association", "exact") for name in ("vt", "closed_book")]
+    closed_book = [each.model_copy(update={"task": "closed_book"}) for each in records[:9]]
+    tasks = [task_result(infos[0], records, 0), task_result(infos[1], closed_book, 0)]
+    results = empty_results().model_copy(update={"tasks": tasks})
+    html = write_report(results, {"vt": records})
+    assert "no context" in html
+    labels = re.findall(r'aria-label="(Score by length[^"]+)"', html)
+    assert labels == ["Score by length of vt, in percent. Model: 1K: 100.0."]
+    # There is no length up to which a closed-book task could hold.
+    rows = {line.split()[0]: line for line in summary(results).splitlines() if "100.0" in line}
+    assert "1K" in rows["vt"] and "none" not in rows["closed_book"]
+    assert "100.0*" not in rows["closed_book"]
+
+
+def test_an_invalid_value_of_a_suite_is_no_zero(whole: str):
+    (row,) = re.findall(r'<tr><th scope="row">winogrande</th>.*?</tr>', whole, re.DOTALL)
+    assert "no valid value" in row and "2 over length" in row
+    (row,) = re.findall(r'<tr><th scope="row">bold</th>.*?</tr>', whole, re.DOTALL)
+    assert "0.41 " in row
+
+
 def test_figures_are_text_for_those_who_cannot_see_them(whole: str):
     labels = re.findall(r'<svg viewBox[^>]*role="img" aria-label="([^"]+)"', whole)
     assert "Score by length of vt, in percent." in " ".join(labels)
@@ -176,11 +212,13 @@ def test_excerpts_bound_the_page():
 
 
 def test_the_summary_is_plain_text_of_bounded_width():
-    text = summary(whole_results())
+    results = whole_results()
+    named = results.tasks[0].model_copy(update={"task": "a_task_with_quite_a_long_name"})
+    text = summary(results.model_copy(update={"tasks": [named, *results.tasks]}))
     assert max(map(len, text.splitlines())) <= COLUMNS
     assert "verdict: fail" in text and "not measured" in text
     (row,) = [line for line in text.splitlines() if line.startswith("vt") and "*" in line]
-    assert row.split()[1:3] == ["96.0*", "91-100"]
+    assert row.split()[1:4] == ["4K", "96.0*", "91-100"]
     assert summary(empty_results()).count("not measured") == 2
 
 
@@ -200,6 +238,7 @@ def test_the_summary_is_plain_text_of_bounded_width():
         (tokens(1000), "1,000"),
         (tokens(131072), "128K"),
         (tokens(1048576), "1M"),
+        (tokens(0), "no context"),
     ],
 )
 def test_numbers(shown: str, expected: str):

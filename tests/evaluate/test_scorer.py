@@ -2,11 +2,13 @@
 
 import math
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from longspan.evaluate.scoring.batches import batched, score_all
 from longspan.evaluate.scoring.requests import ChoiceRequest, LossRequest, Texts
@@ -71,6 +73,23 @@ def test_logits_of_a_few_targets_exist_at_a_time(llama: Path) -> None:
     scorer.token_losses(random_ids(200), 160)
     handle.remove()
     assert heads == [16, 16, 8]
+
+
+def test_attention_needs_no_mask_of_length_times_length(of_llama: Scorer) -> None:
+    masks: list[tuple[int, ...] | None] = []
+    attend = functional.scaled_dot_product_attention
+
+    def recorded(*args: Any, attn_mask: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        masks.append(None if attn_mask is None else tuple(attn_mask.shape))
+        return attend(*args, attn_mask=attn_mask, **kwargs)
+
+    with patch.object(functional, "scaled_dot_product_attention", recorded):
+        of_llama.batch_losses([(random_ids(200), 1), (random_ids(100), 1)])
+        of_llama.choices(random_ids(200), [[5]])
+        assert masks == [None] * 4
+        of_llama.choices(random_ids(200), [[5], [5, 6, 7]])
+    # Two tokens of the continuation attend to all before them.
+    assert masks[4:] == [None, None, (1, 1, 2, 202), (1, 1, 2, 202)]
 
 
 def test_rows_of_a_batch_do_not_see_each_other(scorer: Scorer) -> None:

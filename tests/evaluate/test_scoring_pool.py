@@ -1,7 +1,7 @@
 """A pool of actors: the same scores as in one process, each computed once, whatever dies."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,16 @@ WINDOW = 2048
 
 
 @dataclass(frozen=True)
-class DiesOnce(ScoredModel):
-    """A model whose process ends at its first batch, once."""
+class Dies(ScoredModel):
+    """A model whose process ends at its first batch, unless a file is there that it writes before; "": always."""
+
+    flag: str = field(default="", kw_only=True)
 
     def load(self, store: Store, device: str) -> Scorer:
-        scorer, flag = super().load(store, device), Path(self.cache_dir) / "died"
-        if not flag.exists():
-            flag.touch()
+        scorer = super().load(store, device)
+        if not self.flag or not Path(self.flag).exists():
+            if self.flag:
+                Path(self.flag).touch()
             scorer.batch_losses = lambda rows: os._exit(1)
         return scorer
 
@@ -46,7 +49,7 @@ def test_scores_are_those_of_one_process_and_each_is_computed_once(
     folder = make_tiny_model(tmp_path / "model", WINDOW)
     store, texts, lines = Store(str(tmp_path / "store")), Texts(), list[str]()
     requests = requests_of(texts)
-    model = DiesOnce(str(folder), "weights", "fp32", str(tmp_path))
+    model = Dies(str(folder), "weights", "fp32", flag=str(tmp_path / "died"))
     pool = Pool(store, model, Workers(actors=2), lines.append)
     some = pool.score(requests[:3], texts, "losses")
     assert (tmp_path / "died").exists()
@@ -70,8 +73,10 @@ def test_scores_are_those_of_one_process_and_each_is_computed_once(
     assert equal(gone.score(requests, texts, "losses"), scores)
     assert len(lines) == before
     # Of other weights there are no scores, and these cannot be loaded.
-    other = replace(gone, model=ScoredModel(gone.model.address, "other", "fp32", str(tmp_path)))
-    with pytest.raises(UserError, match="there is no model at"):
+    other = replace(
+        gone, model=ScoredModel(gone.model.address, "other", "fp32", setting="reference")
+    )
+    with pytest.raises(UserError, match=r"^reference: there is no model at"):
         other.score(requests[:1], texts, "losses")
 
 
@@ -95,3 +100,16 @@ def test_lines_tell_speed_and_time_left_in_tokens() -> None:
         "losses: 1k/4k tokens 25% | 100 tok/s | 30s left | 1 refused",
         "losses: 4k/4k tokens 100% | 381 tok/s | 0s left | 1 refused",
     ]
+
+
+@pytest.mark.real
+@pytest.mark.deep
+def test_a_batch_that_kills_every_actor_ends_the_work(
+    ray_session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longspan.evaluate.scoring.pool.MAX_RESTARTS", 1)
+    folder, texts = make_tiny_model(tmp_path / "model", WINDOW), Texts()
+    model = Dies(str(folder), "weights", "fp32")
+    pool = Pool(Store(str(tmp_path / "store")), model, Workers(actors=1), lambda line: None)
+    with pytest.raises(UserError, match="died 2 times"):
+        pool.score(requests_of(texts)[:1], texts, "losses")

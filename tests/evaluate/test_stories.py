@@ -1,7 +1,7 @@
 """Answers of stories follow from their sentences, as another reading of them finds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from longspan.evaluate.probes import world
 from longspan.evaluate.probes.stories import TASKS, StoryProbe, depths_in_order
+from longspan.evaluate.samples import PromptFormat
 from tests.evaluate.probe_checks import check_sample, evidence_of
 from tests.evaluate.probe_fixtures import chat_format, completion_format, probe_source
 
@@ -127,7 +128,9 @@ def test_facts_keep_their_order(count: int, data: st.DataObject, depth: float, s
 
 @ALL
 @pytest.mark.parametrize("format", [completion_format, chat_format], ids=["none", "chat"])
-def test_a_story_stands_in_prose_in_its_order(task: StoryProbe, format: type) -> None:
+def test_a_story_stands_in_prose_in_its_order(
+    task: StoryProbe, format: Callable[[], PromptFormat]
+) -> None:
     source = probe_source(format())
     alone = task.sample(source, 0, 6)
     for length in (1536, 4096):

@@ -19,6 +19,7 @@ from longspan.observe.evaluations import Measurement, measurements_of
 from longspan.observe.metrics import MetricsLog, read_metrics
 from longspan.storage import Store
 from tests.evaluate.made_results import results
+from tests.s3 import S3Server, credentials
 from tests.train.made_run import MadeRun
 
 WORKSPACE = "evaluate/quick/checkpoints"
@@ -268,10 +269,49 @@ def test_curves_are_of_all_depths_together() -> None:
     assert (found["suite/qasper/f1"].low, found["suite/qasper/f1"].n) == (None, 10)
 
 
-def test_a_run_that_cannot_be_evaluated_is_named(made: MadeRun, evaluations: Evaluations) -> None:
-    with pytest.raises(UserError, match=r"--watch: there is no run in .*runs/other; start its job"):
-        Watcher(WatchedRun(made.store, "other"), "quick", WORKSPACE, evaluations)
+def test_a_run_of_an_earlier_version_is_refused(made: MadeRun, evaluations: Evaluations) -> None:
     made.store.delete(f"{made.path}/run.json")
     made.save(10)
     with pytest.raises(UserError, match=r"has no run\.json: .*submit its job again"):
         watch(evaluations)
+
+
+def test_a_run_is_named_by_its_folder(made: MadeRun) -> None:
+    assert WatchedRun.parse(made.store, "runs/made/") == WatchedRun(made.store, "made")
+    for path in ("made", "runs/", "runs/made/checkpoints", "/runs/made"):
+        with pytest.raises(UserError, match=r"--watch: '.*' is not a run; give runs/<name>"):
+            WatchedRun.parse(made.store, path)
+    with pytest.raises(UserError, match=r"--watch: there is no run in .*runs/other; start its job"):
+        WatchedRun.parse(made.store, "runs/other")
+
+
+def test_what_watching_needs_is_permitted_in_a_folder(made: MadeRun) -> None:
+    before = made.store.list("")
+    made.store.preflight(WatchedRun(made.store, "made").needs(WORKSPACE))
+    assert made.store.list("") == before
+
+
+@pytest.mark.real
+@pytest.mark.deep
+def test_a_run_on_s3_is_watched(s3_server: S3Server, tiny_model: Path) -> None:
+    with credentials(s3_server.owner):
+        store = Store(f"s3://{s3_server.bucket}/watched", endpoint=s3_server.endpoint)
+        made = MadeRun(store, tiny_model)
+        made.start()
+        for update in (10, 20):
+            made.save(update)
+        made.finish()
+        run = WatchedRun.parse(store, made.path)
+        store.preflight(run.needs(WORKSPACE))
+        models: list[str] = []
+
+        def evaluate(model: str, update: int) -> Results:
+            models.append(model)
+            assert store.exists(f"{model}/model.safetensors")
+            return results(update / 100)
+
+        assert Watcher(run, "quick", WORKSPACE, evaluate).watch().evaluated == (20, 10)
+        assert models[0] == store.uri(f"{WORKSPACE}/update-0000020/model")
+        assert evaluated(made) == {10: 0.1, 20: 0.2}
+        assert store.list(WORKSPACE) == []
+        assert Watcher(run, "quick", WORKSPACE, evaluate).watch().evaluated == ()

@@ -36,7 +36,9 @@ GPU = ("gpu.txt", "flash-attn.txt")
 
 
 @pytest.mark.parametrize(
-    ("files", "extras"), [(("cpu.txt",), ("cpu", "dev")), (GPU, ("gpu",))], ids=["cpu", "gpu"]
+    ("files", "extras"),
+    [(("cpu.txt",), ("cpu", "evaluate", "dev")), (GPU, ("gpu", "evaluate"))],
+    ids=["cpu", "gpu"],
 )
 def test_every_declared_dependency_is_pinned_to_a_version_it_allows(files, extras):
     pinned = pins(*files)
@@ -82,7 +84,9 @@ def test_source_archives_are_pinned_only_where_there_is_no_wheel():
 def test_the_cpu_file_is_the_complete_closure():
     """Whatever an installed, pinned package asks for is pinned too, and nothing else is."""
     pinned = pins("cpu.txt")
-    todo = [(canonicalize_name(r.name), frozenset(r.extras)) for r in declared("cpu", "dev")]
+    todo = [
+        (canonicalize_name(r.name), frozenset(r.extras)) for r in declared("cpu", "evaluate", "dev")
+    ]
     needed: dict[str, frozenset[str]] = {}
     while todo:
         name, extras = todo.pop()

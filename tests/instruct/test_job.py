@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from longspan.corpus.example_sets import require_no_heldout
 from longspan.errors import UserError, user_error_in
+from longspan.evaluate.probes.pairs import load_pairs
 from longspan.generate.tables import each_row, read_table
+from longspan.ingest.objects import heldout_scores
 from longspan.instruct.job import run
 from longspan.instruct.outcome import read_manifest
 from longspan.instruct.tables import EXAMPLES
@@ -78,6 +81,7 @@ def test_examples_come_out_with_their_provenance(done: tuple[Project, Server, st
         chunk = texts[row["document"]][row["chunk_span"]["start"] : row["chunk_span"]["end"]]
         user, assistant = (turn["content"] for turn in row["messages"])
         assert chunk in user and row["tokens"] <= WINDOW
+        assert user.endswith(row["question"])
         # The server asks for what a paragraph of the chunk says: the answer is in the chunk.
         name, house = user.rpartition("What did ")[2].rstrip("?").split(" keep in house ")
         thing = assistant.removeprefix("A ").rstrip(".")
@@ -85,11 +89,33 @@ def test_examples_come_out_with_their_provenance(done: tuple[Project, Server, st
         assert row["score"] == 5 and row["correct"] and row["generator"].startswith(MODEL)
     assert {"normal", "short"} == {row["style"] for row in rows}
     assert max(row["position"] for row in rows) > 0.5 > min(row["position"] for row in rows)
-    assert manifest["generator"] == MODEL
+    assert manifest["generator"] == MODEL and manifest["splits"] == {}
     assert rows[0]["generator"] == f"{MODEL} ({manifest['generator_identity'][:8]})"
     assert manifest["documents"]["taken"] == 14
     assert manifest["documents"]["empty"] == 3 and manifest["documents"]["not UTF-8"] == 1
     assert f"Examples:  {project.store.uri('instruct/x/examples')}" in output
+
+
+def test_a_set_about_held_out_documents_is_for_evaluation_alone(
+    done: tuple[Project, Server, str],
+) -> None:
+    project, server, _ = done
+    source = {"name": "stories", "path": "raw", "split": "heldout", "heldout_fraction": 0.6}
+    changes = ["name=held", f"corpora={json.dumps([source])}"]
+    status, output = project.run(endpoint(server), *changes, STORY_API_KEY=KEY)
+    assert status == 0, output
+    pairs = load_pairs(project.store, "held", {"stories": 0.6}, 1000)
+    assert len(pairs.pairs) > 5
+    texts = {pair.document: pairs.documents[pair.document].text for pair in pairs.pairs}
+    assert float(heldout_scores(list(texts.values())).max()) < 0.6
+    for pair in pairs.pairs:
+        thing = pair.answer.removeprefix("A ").rstrip(".")
+        assert f"kept a {thing} in" in texts[pair.document][slice(*pair.chunk)]
+    examples = [item.path for item in project.store.list("instruct/held/examples/*")]
+    with pytest.raises(
+        UserError, match=r"corpora\.qa\.path: instruct/held/examples asks about held"
+    ):
+        require_no_heldout(project.store, "qa", examples)
 
 
 def test_the_report_counts_everything(done: tuple[Project, Server, str]) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -17,6 +18,7 @@ from tests.evaluate.report_fixtures import sample_records, whole_results
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
+Scheme = Literal["dark", "light"]
 HOSTILE = (
     "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
 )
@@ -39,7 +41,7 @@ def pairs() -> tuple[BlindSet, Key]:
 
 
 @contextmanager
-def opened(browser: Browser, path: Path, width: int, scheme: str) -> Iterator[Page]:
+def opened(browser: Browser, path: Path, width: int, scheme: Scheme) -> Iterator[Page]:
     """A file in a browser; it must ask for nothing else, and complain of nothing."""
     context = browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, accept_downloads=True
@@ -94,7 +96,7 @@ def contrast(page: Page, selector: str) -> float:
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
 def test_the_report_is_readable_at_any_width(
-    browser: Browser, report: Path, width: int, scheme: str
+    browser: Browser, report: Path, width: int, scheme: Scheme
 ):
     with opened(browser, report, width, scheme) as page:
         assert_no_overflow(page, width)

@@ -12,13 +12,9 @@ from transformers import GenerationConfig
 
 from longspan.errors import UserError
 from longspan.model.export import export_model
-from longspan.recipe.load import load_training
-from longspan.recipe.sources import open_store
 from longspan.storage import Store, sealed
 from longspan.storage.local import LocalCopy
 from longspan.train import export_checkpoint as command
-from longspan.train import standalone
-from longspan.train.data import ingest_of
 from longspan.train.export_checkpoint import CheckpointDamaged, CheckpointDeleted, export_checkpoint
 from longspan.train.run_record import (
     MODEL_FILES,
@@ -27,40 +23,15 @@ from longspan.train.run_record import (
     read_run_record,
     save_buffers,
 )
-from tests.in_process import ingest
-from tests.jobs.project import write_corpora, write_recipe
 from tests.ranks import RankServer
 from tests.tiny import make_tiny_model
 from tests.train.made_run import MadeRun, add_buffer
-
-
-def ingest_corpora(recipe: str) -> None:
-    loaded = load_training(recipe)
-    ingest(ingest_of(loaded, open_store(loaded)))
-
-
-class Runs:
-    """Runs of one recipe in one store."""
-
-    def __init__(self, ranks: RankServer, folder: Path) -> None:
-        self.ranks, self.store = ranks, Store(str(folder / "store"))
-        self.recipe = folder / "recipe.yaml"
-        write_corpora(folder / "store")
-        write_recipe(self.recipe, self.store, make_tiny_model(folder / "base"))
-        done = ranks.run(1, ingest_corpora, str(self.recipe))
-        assert done.returncode == 0, done.stderr[-3000:]
-
-    def train(self, name: str, workers: int, *overrides: str) -> str:
-        """Train a run to its end; returns its path."""
-        arguments = [str(self.recipe), f"name={name}", f"workers={workers}", *overrides]
-        done = self.ranks.run(workers, standalone.main, arguments, timeout_s=300)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-        return f"runs/{name}"
+from tests.train.whole_runs import WholeRuns, make_family
 
 
 @pytest.fixture(scope="module")
-def runs(ranks: RankServer, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    return Runs(ranks, tmp_path_factory.mktemp("exports"))
+def runs(ranks: RankServer, tmp_path_factory: pytest.TempPathFactory) -> WholeRuns:
+    return WholeRuns(ranks, tmp_path_factory.mktemp("exports"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -83,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_the_last_checkpoint_is_the_exported_model_bit_for_bit(
-    runs: Runs, tmp_path: Path, workers: int, overrides: str
+    runs: WholeRuns, tmp_path: Path, workers: int, overrides: str
 ) -> None:
     name = re.sub(r"[^a-z0-9]+", "-", f"of-{workers}-{overrides}")
     run = runs.train(name, workers, "training.tokens=1024", *overrides.split())
@@ -94,6 +65,19 @@ def test_the_last_checkpoint_is_the_exported_model_bit_for_bit(
     record = read_run_record(runs.store, run)
     assert (record.base_model, record.updates) == (str(runs.recipe.parent / "base"), 2)
     assert (record.base_window, record.window) == (256, 512)
+
+
+@pytest.mark.real
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+def test_a_model_with_tensors_that_are_not_trained_is_exported_bit_for_bit(
+    runs: WholeRuns, tmp_path: Path
+) -> None:
+    base = make_family(tmp_path / "base", "apertus")
+    own_positions = ("target_context=256", "positions.encoding=none")
+    run = runs.train("apertus", 2, f"base_model={base}", "training.tokens=1024", *own_positions)
+    found = contents(export_checkpoint(runs.store, run, 2, tmp_path / "model"))
+    assert found == contents(Path(runs.store.root, run, "model"))
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def read_documents(store: Store, path: str) -> Iterator[Document]:
                 for row in file.read_row_group(group).to_pylist():
                     yield Document(row["id"], row["corpus"], row["origin"], row["text"])
         except (OSError, KeyError, RefusedColumn, TooLarge, pa.ArrowException) as error:
+            why = " ".join(str(error).split())
             raise UserError(
-                f"{store.uri(path)}: not a file of held-out documents, or corrupt ({error}); delete it and run again"
+                f"{store.uri(path)}: not a file of held-out documents, or corrupt ({why}); delete it and run again"
             ) from error

@@ -176,8 +176,8 @@ def _none_held_out(source: HeldoutSource, counts: Counter[str], lowest: float) -
     if counts["for training"] + counts["empty"] < read or not read:
         left_out = ", ".join(f"{count:,} {why}" for why, count in sorted(reasons.items()))
         return (
-            f"corpora.{name}: no held-out document is left of {read:,} documents ({left_out or 'nothing else'}), or other "
-            "sources have the same ones; leave the source out, or lower min_characters"
+            f"corpora.{name}: no held-out document is left of {read:,} documents ({left_out or 'nothing else'}), or "
+            "other sources have the same ones; leave the source out, or lower min_characters"
         )
     return (
         f"corpora.{name}.heldout_fraction: none of its {read:,} documents is held out at {source.fraction:g}; the "

@@ -7,23 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from longspan.evaluate.documents import Document, documents_hash
+from longspan.evaluate.documents import Document
 from longspan.evaluate.losses.by_context import TargetChoice
 from longspan.evaluate.losses.documents import TokenizedDocuments, tokenize
-from longspan.evaluate.losses.key_tokens import (
-    KeyTokenRule,
-    KeyTokens,
-    key_tokens_id,
-    read_key_tokens,
-    write_key_tokens,
-)
+from longspan.evaluate.losses.key_tokens import KeyTokenRule, KeyTokens
 from longspan.evaluate.losses.measure import Losses, LossPlan, choose_key_tokens
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.scoring.pool import Pool, ScoredModel, Workers
 from longspan.evaluate.scoring.scorer import Precision
 from longspan.generate.progress import Log
-from longspan.model.cache import model_cache_folder
 
 
 @dataclass(frozen=True)
@@ -91,26 +84,15 @@ class LossStage:
             return None
         rule = KeyTokenRule.of_window(min(self.prepared.window, evaluator.facts.window))
         name = f"{evaluator.identity}-{self.precision}"
-        store, found = self.prepared.store, []
-        for corpus in dict.fromkeys(document.corpus for document in self._chosen):
-            own = [document for document in self._chosen if document.corpus == corpus]
-            known = read_key_tokens(store, key_tokens_id(name, rule, documents_hash(own)))
-            if known is None:
-                tokenized = self._tokenized(evaluator, own)
-                (known,) = choose_key_tokens(self._pool(evaluator).score, name, tokenized, rule)
-                write_key_tokens(store, known)
-            found.append(known)
-        return found
+        tokenized = self._tokenized(evaluator)
+        score = self._pool(evaluator).score
+        return choose_key_tokens(self.prepared.store, score, name, tokenized, rule)
 
-    def _tokenized(
-        self, model: EvaluatedModel, documents: Sequence[Document] | None = None
-    ) -> TokenizedDocuments:
-        return tokenize(_tokenizer(model), self._chosen if documents is None else documents)
+    def _tokenized(self, model: EvaluatedModel) -> TokenizedDocuments:
+        return tokenize(_tokenizer(model), self._chosen)
 
     def _pool(self, model: EvaluatedModel) -> Pool:
-        scored = ScoredModel(
-            model.address, model.identity, self.precision, str(model_cache_folder())
-        )
+        scored = ScoredModel(model.address, model.identity, self.precision, setting=model.key)
         return Pool(self.prepared.store, scored, self.workers, self.log)
 
     def _log_documents_too_short(self, model: EvaluatedModel, plan: LossPlan) -> None:

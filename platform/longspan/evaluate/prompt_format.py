@@ -25,10 +25,10 @@ class _Format:
         self.tokenizer: Any = tokenizer
         self.control_tokens = tuple(control_tokens(tokenizer))
         self.hash = content_id("prompt format", type(self).__name__, _definition(tokenizer), *facts)
-        # Some special tokens have no text of their own in `added_tokens_decoder`.
-        self._control_ids = frozenset(
-            [*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids([*self.control_tokens])]
-        )
+        ids = tokenizer.convert_tokens_to_ids([*self.control_tokens])
+        # Text that the vocabulary lacks also becomes the unknown token.
+        self._unknown = tokenizer.unk_token
+        self._control_ids = {*tokenizer.all_special_ids, *ids} - {tokenizer.unk_token_id}
         self._own_control_tokens = self._controls(self._ids("a", ""))
 
     def __eq__(self, other: object) -> bool:
@@ -44,7 +44,8 @@ class _Format:
             UserError: the text spells out a control token, which would become one.
         """
         ids = self._ids(text, answer_prefix)
-        if self._controls(ids) != self._own_control_tokens:
+        spells_unknown = bool(self._unknown) and self._unknown in text + answer_prefix
+        if spells_unknown or self._controls(ids) != self._own_control_tokens:
             found = [token for token in self.control_tokens if token in text + answer_prefix]
             raise UserError(
                 f"evaluate: a prompt spells out the control token {found[0] if found else 'of a model'!r}, which would "

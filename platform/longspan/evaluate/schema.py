@@ -108,12 +108,13 @@ class Losses(Section):
 
     documents: int = Field(32, ge=0)
     """Documents of each source, at most, that losses are measured on; 0: none."""
-    targets: int = Field(64, ge=1)
+    targets: int = Field(32, ge=1)
     """Target tokens in a row, whose loss is compared between contexts of different length."""
     places: int = Field(4, ge=1)
     """Places of such targets in each document, at most."""
-    shortest_context: int = Field(64, ge=16)
-    """Tokens of the shortest context; each next one is twice as long, up to the window."""
+    shortest_context: int = Field(16, ge=16)
+    """Tokens of the shortest context, at least. Rows, targets included, are of the window, half of it, a quarter, and
+    so on; a power law needs eight of them."""
     key_tokens: str | None = None
     """Model that chooses the key tokens of LongPPL, once for a corpus: as `model`. Unset: no key-token perplexity."""
 

@@ -22,7 +22,7 @@ from longspan.observe.metrics import MetricsLog, evaluation_stem, read_metrics
 from longspan.observe.raymetrics import RayEvaluationMetrics
 from longspan.observe.tensorboard import TensorBoard
 from longspan.observe.tracker import Composite
-from longspan.storage import Store, sealed
+from longspan.storage import Need, Store, sealed
 from longspan.train.checkpoint import Checkpoints
 from longspan.train.export_checkpoint import UnusableCheckpoint, export_checkpoint
 
@@ -72,6 +72,33 @@ class WatchedRun:
 
     store: Store
     name: str
+
+    @classmethod
+    def parse(cls, store: Store, path: str) -> WatchedRun:
+        """Return the run that ``runs/<name>`` names.
+
+        Raises:
+            UserError: the path is of another form, or there is no such run.
+        """
+        folder, _, name = path.rstrip("/").rpartition("/")
+        if folder != "runs" or not name:
+            raise UserError(
+                f"--watch: {path!r} is not a run; give runs/<name>, a folder below storage.root"
+            )
+        if not store.exists(f"runs/{name}"):
+            raise UserError(
+                f"--watch: there is no run in {store.uri(f'runs/{name}')}; start its job first"
+            )
+        return cls(store, name)
+
+    def needs(self, workspace: str) -> list[Need]:
+        """What watching does with the store, with exported checkpoints in ``workspace``."""
+        return [
+            Need("read", f"{self.path}/**", "--watch"),
+            Need("add", self.metrics_path, "--watch"),
+            Need("add", f"{self.path}/tensorboard", "--watch"),
+            Need("write", workspace, "--watch"),
+        ]
 
     @property
     def path(self) -> str:
@@ -140,12 +167,8 @@ class Watcher:
             log: takes lines for a person to read.
 
         Raises:
-            UserError: there is no such run.
+            UserError: the run's metrics can't be read.
         """
-        if not run.store.exists(run.path):
-            raise UserError(
-                f"--watch: there is no run in {run.store.uri(run.path)}; start its job first"
-            )
         self._run, self._name, self._workspace = run, name, workspace.rstrip("/")
         self._evaluate_model, self._polling, self._log = evaluate, polling, log
         stem = evaluation_stem(name)
@@ -220,7 +243,7 @@ class Watcher:
     def _exported(self, update: int, version: str, folder: str) -> str:
         """Path of the checkpoint's model in the store; the one that a stopped watcher has left is used again.
 
-        An evaluation resumes if the model's files are the same.
+        An evaluation knows a model by the versions of its files: of new ones it would ask everything again.
         """
         store, model = self._run.store, f"{folder}/model"
         record, value = f"{folder}/export.json", {"checkpoint": version}

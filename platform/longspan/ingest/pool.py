@@ -139,7 +139,8 @@ class Report:
         seconds = max(now - self._start, 1e-3)
         share = self._size / self._total
         left = seconds * (1 - share) / share if share else 0.0
+        speed = f"{self._tokens} tokens | {self._tokens / seconds:.0f} tok/s | "
         self._progress(
-            f"{self._doing}: {self._done}/{self._objects} objects {share:.0%} | {self._tokens} "
-            f"tokens | {self._tokens / seconds:.0f} tok/s | {left:.0f} s left"
+            f"{self._doing}: {self._done}/{self._objects} objects {share:.0%} | "
+            f"{speed if self._tokens else ''}{left:.0f} s left"
         )

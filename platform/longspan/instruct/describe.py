@@ -20,6 +20,10 @@ def plan_text(prepared: Prepared) -> str:
         ("chunk_tokens", f"{sizes.chunk:,}", sizes.reasons["chunk_tokens"]),
         ("generator.window", f"{sizes.window:,}", sizes.reasons["generator.window"]),
         ("prompts", recipe.prompts or "ours", f"hash {prepared.prompts.hash[:8]}"),
+        *(
+            (f"corpora.{name}.split", rule.split, f"heldout_fraction {rule.heldout_fraction:g}")
+            for name, rule in recipe.splits.items()
+        ),
     ]
     limits = shares(recipe)
     sources = [

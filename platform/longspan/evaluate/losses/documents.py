@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from longspan.errors import UserError
-from longspan.evaluate.documents import Document
+from longspan.evaluate.documents import Document, documents_hash
 from longspan.evaluate.scoring.requests import Span, Texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenizedDocument:
     """A document in tokens.
 
@@ -66,6 +66,16 @@ class TokenizedDocuments:
     def corpora(self) -> tuple[str, ...]:
         """Corpus of each document."""
         return tuple(each.document.corpus for each in self.documents)
+
+    @property
+    def hash(self) -> str:
+        """Identity of the documents' texts, whatever the tokenizer."""
+        return documents_hash([each.document for each in self.documents])
+
+    def of_corpus(self, corpus: str) -> TokenizedDocuments:
+        """Return the documents of one corpus."""
+        own = tuple(each for each in self.documents if each.document.corpus == corpus)
+        return replace(self, documents=own)
 
 
 def tokenize(

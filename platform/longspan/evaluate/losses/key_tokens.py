@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from longspan.evaluate.documents import documents_hash
 from longspan.evaluate.losses.by_position import head_request
 from longspan.evaluate.losses.documents import TokenizedDocument, TokenizedDocuments
 from longspan.evaluate.losses.sums import LossSums, exact_sum
@@ -141,8 +140,7 @@ def find_key_tokens(
         tokens = rule.short + np.flatnonzero(is_key)
         starts, ends = each.document.starts[tokens], each.document.ends[tokens]
         spans[each.document.document.id] = _joined(starts.tolist(), ends.tolist())
-    own = documents_hash([document.document for document in documents.documents])
-    return KeyTokens(evaluator, rule, own, spans)
+    return KeyTokens(evaluator, rule, documents.hash, spans)
 
 
 def key_token_sums(

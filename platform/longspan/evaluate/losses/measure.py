@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from longspan.evaluate.fit import fit_power_law
 from longspan.evaluate.losses.by_context import (
@@ -25,11 +25,17 @@ from longspan.evaluate.losses.key_tokens import (
     find_key_tokens,
     key_token_requests,
     key_token_sums,
+    key_tokens_id,
+    read_key_tokens,
+    write_key_tokens,
 )
 from longspan.evaluate.losses.sums import LossSums
 from longspan.evaluate.results import LossChange, LossPoint, LossResult
 from longspan.evaluate.scoring.requests import LossRequest, Request, Score, Texts
 from longspan.position_bands import position_bands
+
+if TYPE_CHECKING:
+    from longspan.storage import Store
 
 
 class ScoreFunction(Protocol):
@@ -187,26 +193,38 @@ def loss_changes(own: Losses, reference: Losses, seed: int) -> list[LossChange]:
 
 
 def choose_key_tokens(
-    score: ScoreFunction, evaluator: str, documents: TokenizedDocuments, rule: KeyTokenRule
+    store: Store,
+    score: ScoreFunction,
+    evaluator: str,
+    documents: TokenizedDocuments,
+    rule: KeyTokenRule,
 ) -> list[KeyTokens]:
-    """Choose the key tokens of each corpus by an evaluator model.
+    """Return the key tokens of each corpus: those in the store, or else chosen by an evaluator model and stored.
 
     Args:
+        store: keeps them.
         score: scores with the evaluator.
         evaluator: its identity, with its precision.
         documents: in the evaluator's tokens.
         rule: whose window is not above the evaluator's.
     """
-    requests = key_token_requests(documents, rule)
-    flat = [row for each in requests for row in (each.full, *each.short)]
-    scores = score(flat, documents.texts, "key tokens")
-    found = []
-    for corpus in dict.fromkeys(documents.corpora):
-        own = tuple(each for each in documents.documents if each.document.corpus == corpus)
-        of_corpus = [each for each in requests if each.document.document.corpus == corpus]
-        of_documents = replace(documents, documents=own)
-        found.append(find_key_tokens(of_documents, of_corpus, scores, evaluator, rule))
-    return found
+    corpora = {corpus: documents.of_corpus(corpus) for corpus in documents.corpora}
+    found = {
+        corpus: read_key_tokens(store, key_tokens_id(evaluator, rule, own.hash))
+        for corpus, own in corpora.items()
+    }
+    requests = {
+        corpus: key_token_requests(own, rule)
+        for corpus, own in corpora.items()
+        if found[corpus] is None
+    }
+    rows = [row for own in requests.values() for each in own for row in (each.full, *each.short)]
+    scores = score(rows, documents.texts, "key tokens") if rows else {}
+    for corpus, own in requests.items():
+        key = find_key_tokens(corpora[corpus], own, scores, evaluator, rule)
+        write_key_tokens(store, key)
+        found[corpus] = key
+    return [key for key in found.values() if key is not None]
 
 
 def _heads(documents: TokenizedDocuments, window: int) -> dict[str, LossRequest]:

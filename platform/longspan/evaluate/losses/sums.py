@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LossSums:
     """Losses summed by document and column; columns are bands of positions or lengths of context.
 

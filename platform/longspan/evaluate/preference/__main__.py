@@ -16,7 +16,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -101,9 +101,8 @@ def _judge(options: argparse.Namespace) -> None:
     from longspan.evaluate.preference.judge import Judge, ask_judge
     from longspan.generate.endpoint import EndpointAccess, EndpointClient, probe, read_api_key
 
-    judge = _settings(
-        Judge, url=options.url, model=options.model, key_variable=options.key_variable
-    )
+    given = {"url": options.url, "model": options.model, "key_variable": options.key_variable}
+    judge = _settings(Judge, given)
     access = EndpointAccess(judge, read_api_key(judge, "judge"), "judge")
     probe(access)
     found = ask_judge(judge, EndpointClient(access), _read_pairs(options.folder / PAIRS), print)
@@ -147,7 +146,7 @@ def _read(model: type[Model], path: Path) -> Model:
         ) from None
 
 
-def _settings(model: type[Model], **values: object) -> Model:
+def _settings(model: type[Model], values: dict[str, Any]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:

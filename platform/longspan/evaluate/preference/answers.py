@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longspan.errors import UserError
-from longspan.evaluate.report.load import read_records
+from longspan.evaluate.report.load import read_sample_file
 from longspan.evaluate.results import SampleRecord
 from longspan.hashing import content_id
 from longspan.storage import Store
@@ -41,7 +41,7 @@ def read_answers(store: Store, path: str) -> list[Answer]:
     """
     if path.endswith(".parquet"):
         answers = [
-            _from_sample(record) for record in read_records(store, path) if not record.problem
+            _from_sample(record) for record in read_sample_file(store, path) if not record.problem
         ]
     else:
         answers = _from_lines(store, path)

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from longspan.evaluate.preference.blind import BlindSet
 from longspan.evaluate.report.html import Template, render
 
-PAGE = Template(__package__, "preference.html", "preference.js", ("preference.css",))
+PAGE = Template(
+    "longspan.evaluate.preference", "preference.html", "preference.js", ("preference.css",)
+)
 
 
 def preference_page(pairs: BlindSet) -> str:

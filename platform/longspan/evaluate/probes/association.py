@@ -14,8 +14,7 @@ from importlib.resources import files
 from random import Random
 from typing import Any
 
-import yaml
-
+from longspan.config.yaml_text import load_yaml
 from longspan.evaluate.haystack import Frame
 from longspan.evaluate.probes.fitting import BASE, STOP, fill_or_base, prose, turn
 from longspan.evaluate.probes.probe import Probe
@@ -73,7 +72,7 @@ def associations() -> tuple[Association, ...]:
     text = (
         files("longspan.evaluate.probes").joinpath("associations.yaml").read_text(encoding="utf-8")
     )
-    rows: list[dict[str, Any]] = yaml.safe_load(text)
+    rows: list[dict[str, Any]] = load_yaml(text)
     return tuple(
         Association(row["asks"], row["needle"], row["question"], tuple(row.get("implies", ())))
         for row in rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,8 +30,6 @@ ZETA = math.pi**2 / 6
 TOKENS_PER_CODED_WORD = 50
 """Length, in tokens, for each word of the vocabulary."""
 TOP = 3
-EXCERPT_WORDS = 256
-"""Words whose tokens are counted for a first guess at how many fit."""
 DOTS = "..."
 """The most frequent word: noise, not asked for."""
 
@@ -59,6 +58,15 @@ LIST = Frame(
     "often.\n",
     f"\nQuestion: Which {COMMON} words occur most often in the list above?",
     f" Answer: The {COMMON} words that occur most often in the list are:",
+)
+
+
+CODED = Frame(
+    "The following text is in code. Count how often each coded word occurs, and find the three that occur most "
+    "often. ",
+    f"\nQuestion: Which three words occur most often in the coded text above? Leave the dots '{DOTS}' out, and "
+    "explain nothing.",
+    " Answer: The three words that occur most often in the coded text above are:",
 )
 
 
@@ -129,33 +137,31 @@ class FrequentWords(Probe):
         size = max(TOP + 2, length // TOKENS_PER_CODED_WORD)
         words = [DOTS, *distinct(lambda: letters(rng, CODED_LETTERS), size - 1)]
         order = rng.getrandbits(64)
-        frame = Frame(
-            "The following text is in code. Count how often each coded word occurs, and find the three that occur "
-            "most often. ",
-            f"\nQuestion: Which three words occur most often in the coded text above? Leave the dots '{DOTS}' out, "
-            "and explain nothing.",
-            " Answer: The three words that occur most often in the coded text above are:",
-        )
 
         def text(total: int) -> str:
-            return frame.before + " ".join(_coded(words, total, order)) + frame.after
+            return CODED.before + " ".join(_coded(words, total, order)) + CODED.after
 
         format = source.format
-        excerpt = " ".join(_coded(words, EXCERPT_WORDS, order))
-        per_word = format.count(excerpt) / EXCERPT_WORDS
+        sizes = [format.count(f" {word}") for word in words]
+
+        def estimated(total: int) -> int:
+            counts = frequencies(len(words), total)
+            return sum(count * size for count, size in zip(counts, sizes, strict=True))
+
+        overhead = format.count(text(0))
         total = most_units(
-            lambda total: len(format.prompt_ids(text(total), frame.answer_prefix)),
-            lambda _: per_word,
+            lambda total: len(format.prompt_ids(text(total), CODED.answer_prefix)),
+            lambda unit: estimated(unit + 1) - estimated(unit),
             budget,
-            max(length, EXCERPT_WORDS),
-            int(budget / per_word),
+            2 * length,
+            bisect_left(range(2 * length), budget - overhead, key=estimated),
         )
         counts = frequencies(len(words), total or 0)
         if counts[TOP] <= counts[TOP + 1]:
             raise UserError(
                 f"lengths: in {length:,} tokens no three words are more frequent than all others"
             )
-        prompt = (Placed(text(total or 0), ()), frame)
+        prompt = (Placed(text(total or 0), ()), CODED)
         return self.finished(source, (length, index), prompt, words[1 : TOP + 1])
 
 

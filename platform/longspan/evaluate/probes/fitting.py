@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from longspan.errors import UserError
 from longspan.evaluate.haystack import Frame, Placed, fill, haystack_of, most_units, place
@@ -16,6 +15,8 @@ BASE = 0
 STOP = ("\n\n", "\nQuestion:")
 """Ends an answer of one line; a model that completes a text goes on with another question."""
 SAMPLED_UNITS = 32
+CHARACTERS_PER_TOKEN = 12
+"""More than a token of any text has on average."""
 
 
 def longest(
@@ -81,6 +82,17 @@ def fill_or_base(
     return Placed(text, context.shifted(len(frame.before)))
 
 
+def enough(pieces: Iterable[str], tokens: int) -> list[str]:
+    """Return the first pieces of a text, more than have so many tokens if there are so many."""
+    found, characters = [], 0
+    for piece in pieces:
+        found.append(piece)
+        characters += len(piece)
+        if characters > CHARACTERS_PER_TOKEN * tokens:
+            break
+    return found
+
+
 def turn(source: ProbeSource, name: str, count: int, index: int) -> int:
     """Return which of `count` items sample `index` is about: each once, in another order each round."""
     order = list(range(count))
@@ -116,8 +128,7 @@ def prose(source: ProbeSource, length: int, place: float, without: Iterable[str]
     start = int(place * len(haystack))
     sentences = lacking(haystack.passage(start), without)
     document = haystack.documents[haystack.document_of(start)].id
-    # Each sentence has at least one token.
-    return Prose(tuple(islice(sentences, length)), document)
+    return Prose(tuple(enough(sentences, length)), document)
 
 
 def lacking(sentences: Iterable[str], words: Iterable[str]) -> Iterator[str]:

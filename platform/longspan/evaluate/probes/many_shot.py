@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from random import Random
 from typing import Literal
 
 from longspan.errors import UserError
 from longspan.evaluate.haystack import Frame, fill, haystack_of
+from longspan.evaluate.probes.fitting import enough
 from longspan.evaluate.probes.probe import Probe
 from longspan.evaluate.samples import ProbeSource, Sample
 
@@ -61,7 +61,7 @@ class ManyShotProbe(Probe):
         labels = rng.sample(range(10, 100), len(classes))
         right = rng.randrange(len(classes))
         asked = rng.choice(classes[right])
-        examples = list(islice(_examples(classes, labels, asked, rng), max(1, budget)))
+        examples = enough(_examples(classes, labels, asked, rng), budget)
         frame = Frame(_BEFORE, f"\n\nText: {asked.text}", ANSWER_PREFIX)
         placed = fill(source.format, frame, examples, (), budget, "\n\n")
         if any(f"{ANSWER_PREFIX} {label}\n" not in placed.text for label in labels):

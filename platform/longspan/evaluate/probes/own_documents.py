@@ -9,15 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from longspan.evaluate.documents import Document
 from longspan.evaluate.haystack import Frame, Placed
-from longspan.evaluate.probes.fitting import BASE, fill_or_base, longest, only_at_base, turn
+from longspan.evaluate.probes.fitting import (
+    BASE,
+    CHARACTERS_PER_TOKEN,
+    fill_or_base,
+    longest,
+    only_at_base,
+    turn,
+)
 from longspan.evaluate.probes.pairs import Pair, PairSet
 from longspan.evaluate.probes.probe import Probe
 from longspan.evaluate.samples import ProbeSource, Sample
-from longspan.hashing import content_id, text_id
+from longspan.hashing import content_id
 
 MAX_TOKENS = 128
 MAX_PIECE_CHARACTERS = 300
@@ -87,7 +93,7 @@ class OwnDocumentProbe(Probe):
         """The prompt with as much text around the chunk as fits."""
         index, depth, budget = place_of
         document = self.pairs.documents[pair.document]
-        others = [each for each in source.documents if text_id(each.text) != pair.document]
+        others = [each for each in source.documents if each.text != document.text]
         source.rng(self.name, self.version, index).shuffle(others)
         start, end = pair.chunk
         chunk = document.text[start:end]
@@ -95,7 +101,7 @@ class OwnDocumentProbe(Probe):
         queue = iter(others)
         before = _backwards(document.text[:start], queue)
         after = _forwards(document.text[end:], queue)
-        taken = list(islice(_around(before, after, depth), max(1, budget)))
+        taken = list(_around(before, after, depth, budget))
 
         def build(count: int) -> Placed:
             left = "".join(piece for side, piece in reversed(taken[:count]) if side == "before")
@@ -129,11 +135,15 @@ def _backwards(text: str, others: Iterator[Document]) -> Iterator[str]:
         yield from reversed(split_pieces(other.text))
 
 
-def _around(before: Iterator[str], after: Iterator[str], depth: float) -> Iterator[tuple[str, str]]:
-    """Pieces of both sides in the order in which they are taken, so that the share before is near the depth."""
+def _around(
+    before: Iterator[str], after: Iterator[str], depth: float, tokens: int
+) -> Iterator[tuple[str, str]]:
+    """Yield pieces of both sides, so that at any time the share of their characters before the chunk is the depth.
+
+    They end, with more than so many tokens, or where a side has no more.
+    """
     characters = {"before": 0, "after": 0}
-    while True:
-        total = sum(characters.values())
+    while (total := sum(characters.values())) <= CHARACTERS_PER_TOKEN * tokens:
         side = "before" if characters["before"] < depth * (total + 1) else "after"
         piece = next(before if side == "before" else after, None)
         if piece is None:

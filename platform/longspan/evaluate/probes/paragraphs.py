@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from longspan.evaluate.haystack import Frame, Placed, place, split_sentences
 from longspan.evaluate.probes.fitting import (
     BASE,
     STOP,
+    enough,
     fill_or_base,
     longest,
     only_at_base,
@@ -95,7 +95,7 @@ class ParagraphProbe(Probe):
         rest = [number for number in range(len(self.file.paragraphs)) if number not in asked.gold]
         rng.shuffle(rest)
         numbers = others(self.file.paragraphs, asked, rest)
-        pieces = list(islice(_pieces(self.file.paragraphs, numbers), max(1, budget)))
+        pieces = enough(_pieces(self.file.paragraphs, numbers), budget)
 
         def build(count: int) -> Placed:
             context = place(_joined(pieces[:count]), inserts, _SEPARATOR)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from longspan.errors import UserError
-from longspan.evaluate.probes import counting, first_sentence, key_value, needle, passkey, tracing
+from longspan.evaluate.probes import (
+    association,
+    counting,
+    first_sentence,
+    graph_walks,
+    key_value,
+    many_shot,
+    needle,
+    passkey,
+    stories,
+    tracing,
+)
 from longspan.evaluate.samples import Task
 
 MODULES: tuple[tuple[Task, ...], ...] = (
@@ -15,6 +26,10 @@ MODULES: tuple[tuple[Task, ...], ...] = (
     key_value.TASKS,
     first_sentence.TASKS,
     passkey.TASKS,
+    association.TASKS,
+    stories.TASKS,
+    graph_walks.TASKS,
+    many_shot.TASKS,
 )
 TASKS: dict[str, Task] = {task.name: task for tasks in MODULES for task in tasks}
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -27,6 +42,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "ruler_niah_multikey_3",
         "ruler_niah_multivalue",
     ),
+    "stories": tuple(task.name for task in stories.TASKS),
+    "graph_walks": tuple(task.name for task in graph_walks.TASKS),
+    "many_shot": tuple(task.name for task in many_shot.TASKS),
 }
 
 

@@ -85,12 +85,13 @@ def counting_words(real: Iterable[str], count: int, rng: random.Random) -> list[
     """Return so many different words in random order.
 
     Args:
-        real: words to prefer, in a fixed order; if there are too few, adjectives with nouns in one word follow.
-        count: how many, at most `len(ADJECTIVES) * len(NOUNS)`.
+        real: words to prefer, in a fixed order; if there are too few, words made of an adjective or a noun, and a
+            noun, follow.
+        count: how many; fewer are returned if there are fewer, some 80,000.
         rng: of the choice.
     """
     words = list(real)
     if len(words) < count:
-        compounds = [adjective + noun for adjective in ADJECTIVES for noun in NOUNS]
+        compounds = [first + noun for first in (*ADJECTIVES, *NOUNS) for noun in NOUNS]
         words = list(dict.fromkeys([*words, *compounds]))
     return rng.sample(words, min(count, len(words)))

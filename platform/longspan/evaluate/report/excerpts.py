@@ -105,7 +105,7 @@ def _cell(
     where = "" if depth is None else f", depth {percent(depth, 0)} %"
     return SampleCell(
         anchor=cell_anchor(task, length, depth),
-        title=f"{tokens(length)} tokens{where}",
+        title=f"{tokens(length)}{' tokens' * (length > 0)}{where}",
         count=len(records),
         mean=percent(sum(scores) / len(scores)) if scores else "",
         samples=tuple(

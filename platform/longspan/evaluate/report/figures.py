@@ -19,8 +19,8 @@ PANEL, WIDE = (4.0, 2.5), (7.2, 4.0)
 """Inches; the page scales figures to their columns."""
 _MODEL = {"color": BLUE, "marker": "o", "linestyle": "-"}
 _REFERENCE = {"color": ORANGE, "marker": "^", "linestyle": "--"}
-_BASE_WINDOW = {"color": GREY, "dashes": (1, 1), "linewidth": 1.5}
-_WINDOW = {"color": INK, "dashes": (5, 2), "linewidth": 1.2}
+_BASE_WINDOW: dict[str, Any] = {"color": GREY, "dashes": (1, 1), "linewidth": 1.5}
+_WINDOW: dict[str, Any] = {"color": INK, "dashes": (5, 2), "linewidth": 1.2}
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,11 @@ class Windows:
 
 
 def scores_by_length(task: TaskResult) -> dict[int, Estimate]:
-    """Scores of all depths together by length, without those of which no sample has a score."""
-    cells = sorted((c for c in task.cells if c.depth is None), key=lambda cell: cell.length)
+    """Scores of all depths together by length, without length 0 and cells in which no sample has a score."""
+    cells = sorted(
+        (cell for cell in task.cells if cell.depth is None and cell.length > 0),
+        key=lambda cell: cell.length,
+    )
     return {cell.length: cell.score for cell in cells if cell.score is not None}
 
 
@@ -62,7 +65,7 @@ def score_figure(
     axes.axhline(100 * task.threshold, color=GREY, linewidth=1.0)
     axes.set_ylim(-4, 104)
     axes.set_yticks([0, 25, 50, 75, 100])
-    lengths = {cell.length for cell in task.cells}
+    lengths = {cell.length for cell in task.cells if cell.length > 0}
     _scale_tokens(axes, sorted(lengths), max_ticks=6)
     _mark_windows(axes, windows)
     figure.subplots_adjust(left=0.11, right=0.97, top=0.97, bottom=0.12)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from longspan.evaluate.report.numbers import number, number_interval, tokens
 from longspan.evaluate.report.tables import HEAT_STEPS
+from longspan.evaluate.report.verdict import condition
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,8 +35,9 @@ class Template:
     styles: tuple[str, ...] = ()
 
 
-REPORT = Template(__package__, "report.html", "report.js")
-COMPARISON = Template(__package__, "compare.html", "report.js")
+_SHARED = "longspan.evaluate.report"
+REPORT = Template(_SHARED, "report.html", "report.js")
+COMPARISON = Template(_SHARED, "compare.html", "report.js")
 
 
 def render(template: Template, **values: Any) -> str:
@@ -61,14 +63,18 @@ def environment(package: str) -> Environment:
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader(__package__)]),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(_SHARED)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"tokens": tokens, "number": number}
-    made.globals["number_interval"] = number_interval
+    made.filters |= {
+        "tokens": tokens,
+        "number": number,
+        "interval": number_interval,
+        "condition": condition,
+    }
     return made
 
 
@@ -86,7 +92,7 @@ def _shared_style() -> str:
         f".h{step} {{ background: color-mix(in oklab, var(--high) {100 * step // HEAT_STEPS}%, var(--low)); }}"
         for step in range(HEAT_STEPS + 1)
     )
-    return _text(__package__, "style.css").replace(_HEAT_MARK, "\n".join(steps))
+    return _text(_SHARED, "style.css").replace(_HEAT_MARK, "\n".join(steps))
 
 
 def _text(package: str, name: str) -> str:

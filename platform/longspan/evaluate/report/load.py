@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from longspan.errors import UserError
 from longspan.evaluate.results import SCHEMA_VERSION, Results, SampleRecord
+from longspan.generate.tables import each_row
 from longspan.storage import Store
-from longspan.storage.parquet import open_parquet
 
 RESULTS, SAMPLES = "results.json", "samples"
-
-Samples = Mapping[str, Sequence[SampleRecord]]
-"""Samples by task."""
 
 
 def load_results(store: Store, path: str) -> Results:
@@ -66,8 +62,31 @@ def load_samples(store: Store, path: str) -> dict[str, list[SampleRecord]]:
     samples = {}
     for item in store.list(f"{folder}{SAMPLES}/*.parquet"):
         task = item.path.rpartition("/")[2].removesuffix(".parquet")
-        samples[task] = sorted(read_records(store, item.path), key=lambda r: (r.length, r.index))
+        samples[task] = sorted(
+            read_sample_file(store, item.path), key=lambda r: (r.length, r.index)
+        )
     return samples
+
+
+def read_sample_file(store: Store, path: str) -> list[SampleRecord]:
+    """Read one file of samples.
+
+    Raises:
+        UserError: it is not there, or cannot be read as samples.
+    """
+    import pyarrow as pa
+
+    try:
+        return [SampleRecord.model_validate(row) for row in each_row(store, path)]
+    except FileNotFoundError:
+        raise UserError(
+            f"{store.uri(path)}: there is no such file; give samples of an evaluation"
+        ) from None
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(
+            f"{store.uri(path)}: holds no samples of an evaluation ({str(error).splitlines()[0]}); "
+            "evaluate again to write it anew"
+        ) from None
 
 
 def _results_path(path: str) -> str:
@@ -85,26 +104,3 @@ def _require_version(name: str, stored: Any) -> None:
             f"{name}: has schema_version {version!r}, this version of longspan reads {SCHEMA_VERSION}; "
             "read it with the version that wrote it, or evaluate again"
         )
-
-
-def read_records(store: Store, path: str) -> list[SampleRecord]:
-    """Read one file of samples.
-
-    Raises:
-        UserError: it is not there, or cannot be read as samples.
-    """
-    import pyarrow as pa
-
-    try:
-        with store.reading(path), store.open(path) as file:
-            rows = open_parquet(file).read().to_pylist()
-        return [SampleRecord.model_validate(row) for row in rows]
-    except FileNotFoundError:
-        raise UserError(
-            f"{store.uri(path)}: there is no such file; give samples of an evaluation"
-        ) from None
-    except (pa.ArrowException, ValueError) as error:
-        raise UserError(
-            f"{store.uri(path)}: holds no samples of an evaluation ({str(error).splitlines()[0]}); "
-            "evaluate again to write it anew"
-        ) from None

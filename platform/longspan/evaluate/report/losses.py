@@ -69,7 +69,7 @@ def _rows(results: Sequence[LossResult]) -> list[LossRow]:
     laws = [result.power_law for result in results]
     missing = "not identifiable" if any(law and law.problem for law in laws) else "not measured"
     parameters = [
-        LossRow(name, tuple(law and getattr(law, name) for law in laws), missing)
+        LossRow(name, tuple(getattr(law, name) if law else None for law in laws), missing)
         for name in ("alpha", "beta", "gamma")
     ]
     return [
@@ -78,7 +78,10 @@ def _rows(results: Sequence[LossResult]) -> list[LossRow]:
             tuple(result.last_doubling_gain for result in results),
         ),
         LossRow("rise by a far swap (nats)", tuple(result.far_swap for result in results)),
-        LossRow("key-token perplexity", tuple(result.key_token_perplexity for result in results)),
+        LossRow(
+            f"key-token perplexity ({results[0].key_tokens:,} tokens)",
+            tuple(result.key_token_perplexity for result in results),
+        ),
         *parameters,
     ]
 

@@ -6,6 +6,8 @@ import re
 
 from longspan.evaluate.results import Estimate, Status
 
+NO_CONTEXT = "no context"
+"""Length of prompts that hold the evidence alone, or nothing but the question."""
 STATUS_WORDS: dict[Status, str] = {
     "pass": "pass",
     "fail": "fail",
@@ -53,7 +55,12 @@ def number_interval(low: float | None, high: float | None) -> str:
 
 
 def tokens(count: int) -> str:
-    """A number of tokens: 512, 8K for 8,192, 1M for 1,048,576, with separators where it is no round one."""
+    """A length in tokens: 512, 8K for 8,192, 1M for 1,048,576, with separators where it is no round one.
+
+    Length 0 is that of prompts with nothing around the evidence.
+    """
+    if count == 0:
+        return NO_CONTEXT
     for unit, name in ((2**20, "M"), (2**10, "K")):
         if count >= unit and count % unit == 0:
             return f"{count // unit}{name}"

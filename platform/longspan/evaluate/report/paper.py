@@ -91,10 +91,10 @@ _SHORT = (
     ),
 )  # fmt: skip
 _LONG = (
-    PaperScore(("scrolls_narrative_qa",), ("f1",), 0, (21.9, 25.6, 29.4, 30.9), "Table 3", _PROMPT),
-    PaperScore(("scrolls_qasper",), ("f1",), 2, (27.8, 31.2, 33.7, 35.7), "Table 3", _PROMPT),
-    PaperScore(("scrolls_quality",), _MATCH, 2, (43.2, 57.6, 65.7, 79.7), "Table 3", _PROMPT),
-    PaperScore(("scrolls_qmsum",), _ROUGE, 1, (14.9, 15.7, 15.9, 16.5), "Table 3", _ROUGE_NOTE),
+    PaperScore(("paper_narrative_qa",), ("f1",), 0, (21.9, 25.6, 29.4, 30.9), "Table 3", _PROMPT),
+    PaperScore(("paper_qasper",), ("f1",), 2, (27.8, 31.2, 33.7, 35.7), "Table 3", _PROMPT),
+    PaperScore(("paper_quality",), _MATCH, 2, (43.2, 57.6, 65.7, 79.7), "Table 3", _PROMPT),
+    PaperScore(("paper_qmsum",), _ROUGE, 1, (14.9, 15.7, 15.9, 16.5), "Table 3", _ROUGE_NOTE),
 )
 LAWS = (
     PaperLaw("7B", 25.4, 0.45, 1.56),

@@ -15,6 +15,11 @@ from longspan.evaluate.report.paper import (
 )
 from longspan.evaluate.results import SuiteResult, TaskResult
 
+_NO_SHARES = {"sentiment"}
+"""Metrics in [-1, 1]."""
+_INVALID = -1e9
+"""Sorts values that are invalid below all others."""
+
 
 @dataclass(frozen=True)
 class SuiteRow:
@@ -25,12 +30,14 @@ class SuiteRow:
     shots: str
     n: int
     value: str
+    """"" if it is invalid, because questions have no reply."""
     sort: float
     error: str
     """Standard error."""
     reference: str
     """Value of the reference model; "" if it was not measured."""
-    truncated: int
+    counts: str
+    """Counts of questions without a reply by reason, and of shortened prompts; "" if there is none."""
     higher_is_better: bool
     version: str
     paper: str
@@ -90,11 +97,11 @@ def _row(result: SuiteResult, reference: SuiteResult | None) -> SuiteRow:
         metric=result.metric,
         shots="" if result.shots is None else str(result.shots),
         n=result.n,
-        value=_value(result),
-        sort=result.value,
-        error="" if result.stderr is None else _scaled(result, result.stderr),
-        reference="" if reference is None else _value(reference),
-        truncated=result.truncated,
+        value=_scaled(result, result.value),
+        sort=_INVALID if result.value is None else result.value,
+        error=_scaled(result, result.stderr),
+        reference="" if reference is None else _scaled(reference, reference.value),
+        counts=_counts(result),
         higher_is_better=result.higher_is_better,
         version=result.version,
         paper=" / ".join(f"{value:g}" for value in paper.values) if paper else "",
@@ -102,13 +109,22 @@ def _row(result: SuiteResult, reference: SuiteResult | None) -> SuiteRow:
     )
 
 
-def _value(result: SuiteResult) -> str:
-    return _scaled(result, result.value)
+def _scaled(result: SuiteResult, value: float | None) -> str:
+    """Return shares in percent, and values of metrics that are no shares as they are."""
+    if value is None or result.value is None:
+        return ""
+    is_share = 0 <= result.value <= 1 and result.higher_is_better
+    return percent(value) if is_share and result.metric not in _NO_SHARES else number(value)
 
 
-def _scaled(result: SuiteResult, value: float) -> str:
-    """Shares in percent; metrics without an upper bound of 1 as they are."""
-    return percent(value) if 0 <= result.value <= 1 and result.higher_is_better else number(value)
+def _counts(result: SuiteResult) -> str:
+    counts = {
+        "over length": result.over_length,
+        "refused": result.refused,
+        "unanswered": result.unanswered,
+        "prompts shortened": result.truncated,
+    }
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 SUITE_SIZES = SIZES

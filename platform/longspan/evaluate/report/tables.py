@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from longspan.evaluate.report.numbers import anchor, percent, percent_interval
+from longspan.evaluate.report.numbers import anchor, percent, percent_interval, tokens
 from longspan.evaluate.results import Cell, TaskResult
 from longspan.evaluate.samples import Family
 
@@ -57,8 +57,11 @@ class TaskRow:
     anchor: str
     cells: tuple[ScoreCell | None, ...]
     """One for each length of the table."""
-    effective: int | None
-    conservative: int | None
+    effective: str
+    """Effective length; "" if the task has no lengths."""
+    conservative: str
+    sort: int
+    """Effective length in tokens, or 0."""
     threshold: str
     """Percent."""
 
@@ -124,10 +127,17 @@ def _task_row(task: TaskResult, lengths: Sequence[int]) -> TaskRow:
         task=task.task,
         anchor=anchor("task", task.task),
         cells=tuple(_shown(task, cells.get(length)) for length in lengths),
-        effective=task.effective_length,
-        conservative=task.effective_length_conservative,
+        effective=_effective(task, task.effective_length),
+        conservative=_effective(task, task.effective_length_conservative),
+        sort=task.effective_length or 0,
         threshold=percent(task.threshold),
     )
+
+
+def _effective(task: TaskResult, length: int | None) -> str:
+    if all(cell.length == 0 for cell in task.cells):
+        return ""
+    return "none" if length is None else tokens(length)
 
 
 def _heat_map(task: TaskResult) -> HeatMap:
@@ -154,7 +164,7 @@ def _shown(task: TaskResult, cell: Cell | None) -> ScoreCell | None:
         score="" if score is None else percent(score.value),
         interval="" if score is None else percent_interval(score),
         n=0 if score is None else score.n,
-        passed=score is not None and score.value >= task.threshold,
+        passed=score is not None and cell.length > 0 and score.value >= task.threshold,
         heat=None if score is None else round(HEAT_STEPS * min(1.0, max(0.0, score.value))),
         ends="" if score is None else f"{percent(score.low, 0)}-{percent(score.high, 0)}",
         not_scored=cell.over_length + cell.refused + cell.unanswered,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 
 from longspan.evaluate.report.numbers import (
@@ -10,14 +11,12 @@ from longspan.evaluate.report.numbers import (
     number_interval,
     tokens,
 )
-from longspan.evaluate.report.tables import ScoreCell, ScoreTable, TaskRow, score_table
-from longspan.evaluate.report.verdict import headline
+from longspan.evaluate.report.tables import ScoreCell, ScoreTable, score_table
+from longspan.evaluate.report.verdict import condition, headline
 from longspan.evaluate.results import Results, Verdict
 from longspan.recipe.tables import table
 
 COLUMNS = 100
-LENGTHS_IN_A_ROW = 5
-"""Lengths of a table, so that it fits into `COLUMNS` with names of tasks of up to 24 characters."""
 KEY = (
     "Percent with the 95 % interval; * at least the task's threshold; n/s: prompts without a score."
 )
@@ -35,7 +34,7 @@ def verdict_text(verdict: Verdict) -> str:
     """Return the conditions of a verdict as a table, and what was compared in each."""
     rows = [
         (
-            item.name,
+            condition(item.name),
             STATUS_WORDS[item.status],
             number(item.value),
             number_interval(item.low, item.high),
@@ -57,21 +56,31 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def scores_text(scores: ScoreTable) -> str:
-    """Return scores by task and length, in as many tables as the lengths need."""
+    """Return scores by task and length, in as many tables as `COLUMNS` asks for."""
+    rows = [row for family in scores.families for row in family.rows]
+    tasks = ("task", *(row.task for row in rows))
+    columns = [("effective", *(row.effective for row in rows))]
+    columns += [
+        (tokens(length), *(_cell(row.cells[place]) for row in rows))
+        for place, length in enumerate(scores.lengths)
+    ]
     parts = [KEY]
-    for first in range(0, len(scores.lengths), LENGTHS_IN_A_ROW):
-        columns = range(first, min(first + LENGTHS_IN_A_ROW, len(scores.lengths)))
-        is_last = columns.stop == len(scores.lengths)
-        header = ("task", *(tokens(scores.lengths[column]) for column in columns))
-        rows = [_row(row, columns, is_last) for family in scores.families for row in family.rows]
-        parts.append(table(rows, (*header, *(("effective",) if is_last else ()))))
-    return "\n\n".join(parts)
+    shown = [tasks]
+    for column in columns:
+        if len(shown) > 1 and _width([*shown, column]) > COLUMNS:
+            parts.append(_table(shown))
+            shown = [tasks]
+        shown.append(column)
+    return "\n\n".join([*parts, _table(shown)])
 
 
-def _row(row: TaskRow, columns: range, is_last: bool) -> tuple[str, ...]:
-    cells = (_cell(row.cells[column]) for column in columns)
-    effective = (tokens(row.effective) if row.effective else "none",) if is_last else ()
-    return (row.task, *cells, *effective)
+def _width(columns: Sequence[tuple[str, ...]]) -> int:
+    return max(map(len, _table(columns).splitlines()))
+
+
+def _table(columns: Sequence[tuple[str, ...]]) -> str:
+    header, *rows = zip(*columns, strict=True)
+    return table(rows, header)
 
 
 def _cell(cell: ScoreCell | None) -> str:

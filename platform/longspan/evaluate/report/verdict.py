@@ -6,6 +6,11 @@ from longspan.evaluate.report.numbers import STATUS_WORDS
 from longspan.evaluate.results import Verdict
 
 
+def condition(name: str) -> str:
+    """Name of a condition as it is shown."""
+    return name.replace("_", " ")
+
+
 def headline(verdict: Verdict) -> str:
     """Number of conditions by their result."""
     counts = {

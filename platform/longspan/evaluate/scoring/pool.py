@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,15 +42,15 @@ class ScoredModel:
         address: local folder on every node, s3:// address, or hub name.
         identity: changes with its weights.
         precision: of parameters and activations.
-        cache_dir: folder of every node for models that are downloaded from a store.
         allow_beyond_window: score rows longer than its window.
+        setting: the recipe's key that names it, for messages.
     """
 
     address: str
     identity: str
     precision: Precision
-    cache_dir: str
-    allow_beyond_window: bool = False
+    allow_beyond_window: bool = field(default=False, kw_only=True)
+    setting: str = field(default="model", kw_only=True)
 
     @property
     def folder(self) -> str:
@@ -64,10 +64,12 @@ class ScoredModel:
         Raises:
             UserError: no such model, or one that cannot be scored.
         """
-        from longspan.model.source import local_model_dir
+        from longspan.model.cache import model_cache_folder
+        from longspan.model.source import local_model_dir, named
 
-        folder = local_model_dir(self.address, store, self.cache_dir)
-        return Scorer.load(folder, self.precision, device, self.allow_beyond_window)
+        with named(self.setting):
+            folder = local_model_dir(self.address, store, model_cache_folder())
+            return Scorer.load(folder, self.precision, device, self.allow_beyond_window)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class ChoiceRequest:
 Request = LossRequest | ChoiceRequest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
     """Answer to a request.
 
