@@ -74,7 +74,7 @@ def ask_samples(
         {task.name: task for task in grid.tasks}, grid.identities, generator.share(grid.source)
     )
     stage = Stage(
-        *("evaluate", "probes", source, _items(missing), len(missing), replies, PARTS),
+        *("evaluate", "probes", source, items_of(missing), len(missing), replies, PARTS),
         work=sum(_work(key.length) for key in missing),
         weight=lambda row: _work(row["length"]),
     )
@@ -104,7 +104,7 @@ def _record(key: SampleKey, names: Sequence[str], recorded: Mapping[str, Row]) -
     return SampleRecord(id=row["sample"], request=row["id"], **values)
 
 
-def _items(keys: Sequence[SampleKey]) -> list[Row]:
+def items_of(keys: Sequence[SampleKey]) -> list[Row]:
     """Return items of some samples of one task and length each, in the order of the keys."""
     items: list[tuple[SampleKey, list[int]]] = []
     for key in keys:
