@@ -165,7 +165,9 @@ def main() -> None:
     ids = list(load_tokenizer(chosen.model)(book, verbose=False)["input_ids"])
     texts = Texts()
     works = works_of(ids, texts, chosen)
-    model = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        chosen.model, dtype=torch.float32, trust_remote_code=False
+    ).eval()
     scorer = Scorer.load(chosen.model, "fp32")
     loop(model, [(ids[:256], 1)])  # The first pass of a process is slow.
     lines = [

@@ -15,6 +15,7 @@ from annotated_types import BaseMetadata, Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from longspan.evaluate.schema import EvaluateRecipe
 from longspan.instruct.schema import InstructRecipe
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.recipe.schema import Recipe
@@ -77,6 +78,11 @@ PARTS = (
         "Self-instruct",
         "Recipes of `jobs/self_instruct.py` ([self_instruct.md](self_instruct.md)).",
         InstructRecipe,
+    ),
+    Part(
+        "Evaluation",
+        "Recipes of `jobs/evaluate.py` ([evaluate.md](evaluate.md)); examples are in `jobs/recipes/evaluate/`.",
+        EvaluateRecipe,
     ),
     Part("Pipeline", "Files of `jobs/pipeline.py` ([pipeline.md](pipeline.md)).", PipelineRecipe),
     Part(

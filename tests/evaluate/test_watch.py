@@ -269,6 +269,19 @@ def test_curves_are_of_all_depths_together() -> None:
     assert (found["suite/qasper/f1"].low, found["suite/qasper/f1"].n) == (None, 10)
 
 
+def test_what_was_not_measured_is_a_gap_in_its_curve() -> None:
+    whole = results(0.6)
+    (task,) = whole.tasks
+    cells = [
+        cell.model_copy(update={"score": None}) if cell.length == 256 else cell
+        for cell in task.cells
+    ]
+    suites = [suite.model_copy(update={"value": None}) for suite in whole.suites]
+    tasks = [task.model_copy(update={"cells": cells})]
+    found = measurements_in(whole.model_copy(update={"tasks": tasks, "suites": suites}))
+    assert [each.name for each in found if not each.name.startswith("loss/")] == [SCORE]
+
+
 def test_a_run_of_an_earlier_version_is_refused(made: MadeRun, evaluations: Evaluations) -> None:
     made.store.delete(f"{made.path}/run.json")
     made.save(10)
@@ -276,13 +289,9 @@ def test_a_run_of_an_earlier_version_is_refused(made: MadeRun, evaluations: Eval
         watch(evaluations)
 
 
-def test_a_run_is_named_by_its_folder(made: MadeRun) -> None:
-    assert WatchedRun.parse(made.store, "runs/made/") == WatchedRun(made.store, "made")
-    for path in ("made", "runs/", "runs/made/checkpoints", "/runs/made"):
-        with pytest.raises(UserError, match=r"--watch: '.*' is not a run; give runs/<name>"):
-            WatchedRun.parse(made.store, path)
+def test_a_run_that_is_not_there_is_named(made: MadeRun, evaluations: Evaluations) -> None:
     with pytest.raises(UserError, match=r"--watch: there is no run in .*runs/other; start its job"):
-        WatchedRun.parse(made.store, "runs/other")
+        Watcher(WatchedRun(made.store, "other"), "quick", WORKSPACE, evaluations)
 
 
 def test_what_watching_needs_is_permitted_in_a_folder(made: MadeRun) -> None:
@@ -301,7 +310,7 @@ def test_a_run_on_s3_is_watched(s3_server: S3Server, tiny_model: Path) -> None:
         for update in (10, 20):
             made.save(update)
         made.finish()
-        run = WatchedRun.parse(store, made.path)
+        run = WatchedRun(store, made.record.name)
         store.preflight(run.needs(WORKSPACE))
         models: list[str] = []
 

@@ -27,6 +27,7 @@ READ_OR_WRITTEN = {
     "longspan/history/records.py": {"pq.write_table"},
     "longspan/samples/documents.py": {"pq.write_table"},
     "longspan/generate/tables.py": {"pq.write_table"},
+    "longspan/evaluate/document_files.py": {"pq.write_table"},
     # Functions of ours, which open what they read by the helper.
     "longspan/generate/parts.py": {"read_table"},
     "longspan/corpus/sources.py": {"chat.read_parquet"},
@@ -39,6 +40,7 @@ RUNS_CODE = {
 PICKLES = {
     # A tokenizer travels to workers inside Ray's own pickles; no stored bytes come here.
     "platform/longspan/chat/tokenizer.py": {"pickle"},
+    "platform/longspan/evaluate/prompt_format.py": {"pickle"},
 }
 UNSAFE_YAML = {
     "load",
@@ -53,6 +55,9 @@ SAFE_YAML = {
     # The project's own files, and a config file of the user's.
     "platform/longspan/cluster/settings.py",
     "platform/longspan/cluster/kubernetes/clusters.py",
+    # Files of the package.
+    "platform/longspan/evaluate/probes/association.py",
+    "platform/longspan/evaluate/suites/presets.py",
     # What the package itself has dumped.
     "platform/longspan/recipe/load.py",
 }

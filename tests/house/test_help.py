@@ -19,19 +19,24 @@ MODULES = {
     "tools/head.py": "tools.head",
     "tools/s3.py": "tools.s3",
     "tools/lock.py": "tools.lock",
+    "tools/evaluation_data.py": "tools.evaluation_data",
     "cluster/dashboards.py": "cluster.dashboards",
     "cluster/spot_watcher.py": "cluster.spot_watcher",
 }
 SCRIPTS = [
     *(f"jobs/{name}.py" for name in ("pretrain", "sft", "ingest", "self_instruct", "pipeline")),
+    "jobs/evaluate.py",
     "jobs/check_history.py",
     "docs/draw_order.py",
     "docs/take_page.py",
     "docs/write_reference.py",
     "docs/write_results_schema.py",
 ]
-NOT_FOR_PEOPLE = {"platform/longspan/page/pdf_text.py"}
-"""Started by the service itself, with a document as its input."""
+NOT_FOR_PEOPLE = {
+    "platform/longspan/page/pdf_text.py",
+    "platform/longspan/evaluate/suites/sandbox_child.py",
+}
+"""Started by the service itself, with a document as its input, or by the sandbox of programs that a model wrote."""
 
 
 def test_all_commands_are_known() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from longspan.cluster.settings import load_settings as load_cluster
 from longspan.errors import UserError
+from longspan.evaluate.schema import EvaluateRecipe
 from longspan.instruct.schema import InstructRecipe
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.recipe.kinds import is_finetuning
@@ -19,6 +20,7 @@ FILES = {
     "pretraining": ROOT / "jobs/recipes/quickstart.yaml",
     "finetuning": ROOT / "jobs/recipes/sft/quickstart.yaml",
     "self-instruct": ROOT / "jobs/recipes/self_instruct.yaml",
+    "evaluation": ROOT / "jobs/recipes/evaluate/quick.yaml",
     "pipeline": ROOT / "jobs/recipes/pipeline/quickstart.yaml",
     "chat service": ROOT / "serving/chat.yaml",
     "cluster": ROOT / "cluster/settings.yaml",
@@ -27,6 +29,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "pretraining": load_recipe,
     "finetuning": lambda path: load(SftRecipe, path),
     "self-instruct": lambda path: load(InstructRecipe, path),
+    "evaluation": lambda path: load(EvaluateRecipe, path),
     "pipeline": lambda path: load(PipelineRecipe, path),
     "chat service": load_serving,
     "cluster": load_cluster,

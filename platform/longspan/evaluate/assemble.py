@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from longspan.evaluate.aggregate import TaskInfo, compare, task_result
+from longspan.evaluate.comparison import compare_suites
 from longspan.evaluate.losses.measure import Losses, loss_changes
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.provenance import model_info, provenance
 from longspan.evaluate.results import Comparison, Results, SampleRecord, TaskResult
 from longspan.evaluate.samples import ProbeSource, Task
+from longspan.evaluate.suites.run import SuiteRun
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,13 @@ class Measured:
         model: which.
         records: of its samples.
         losses: on held-out documents; None if there are none.
+        suites: results of standard suites.
     """
 
     model: EvaluatedModel
     records: Sequence[SampleRecord] = ()
     losses: Losses | None = None
+    suites: SuiteRun = field(default_factory=SuiteRun)
 
 
 def results_of(
@@ -52,6 +56,8 @@ def results_of(
         reference_tasks=task_results(tasks, other.records, recipe.seed),
         losses=own.losses.results(recipe.seed) if own.losses else [],
         reference_losses=other.losses.results(recipe.seed) if other.losses else [],
+        suites=own.suites.results,
+        reference_suites=other.suites.results,
         comparison=_comparison(own, other, recipe.seed) if len(measured) > 1 else None,
         provenance=provenance(prepared, source.documents, _engine(prepared)),
     )
@@ -82,7 +88,10 @@ def _comparison(own: Measured, other: Measured, seed: int) -> Comparison:
     return Comparison(
         model=own.model.name,
         reference=other.model.name,
-        differences=compare(records, other.records, seed),
+        differences=[
+            *compare(records, other.records, seed),
+            *compare_suites(own.suites.samples, other.suites.samples, seed),
+        ],
         loss_changes=changes,
     )
 

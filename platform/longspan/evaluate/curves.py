@@ -12,7 +12,7 @@ Z95 = 1.96
 
 
 def measurements_in(results: Results) -> list[Measurement]:
-    """Return what is worth a curve, of the evaluated model alone.
+    """Return what is worth a curve, of the evaluated model alone; what could not be measured is left out.
 
     ``score/<task>/<length>``: share in [0, 1], over all depths.
     ``loss/<corpus or all>/context/<tokens>``, ``loss/.../position/<first>-<last>``: nats per token.
@@ -22,13 +22,13 @@ def measurements_in(results: Results) -> list[Measurement]:
     return [
         *(each for task in results.tasks for each in _of_task(task)),
         *(each for losses in results.losses for each in _of_losses(losses)),
-        *(_of_suite(suite) for suite in results.suites),
+        *(each for suite in results.suites for each in _of_suite(suite)),
     ]
 
 
 def _of_task(task: TaskResult) -> Iterator[Measurement]:
     for cell in task.cells:
-        if cell.depth is None:
+        if cell.depth is None and cell.score is not None:
             yield _measurement(f"score/{task.task}/{cell.length}", cell.score)
 
 
@@ -43,11 +43,13 @@ def _of_losses(losses: LossResult) -> Iterator[Measurement]:
             yield _measurement(f"{prefix}/{name}", estimate)
 
 
-def _of_suite(suite: SuiteResult) -> Measurement:
-    name, value, stderr = f"suite/{suite.task}/{suite.metric}", suite.value, suite.stderr
-    if stderr is None:
-        return Measurement(name, value, n=suite.n)
-    return Measurement(name, value, value - Z95 * stderr, value + Z95 * stderr, suite.n)
+def _of_suite(suite: SuiteResult) -> Iterator[Measurement]:
+    name, value = f"suite/{suite.task}/{suite.metric}", suite.value
+    if value is None:
+        return
+    half = None if suite.stderr is None else Z95 * suite.stderr
+    low, high = (None, None) if half is None else (value - half, value + half)
+    yield Measurement(name, value, low, high, suite.n)
 
 
 def _measurement(name: str, estimate: Estimate) -> Measurement:

@@ -15,6 +15,7 @@ from longspan.evaluate.report.page import write_report
 from longspan.evaluate.report.text import summary
 from longspan.evaluate.results import Results, SampleRecord, Verdict
 from longspan.evaluate.samples import ProbeSource
+from longspan.evaluate.suite_stage import SuiteStage
 from longspan.generate.progress import Log
 from longspan.recipe.sources import source_specs
 
@@ -65,8 +66,10 @@ def evaluate(prepared: Prepared, log: Log) -> tuple[Results, dict[str, list[Samp
     )
     probes = ProbeStage(prepared, prepared.tasks, source, log)
     losses = LossStage(prepared, documents, log)
+    suites = SuiteStage(prepared, probes, losses, log)
     measured = [
-        Measured(model, probes.records(model), losses.losses(model)) for model in prepared.models
+        Measured(model, probes.records(model), losses.losses(model), suites.run(model))
+        for model in prepared.models
     ]
     require_answers(list(measured[0].records))
     results = results_of(prepared, prepared.tasks, source, measured)

@@ -43,7 +43,7 @@ class LossStage:
             return None
         plan = self.plan.within(model.facts.window)
         self._log_documents_too_short(model, plan)
-        scores = self._pool(model).score(
+        scores = self.pool(model).score(
             plan.requests, plan.documents.texts, f"losses of the {model.key}"
         )
         return plan.losses(scores, self._key_tokens)
@@ -85,13 +85,14 @@ class LossStage:
         rule = KeyTokenRule.of_window(min(self.prepared.window, evaluator.facts.window))
         name = f"{evaluator.identity}-{self.precision}"
         tokenized = self._tokenized(evaluator)
-        score = self._pool(evaluator).score
+        score = self.pool(evaluator).score
         return choose_key_tokens(self.prepared.store, score, name, tokenized, rule)
 
     def _tokenized(self, model: EvaluatedModel) -> TokenizedDocuments:
-        return tokenize(_tokenizer(model), self._chosen)
+        return tokenize(load_tokenizer(model), self._chosen)
 
-    def _pool(self, model: EvaluatedModel) -> Pool:
+    def pool(self, model: EvaluatedModel) -> Pool:
+        """Actors that score with a model."""
         scored = ScoredModel(model.address, model.identity, self.precision, setting=model.key)
         return Pool(self.prepared.store, scored, self.workers, self.log)
 
@@ -103,7 +104,8 @@ class LossStage:
             )
 
 
-def _tokenizer(model: EvaluatedModel) -> Any:
+def load_tokenizer(model: EvaluatedModel) -> Any:
+    """Return the tokenizer of a model, as transformers has it."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(

@@ -11,6 +11,9 @@ from pydantic import SecretStr
 from longspan.errors import UserError
 from longspan.evaluate.lengths import evaluated_lengths, evaluated_window
 from longspan.evaluate.models import EvaluatedModel, inspect_model
+from longspan.evaluate.probes import own_documents, paragraphs
+from longspan.evaluate.probes.pairs import load_pairs
+from longspan.evaluate.probes.question_files import read_questions
 from longspan.evaluate.probes.registry import tasks_of
 from longspan.evaluate.samples import Task
 from longspan.evaluate.schema import EvaluateRecipe
@@ -98,7 +101,7 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
         base,
         tuple(lengths),
         template,
-        tuple(tasks_of(probes.tasks)),
+        _tasks(recipe, store),
         inspect_model(evaluator, "losses.key_tokens", store) if evaluator else None,
         api_key,
     )
@@ -131,6 +134,20 @@ def require_same_tokenizer(model: EvaluatedModel, reference: EvaluatedModel) -> 
             f"reference: the tokenizers of {reference.name!r} and of {model.name!r} differ, so that the two can't be "
             "given the same prompts; leave reference out, and evaluate each of them"
         )
+
+
+def _tasks(recipe: EvaluateRecipe, store: Store) -> tuple[Task, ...]:
+    """Probes by name, questions of files, and questions about own documents."""
+    files = {
+        name: read_questions(store, path, f"probes.files.{name}")
+        for name, path in recipe.probes.files.items()
+    }
+    tasks: list[Task] = [*tasks_of(recipe.probes.tasks), *paragraphs.make_tasks(files)]
+    if own := recipe.own_documents:
+        fractions = {corpus.name: corpus.heldout_fraction or 1.0 for corpus in recipe.corpora}
+        pairs = load_pairs(store, own.set, fractions, own.questions)
+        tasks += own_documents.make_tasks(pairs)
+    return tuple(tasks)
 
 
 def _template(recipe: EvaluateRecipe, model: EvaluatedModel) -> Literal["none", "chat"]:

@@ -60,7 +60,7 @@ class ProbeStage:
         is_reference = model is self.prepared.reference
         folder = f"{self.prepared.folder}/reference" if is_reference else self.prepared.folder
         return ask_samples(
-            grid, self._generator(model, lengths[-1]), self.prepared.store, folder, self.log
+            grid, self.generator(model, lengths[-1]), self.prepared.store, folder, self.log
         )
 
     def identity(self, model: EvaluatedModel) -> str:
@@ -70,7 +70,8 @@ class ProbeStage:
             return content_id("endpoint", endpoint.url, endpoint.model)
         return content_id(model.identity, self.prepared.recipe.engine.arguments)
 
-    def _generator(self, model: EvaluatedModel, window: int) -> TextGenerator:
+    def generator(self, model: EvaluatedModel, window: int) -> TextGenerator:
+        """Engines of a model, or the endpoint, for prompts and answers of so many tokens."""
         prepared, recipe = self.prepared, self.prepared.recipe
         if recipe.endpoint:
             assert prepared.api_key is not None, "prepare reads the key of an endpoint"

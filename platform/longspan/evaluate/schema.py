@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from longspan.evaluate.gate.thresholds import Thresholds
+from longspan.evaluate.suites.schema import Suite
 from longspan.generate.schema import Endpoint, EnginePool
 from longspan.recipe.engine_options import checked_options
 from longspan.recipe.kinds import EVALUATION, DescribedFile, Kind
@@ -81,6 +82,9 @@ class Probes(Section):
         default_factory=lambda: ["ruler", "helmet_recall", "association", "stories"]
     )
     """Tasks or groups of tasks; docs/evaluate.md lists them. Empty: none."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Files of questions over paragraphs (SQuAD 2.0 or HotpotQA), by a name of your choice: paths in the store. Each
+    adds the tasks `qa_<name>` and `qa_<name>_closed_book`."""
     lengths: list[int] | None = None
     """Tokens of prompt and answer. Unset: doubling from 1,024 (or less, for a short window) to the window."""
     beyond_window: bool = False
@@ -158,6 +162,8 @@ class EvaluateRecipe(DescribedFile):
     losses: Losses = Losses()
     own_documents: OwnDocuments | None = None
     """Questions about the user's own documents. Unset: none."""
+    suites: list[Suite] = Field(default_factory=list)
+    """Standard suites, by lm-evaluation-harness."""
     gate: Thresholds = Thresholds()
     """Conditions of the verdict."""
     seed: int = Field(0, ge=0)

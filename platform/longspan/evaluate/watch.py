@@ -73,24 +73,6 @@ class WatchedRun:
     store: Store
     name: str
 
-    @classmethod
-    def parse(cls, store: Store, path: str) -> WatchedRun:
-        """Return the run that ``runs/<name>`` names.
-
-        Raises:
-            UserError: the path is of another form, or there is no such run.
-        """
-        folder, _, name = path.rstrip("/").rpartition("/")
-        if folder != "runs" or not name:
-            raise UserError(
-                f"--watch: {path!r} is not a run; give runs/<name>, a folder below storage.root"
-            )
-        if not store.exists(f"runs/{name}"):
-            raise UserError(
-                f"--watch: there is no run in {store.uri(f'runs/{name}')}; start its job first"
-            )
-        return cls(store, name)
-
     def needs(self, workspace: str) -> list[Need]:
         """What watching does with the store, with exported checkpoints in ``workspace``."""
         return [
@@ -167,8 +149,12 @@ class Watcher:
             log: takes lines for a person to read.
 
         Raises:
-            UserError: the run's metrics can't be read.
+            UserError: there is no such run, or its metrics can't be read.
         """
+        if not run.store.exists(run.path):
+            raise UserError(
+                f"--watch: there is no run in {run.store.uri(run.path)}; start its job first"
+            )
         self._run, self._name, self._workspace = run, name, workspace.rstrip("/")
         self._evaluate_model, self._polling, self._log = evaluate, polling, log
         stem = evaluation_stem(name)

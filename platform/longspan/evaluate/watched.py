@@ -38,7 +38,9 @@ def watch(recipe: EvaluateRecipe, run: str) -> int:
             return write_evaluation(prepare(recipe.model_copy(update=changes)), log)
 
         workspace = f"evaluate/{recipe.name}-{name}-checkpoints"
-        watcher = Watcher(WatchedRun(store, name), recipe.name, workspace, evaluate, log=log)
+        watched = WatchedRun(store, name)
+        store.preflight(watched.needs(workspace))
+        watcher = Watcher(watched, recipe.name, workspace, evaluate, log=log)
         result = watcher.watch()
         log(
             f"watched {RUNS}{name}: {len(result.evaluated):,} checkpoints evaluated, {len(result.skipped):,} skipped "
