@@ -1,20 +1,30 @@
 """Every probe through the whole path of asking: right answers score 1 in every cell, none scores 0."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from longspan.evaluate.ask import ask_samples
+from longspan.evaluate.documents import documents_hash
 from longspan.evaluate.grid import SampleGrid
 from longspan.evaluate.probes.registry import TASKS
-from longspan.evaluate.samples import Scoring, Task
+from longspan.evaluate.samples import ProbeSource, Scoring, Task
 from longspan.generate.generators import InProcessGenerator
 from longspan.generate.requests import Reply, Request
 from longspan.storage import Store
-from tests.evaluate.probe_fixtures import probe_source
+from tests.evaluate.probe_fixtures import completion_format, document, prose
 
 LENGTHS = (2048, 8192)
+
+
+@cache
+def of_two_corpora() -> ProbeSource:
+    """Documents of two corpora: some probes ask which one a passage is from."""
+    corpora = ("books", "letters")
+    documents = tuple(document(prose(number, 300), corpora[number % 2]) for number in range(6))
+    return ProbeSource(documents, documents_hash(documents), completion_format(), 1, depths=3)
 
 
 class Oracle:
@@ -39,7 +49,7 @@ def right_answer(scoring: Scoring, references: list[str]) -> str:
 @pytest.mark.parametrize("name", TASKS)
 def test_right_answers_score_one_and_none_scores_zero(name: str, tmp_path: Path) -> None:
     task: Task = TASKS[name]
-    source = probe_source(depths=3)
+    source = of_two_corpora()
     lengths = tuple(length for length in LENGTHS if task.problem(source, length) is None)
     assert lengths, f"{name} has no samples at {LENGTHS}"
     for is_right in (True, False):

@@ -164,6 +164,21 @@ def test_longest_samples_are_asked_for_first() -> None:
     assert keys[0] == SampleKey("one", 1024, 0)
 
 
+def test_a_task_is_not_asked_again_which_lengths_it_has(store: Store) -> None:
+    """It may have to make samples to say so."""
+    asked: list[int] = []
+
+    class Slow(Codes):
+        def problem(self, source: ProbeSource, length: int) -> str | None:
+            asked.append(length)
+            return super().problem(source, length)
+
+    grid = replace(GRID, tasks=(Slow("slow"),), lengths=(64, 256))
+    first = run(store, perfect, grid)
+    assert asked == [64, 256]
+    assert run(store, empty, grid) == first and asked == [64, 256, 64]
+
+
 def test_samples_without_any_context_are_asked_for_too(store: Store) -> None:
     """Their length is 0: neither the size of a task nor the time left is derived from that alone."""
 

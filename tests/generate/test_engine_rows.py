@@ -1,10 +1,13 @@
 """Rows before and after vLLM: what the engine is given, and why a reply ended; no engine is started."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from longspan.generate.engine import ERROR, _Reply, sampling_parameters
+from longspan.generate.cluster import end_tokens
+from longspan.generate.engine import ERROR, Engine, _Reply, sampling_parameters
 from longspan.generate.requests import Reply, Request, Sampling
 
 END = 2
@@ -54,3 +57,26 @@ def test_stop_strings_are_left_to_the_engine_with_their_text() -> None:
     parameters = sampling_parameters(Sampling(4, 0.0, stop=("a", "b")))
     assert parameters["stop"] == ["a", "b"] and parameters["include_stop_str_in_output"]
     assert "stop" not in sampling_parameters(Sampling(4, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("window", "batch", "batches"), [(4096, 16, 32), (131_072, 16, 4), (2**20, 16, 2)]
+)
+def test_an_engine_is_given_fewer_long_prompts_at_a_time(
+    window: int, batch: int, batches: int
+) -> None:
+    assert Engine("m", window, gpu=True, batch=batch).batches_at_once() == batches
+
+
+def test_end_tokens_are_those_of_both_configs(tmp_path: Path) -> None:
+    assert end_tokens(tmp_path) == ()
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 7}))
+    assert end_tokens(tmp_path) == (7,)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [9, 7]}))
+    assert end_tokens(tmp_path) == (7, 9)
+
+
+def test_a_window_beyond_the_model_s_own_extends_its_positions_and_nothing_else() -> None:
+    longer = Engine("/m", 512, gpu=True, model_window=256).engine_kwargs()
+    assert longer.pop("hf_overrides") == {"max_position_embeddings": 512}
+    assert longer == Engine("/m", 512, gpu=True, model_window=512).engine_kwargs()

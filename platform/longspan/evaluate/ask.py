@@ -62,20 +62,19 @@ def ask_samples(
     Raises:
         UserError: the endpoint refuses every request or does not answer, the engine died, or a prompt can't be made.
     """
-    problems = grid.problems()
-    for (task, length), problem in problems.items():
-        if length == BASE:  # Few tasks have samples without any context.
-            continue
-        log(f"probes: {task} at {length:,} tokens is left out: {problem}")
-    keys = grid.sample_keys(problems)
     replies = f"{folder}/replies"
     recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
+    problems = grid.problems(recorded.keys())
+    for (task, length), problem in problems.items():
+        if length != BASE:  # Few tasks have samples without any context.
+            log(f"probes: {task} at {length:,} tokens is left out: {problem}")
+    keys = grid.sample_keys(problems)
     missing = pending(grid, keys, recorded.keys())
     source = SampleRequests(
         {task.name: task for task in grid.tasks}, grid.identities, generator.share(grid.source)
     )
     stage = Stage(
-        *("evaluate", "probes", source, _items(missing), len(missing), replies, PARTS),
+        *("evaluate", "probes", source, items_of(missing), len(missing), replies, PARTS),
         work=sum(_work(key.length) for key in missing),
         weight=lambda row: _work(row["length"]),
     )
@@ -105,7 +104,7 @@ def _record(key: SampleKey, names: Sequence[str], recorded: Mapping[str, Row]) -
     return SampleRecord(id=row["sample"], request=row["id"], **values)
 
 
-def _items(keys: Sequence[SampleKey]) -> list[Row]:
+def items_of(keys: Sequence[SampleKey]) -> list[Row]:
     """Return items of some samples of one task and length each, in the order of the keys."""
     items: list[tuple[SampleKey, list[int]]] = []
     for key in keys:

@@ -49,11 +49,21 @@ class SampleGrid:
     temperature: float = 0.0
     form: Form = "token_ids"
 
-    def problems(self) -> dict[tuple[str, int], str]:
-        """Return why there are no samples of some tasks at some lengths, by name and length; makes a sample of each."""
+    def problems(self, recorded: Set[str] = frozenset()) -> dict[tuple[str, int], str]:
+        """Return why there are no samples of some tasks at some lengths, by name and length.
+
+        A task may make samples to find out, which takes seconds at great lengths: it is not asked about a length at
+        which its first sample is recorded.
+
+        Args:
+            recorded: identities of requests.
+        """
         found = {}
         for task in self.tasks:
             for length in self.lengths:
+                first = SampleKey(task.name, length, 0)
+                if not recorded.isdisjoint(self.recorded_as([first])[first]):
+                    continue
                 if problem := task.problem(self.source, length):
                     found[task.name, length] = problem
         return found

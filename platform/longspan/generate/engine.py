@@ -17,7 +17,10 @@ CPU_CACHE_GIBIBYTES = 1
 """On a CPU vLLM would take nearly all memory for its cache."""
 CPU_STEP_TOKENS = 4096
 ROWS_AT_ONCE = 512
-"""Requests that an engine has been given, at least: more than any engine works on at a time."""
+"""Requests that an engine has been given: more than any engine works on at a time."""
+TOKENS_AT_ONCE = 2**23
+"""Tokens of their prompts, at most, since an engine's actor holds them as Python integers; long prompts are few at a
+time anyway."""
 TASK_CPUS = 0.5
 MAX_RESTARTS = 3
 """Times that Ray starts a dead engine anew; without a limit a request that kills engines goes on for ever."""
@@ -93,6 +96,11 @@ class Engine:
             kwargs |= {"distributed_executor_backend": "mp"}
         return kwargs | self.arguments
 
+    def batches_at_once(self) -> int:
+        """Return the batches that an engine has been given and not answered yet, at most."""
+        rows = min(ROWS_AT_ONCE, TOKENS_AT_ONCE // self.window)
+        return max(2, -(-rows // self.batch))
+
     def environment(self) -> dict[str, str]:
         """Variables of the engines' processes."""
         variables = dict(WITHOUT_TRACKING)
@@ -119,7 +127,7 @@ class Engine:
                 engine_kwargs=self.engine_kwargs(),
                 batch_size=self.batch,
                 concurrency=(1, self.engines),
-                max_concurrent_batches=-(-ROWS_AT_ONCE // self.batch),
+                max_concurrent_batches=self.batches_at_once(),
                 # What one row does wrong is told of that row. A dead engine is none of them: Ray starts
                 # another one, which is given the rows that were not finished.
                 should_continue_on_error=True,
