@@ -104,7 +104,7 @@ class Workers:
     def resources(self) -> dict[str, Any]:
         """Ray's options of an actor."""
         taken: dict[str, Any] = {"num_gpus": 1} if self.gpu else {"num_cpus": self.threads}
-        return taken | {"label_selector": selector(self.pool)}
+        return taken | {"label_selector": selector(self.pool), "max_restarts": MAX_RESTARTS}
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ class Pool:
                 scores |= {row["id"]: Score.of_record(row) for row in new}
                 progress.add(rows)
         except ray.exceptions.RayError as error:
-            if user_error_in(error):
-                raise
+            if found := user_error_in(error):
+                raise found from error
             raise UserError(_died(name, error)) from error
         finally:
             writer.close()
@@ -196,7 +196,6 @@ class Pool:
             batch_size=1,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
-            ray_remote_args_fn=lambda: {"max_restarts": MAX_RESTARTS},
             **self.workers.resources(),
         )
         # Ray would ask its autoscaler for the actors' GPUs in the pool of the data.
@@ -219,11 +218,18 @@ class _Actor:
         if not workers.gpu:
             torch.set_num_threads(workers.threads)
         self._batches, self._texts = ray.get(shared[0])
-        self._scorer = model.load(store, "cuda" if workers.gpu else "cpu")
+        self._scorer: Scorer | UserError
+        try:
+            self._scorer = model.load(store, "cuda" if workers.gpu else "cpu")
+        except UserError as error:
+            # Of an error here Ray would tell the driver that an actor died, and the text alone.
+            self._scorer = error
 
     def __call__(self, items: pa.Table) -> pa.Table:
         import torch
 
+        if isinstance(self._scorer, UserError):
+            raise self._scorer
         batch = self._batches[items.column("batch")[0].as_py()]
         try:
             scores = score_batch(self._scorer, batch, self._texts)
