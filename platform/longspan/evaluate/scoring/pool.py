@@ -174,7 +174,7 @@ class Pool:
                 progress.add(rows)
         except ray.exceptions.RayError as error:
             if found := user_error_in(error):
-                raise found from error
+                raise UserError(str(found)) from error
             raise UserError(_died(name, error)) from error
         finally:
             writer.close()
