@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from longspan.errors import UserError, user_error_in
+from longspan.errors import UserError
 from longspan.evaluate.scoring.batches import batched, score_batch
 from longspan.evaluate.scoring.requests import SCORES, Request, Score, Texts
 from longspan.evaluate.scoring.scorer import Precision, Scorer
@@ -29,6 +29,8 @@ CPU_THREADS = 8
 MAX_RESTARTS = 3
 """Times that Ray replaces a dead actor; without a limit a request that kills actors would do so forever."""
 REPORT_S = 2.0
+FAILURE = ""
+"""Id of a row that holds a user's error instead of a score: Ray Data does not pass on what a worker raises."""
 
 Log = Callable[[str], None]
 Row = dict[str, Any]
@@ -134,7 +136,7 @@ class Pool:
             name: of the work, in lines and on Ray's dashboard.
 
         Raises:
-            UserError: the model cannot be loaded, or its actors died again and again.
+            UserError: the model cannot be loaded, its memory is not enough, or its actors died again and again.
         """
         wanted = {request.id for request in requests}
         scores = self._committed(wanted)
@@ -168,13 +170,13 @@ class Pool:
         self.log(f"{name}: {sum(map(len, batches)):,} rows of {count(tokens)} tokens to score")
         try:
             for rows in self._scored(batches, texts, name):
+                if failed := next((row for row in rows if row["id"] == FAILURE), None):
+                    raise UserError(failed["problem"])
                 new = [row for row in rows if row["id"] not in scores]
                 writer.add(new)
                 scores |= {row["id"]: Score.of_record(row) for row in new}
                 progress.add(rows)
-        except ray.exceptions.RayError as error:
-            if found := user_error_in(error):
-                raise UserError(str(found)) from error
+        except ray.exceptions.RayActorError as error:
             raise UserError(_died(name, error)) from error
         finally:
             writer.close()
@@ -218,28 +220,32 @@ class _Actor:
         if not workers.gpu:
             torch.set_num_threads(workers.threads)
         self._batches, self._texts = ray.get(shared[0])
-        self._scorer: Scorer | UserError
+        self._scorer: Scorer | None = None
+        self._problem = ""
         try:
             self._scorer = model.load(store, "cuda" if workers.gpu else "cpu")
         except UserError as error:
-            # Of an error here Ray would tell the driver that an actor died, and the text alone.
-            self._scorer = error
+            self._problem = str(error)
 
     def __call__(self, items: pa.Table) -> pa.Table:
+        batch = self._batches[items.column("batch")[0].as_py()]
+        records = [score.record() for score in self._scores(batch)]
+        return pa.Table.from_pylist(records, schema=SCORES)
+
+    def _scores(self, batch: Sequence[Request]) -> list[Score]:
         import torch
 
-        if isinstance(self._scorer, UserError):
-            raise self._scorer
-        batch = self._batches[items.column("batch")[0].as_py()]
+        if self._scorer is None:
+            return [Score(FAILURE, 0, self._problem)]
         try:
-            scores = score_batch(self._scorer, batch, self._texts)
+            return score_batch(self._scorer, batch, self._texts)
         except torch.OutOfMemoryError as error:
             tokens = max(request.tokens for request in batch)
-            raise UserError(
-                f"evaluate: out of GPU memory at a row of {tokens:,} tokens ({error}); evaluate up to a shorter "
-                "length, or on GPUs with more memory"
-            ) from error
-        return pa.Table.from_pylist([score.record() for score in scores], schema=SCORES)
+            problem = (
+                f"evaluate: out of GPU memory at a row of {tokens:,} tokens ({error}); evaluate up to a shorter length, "
+                "or on GPUs with more memory"
+            )
+            return [Score(FAILURE, 0, problem)]
 
 
 class Progress:
