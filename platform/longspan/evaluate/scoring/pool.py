@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,13 @@ import pyarrow as pa
 
 from longspan.errors import UserError
 from longspan.evaluate.scoring.batches import batched, score_batch
+from longspan.evaluate.scoring.progress import Progress
 from longspan.evaluate.scoring.requests import SCORES, Request, Score, Texts
 from longspan.evaluate.scoring.scorer import Precision, Scorer
 from longspan.generate.parts import PartWriter, read_parts
+from longspan.generate.progress import Log
 from longspan.hashing import content_id
-from longspan.observe.units import count, duration
+from longspan.observe.units import count
 from longspan.pools import selector
 
 if TYPE_CHECKING:
@@ -28,11 +29,9 @@ CPU_THREADS = 8
 """Threads of a model on CPUs, at most: more of them gain little."""
 MAX_RESTARTS = 3
 """Times that Ray replaces a dead actor; without a limit a request that kills actors would do so forever."""
-REPORT_S = 2.0
 FAILURE = ""
 """Id of a row that holds a user's error instead of a score: Ray Data does not pass on what a worker raises."""
 
-Log = Callable[[str], None]
 Row = dict[str, Any]
 
 
@@ -242,37 +241,10 @@ class _Actor:
         except torch.OutOfMemoryError as error:
             tokens = max(request.tokens for request in batch)
             problem = (
-                f"evaluate: out of GPU memory at a row of {tokens:,} tokens ({error}); evaluate up to a shorter length, "
-                "or on GPUs with more memory"
+                f"evaluate: out of GPU memory at a row of {tokens:,} tokens ({error}); evaluate up to a shorter "
+                "length, or on GPUs with more memory"
             )
             return [Score(FAILURE, 0, problem)]
-
-
-class Progress:
-    """Lines on how far scoring is; speed and time left are in tokens."""
-
-    def __init__(
-        self, name: str, tokens: int, log: Log, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Nothing is done of ``tokens`` yet."""
-        self._name, self._total, self._log, self._clock = name, max(1, tokens), log, clock
-        self._done = self._refused = 0
-        self._start = self._last = clock()
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Count scores, and log a line some seconds after the last one."""
-        self._done += sum(row["tokens"] for row in rows)
-        self._refused += sum(bool(row["problem"]) for row in rows)
-        now = self._clock()
-        if now - self._last < REPORT_S and self._done < self._total:
-            return
-        self._last = now
-        speed = self._done / max(now - self._start, 1e-3)
-        left = duration((self._total - self._done) / speed) if speed else "unknown"
-        self._log(
-            f"{self._name}: {count(self._done)}/{count(self._total)} tokens {self._done / self._total:.0%} | "
-            f"{count(speed)} tok/s | {left} left | {self._refused:,} refused"
-        )
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:
