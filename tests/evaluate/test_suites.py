@@ -611,6 +611,35 @@ def test_a_group_that_sets_its_own_examples_does_not_ignore_the_recipes(scored, 
         run_suites([suite({"task": "fleet", "shots": 2})], scored, workspace)
 
 
+def test_a_group_is_one_result_with_the_samples_of_all_its_tasks(scored, workspace):
+    aggregated = "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\n"
+    names = [f"ships_{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        own = CHOICE_TASK.replace("task: ships", f"task: {name}")
+        workspace.store.write_bytes(f"tasks/{name}.yaml", own.encode())
+        put(workspace, f"data/{name}/validation.jsonl", ships(2 + 3 * number))
+    part = f"group: part\ntask: [ships_0, ships_1]\n{aggregated}"
+    whole = f"group: fleet\ntask: [part, ships_2]\n{aggregated}"
+    workspace.store.write_bytes("tasks/part.yaml", part.encode())
+    workspace.store.write_bytes("tasks/fleet.yaml", whole.encode())
+    run = run_suites([suite({"task": "fleet", "metrics": ["acc"]})], scored, workspace)
+    alone = run_suites(
+        [suite(*({"task": name, "metrics": ["acc"]} for name in names))], scored, workspace
+    )
+    found = {result.task: result for result in run.results}
+    assert {name: (own.n, own.group) for name, own in found.items()} == {
+        "fleet": (15, "own"),
+        "part": (7, "own, parts of fleet"),
+    }
+    scores = {result.task: (result.value, result.n) for result in alone.results}
+    assert found["fleet"].value == pytest.approx(
+        sum((value or 0) * n for value, n in scores.values()) / 15
+    )
+    assert found["fleet"].stderr is not None
+    of_fleet = {sample.id: sample.score for sample in run.samples if sample.task == "fleet"}
+    assert of_fleet == {sample.id: sample.score for sample in alone.samples}
+
+
 def test_an_endpoint_gives_no_likelihoods(tokenizer, workspace):
     put(workspace, "data/ships/validation.jsonl", ships(2))
     with pytest.raises(UserError, match="which an endpoint does not tell"):

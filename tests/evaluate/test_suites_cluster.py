@@ -56,7 +56,7 @@ def test_suites_run_on_the_cluster_and_a_second_run_asks_nothing(
             "include": ["tasks"],
         }
     )
-    scored = ScoredModel(str(folder), "weights", "fp32", str(tmp_path))
+    scored = ScoredModel(str(folder), "weights", "fp32")
     engine = Engine(str(folder), WINDOW, gpu=False)
     model = SuiteModel(
         identity="tiny",
