@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from longspan.errors import UserError
+from longspan.evaluate.suites.files import local_files, local_folder, reader
 from longspan.evaluate.suites.presets import tasks_of
 from longspan.evaluate.suites.prompts import DOCUMENT, PROMPT, SEPARATOR, PromptEncoder
 from longspan.evaluate.suites.replies import Prompt, in_order
-from longspan.evaluate.suites.schema import Suite
+from longspan.evaluate.suites.schema import Suite, SuiteTask
 from longspan.evaluate.suites.scores import SuiteSample, clustered_stderr
 from longspan.generate.requests import Sampling
+from longspan.storage import Store
 from tests.tiny import make_tiny_tokenizer
 
 TEXT = "The keeper counted the ships: 12 of them, and 3 more (“späť”) after the storm.\n\n" * 8
@@ -192,3 +195,27 @@ def test_presets_are_the_papers_settings():
 def test_a_suite_that_says_nothing_sensible_is_refused(values: dict[str, Any], message: str):
     with pytest.raises(ValidationError, match=message):
         Suite.model_validate(json.loads(json.dumps(values)))
+
+
+class Remote(Store):
+    """A folder that says of itself to be a bucket."""
+
+    def uri(self, path: str = "") -> str:
+        return "s3://bucket/" + super().uri(path).lstrip("/")
+
+
+def test_data_and_task_files_of_a_bucket_are_copied_with_their_names(tmp_path):
+    store = Remote(str(tmp_path / "store"))
+    paths = {"train": "own/ships/train.jsonl.gz", "test": "own/ships/test/part-0.parquet"}
+    for path in [*paths.values(), "own/ships/README.md", "tasks/deep/ships.yaml"]:
+        store.write_bytes(path, path.encode())
+    found = local_files(SuiteTask(task="ships"), "ships", "own", store, tmp_path / "local")
+    assert found.keys() == paths.keys()
+    for split, path in paths.items():
+        (copy,) = (Path(each) for each in found[split])
+        assert copy.is_relative_to(tmp_path / "local")
+        assert (copy.name, copy.read_text()) == (path.rsplit("/", 1)[-1], path)
+    with pytest.raises(UserError, match="Parquet and JSON files cannot be mixed"):
+        reader([path for own in found.values() for path in own], "files")
+    tasks = local_folder(store, "tasks", tmp_path / "local")
+    assert (tasks / "deep/ships.yaml").read_text() == "tasks/deep/ships.yaml"
