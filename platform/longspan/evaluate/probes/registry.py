@@ -58,7 +58,8 @@ def tasks_of(names: Iterable[str]) -> list[Task]:
     for name in names:
         if name not in TASKS and name not in GROUPS:
             raise UserError(
-                f"probes.tasks: {name!r} is no probe; the probes are {', '.join(TASKS)}, and the groups {', '.join(GROUPS)}"
+                f"probes.tasks: {name!r} is no probe; the probes are {', '.join(TASKS)}, and the groups "
+                f"{', '.join(GROUPS)}"
             )
         wanted.update(GROUPS.get(name, (name,)))
     return [task for name, task in TASKS.items() if name in wanted]
