@@ -31,7 +31,7 @@ setup: ## build the environment in .venv from constraints/cpu.txt
 sample: setup ## fetch the sample model and sample corpora into .longspan
 	@tools/sample.sh
 
-evaluation-data: setup ## fetch SQuAD 2.0 and HotpotQA (CC BY-SA 4.0) into .longspan/evaluation, for evaluation
+evaluation-data: setup ## fetch SQuAD 2.0 and HotpotQA (CC BY-SA 4.0) into .longspan/store/evaluation, for probes.files
 	@tools/evaluation_data.sh
 
 head: setup ## start a local Ray head with its dashboard (kept if it runs)

