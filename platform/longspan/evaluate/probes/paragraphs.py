@@ -55,8 +55,10 @@ class ParagraphProbe(Probe):
 
     def problem(self, source: ProbeSource, length: int) -> str | None:
         """See `Task.problem`."""
-        if self.closed_book or length == BASE:
+        if self.closed_book:
             return only_at_base(self.name, length)
+        if length == BASE:
+            return f"{self.name} is asked with text around; without any, {self.name}_closed_book is"
         return super().problem(source, length)
 
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
