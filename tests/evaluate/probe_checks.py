@@ -3,7 +3,6 @@
 import pickle
 from dataclasses import replace
 
-from longspan.evaluate.grid import SampleKey, sample_id
 from longspan.evaluate.samples import ProbeSource, Sample, Task
 
 
@@ -18,7 +17,7 @@ def check_sample(task: Task, source: ProbeSource, length: int, index: int, slack
     assert length - slack < prompt_tokens(source, sample) + sample.max_tokens <= length
     assert all(0 <= start < end <= len(sample.text) for start, end in sample.evidence)
     assert sample.cluster
-    assert sample.id == sample_id(task, source, SampleKey(task.name, length, index))
+    assert sample.id == task.sample_id(source, length, index)
     # The same in another process, and whatever was asked for before.
     again, elsewhere = pickle.loads(pickle.dumps(task)), replace(source)
     assert again.sample(elsewhere, length, index) == sample

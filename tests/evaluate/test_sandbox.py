@@ -9,15 +9,12 @@ import pytest
 from longspan.errors import UserError
 from longspan.evaluate.suites import sandbox
 from longspan.evaluate.suites.sandbox import Limits, execute
+from tests.evaluate.isolation import require_sandbox
 
 
 @pytest.fixture
 def isolated() -> None:
-    """Skips where the machine allows no sandbox, such as in a container without user namespaces."""
-    try:
-        sandbox._command()
-    except UserError as error:
-        pytest.skip(str(error))
+    require_sandbox()
 
 
 LIMITS = Limits(seconds=1, memory_bytes=2**28, file_bytes=2**22, processes=8)

@@ -23,7 +23,7 @@ WINDOW = 256
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("scorer") / "llama", WINDOW)
+    return make_tiny_model(tmp_path_factory.mktemp("scorer") / "llama", WINDOW, rope_base=500_000.0)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,21 @@
 """A pool of actors: the same scores as in one process, each computed once, whatever dies."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 
 from longspan.errors import UserError
-from longspan.evaluate.scoring.batches import score_all
-from longspan.evaluate.scoring.pool import Pool, Progress, ScoredModel, Workers
+from longspan.evaluate.scoring.batches import batched, score_all
+from longspan.evaluate.scoring.pool import Pool, ScoredModel, Workers, _Actor, _rows
+from longspan.evaluate.scoring.progress import Progress
 from longspan.evaluate.scoring.requests import ChoiceRequest, LossRequest, Request, Score, Texts
 from longspan.evaluate.scoring.scorer import Scorer
 from longspan.storage import Store
@@ -72,12 +78,59 @@ def test_scores_are_those_of_one_process_and_each_is_computed_once(
     before = len(lines)
     assert equal(gone.score(requests, texts, "losses"), scores)
     assert len(lines) == before
-    # Of other weights there are no scores, and these cannot be loaded.
-    other = replace(
-        gone, model=ScoredModel(gone.model.address, "other", "fp32", setting="reference")
-    )
+
+
+@dataclass(frozen=True)
+class InProcess(Pool):
+    """A pool whose only worker is this process."""
+
+    def _scored(
+        self, batches: Sequence[Sequence[Request]], texts: Texts, name: str
+    ) -> Iterator[list[dict[str, Any]]]:
+        with patch("ray.get", lambda shared: shared):
+            actor = _Actor(self.model, self.store, self.workers, [(batches, texts)])
+        for number in range(len(batches)):
+            yield list(_rows(actor(pa.table({"batch": [number]}))))
+
+
+@dataclass(frozen=True)
+class FullGPU(ScoredModel):
+    """A model for whose second batch there is no memory."""
+
+    def load(self, store: Store, device: str) -> Scorer:
+        scorer = super().load(store, device)
+        results = iter([scorer.batch_losses])
+        error = torch.OutOfMemoryError("tried to allocate 9 GiB")
+        scorer.batch_losses = lambda rows: next(results, raising(error))(rows)
+        return scorer
+
+
+def raising(error: Exception) -> Any:
+    def call(*args: Any) -> None:
+        raise error
+
+    return call
+
+
+def test_a_model_that_cannot_be_loaded_is_the_users_error(tmp_path: Path) -> None:
+    model = ScoredModel(str(tmp_path / "gone"), "weights", "fp32", setting="reference")
+    pool, texts = InProcess(Store(str(tmp_path)), model, Workers(actors=1)), Texts()
     with pytest.raises(UserError, match=r"^reference: there is no model at"):
-        other.score(requests[:1], texts, "losses")
+        pool.score(requests_of(texts), texts, "losses")
+
+
+def test_batches_before_one_that_memory_is_not_enough_for_are_kept(tmp_path: Path) -> None:
+    folder, texts = make_tiny_model(tmp_path / "model", WINDOW), Texts()
+    requests = requests_of(texts)[:-1]
+    full = FullGPU(str(folder), "weights", "fp32")
+    pool = InProcess(Store(str(tmp_path)), full, Workers(actors=1), lambda line: None)
+    with pytest.raises(UserError, match=r"out of GPU memory at a row of 1,\d\d\d tokens .*9 GiB"):
+        pool.score(requests, texts, "losses")
+    lines: list[str] = []
+    more = replace(pool, model=ScoredModel(str(folder), "weights", "fp32"), log=lines.append)
+    assert len(more.score(requests, texts, "losses")) == len(requests)
+    left = len(requests) - len(batched(requests)[0])
+    assert lines[0].startswith(f"losses: {left} rows of ")
 
 
 def equal(some: dict[str, Score], others: dict[str, Score]) -> bool:

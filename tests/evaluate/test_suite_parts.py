@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,23 +13,26 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from longspan.errors import UserError
+from longspan.evaluate.suites.files import local_files, local_folder, reader
 from longspan.evaluate.suites.presets import tasks_of
-from longspan.evaluate.suites.prompts import DOCUMENT, SEPARATOR, PromptEncoder
+from longspan.evaluate.suites.prompts import DOCUMENT, PROMPT, SEPARATOR, PromptEncoder
 from longspan.evaluate.suites.replies import Prompt, in_order
-from longspan.evaluate.suites.schema import Suite
+from longspan.evaluate.suites.schema import Suite, SuiteTask
 from longspan.evaluate.suites.scores import SuiteSample, clustered_stderr
 from longspan.generate.requests import Sampling
+from longspan.storage import Store
 from tests.tiny import make_tiny_tokenizer
 
 TEXT = "The keeper counted the ships: 12 of them, and 3 more (“späť”) after the storm.\n\n" * 8
 
 
-@pytest.fixture(scope="module")
-def encoder() -> PromptEncoder:
+@cache
+def plain_encoder() -> PromptEncoder:
     return PromptEncoder(make_tiny_tokenizer())
 
 
-def with_bos(encoder: PromptEncoder) -> PromptEncoder:
+@cache
+def bos_encoder() -> PromptEncoder:
     """The same tokenizer, which puts a token before and another one behind every text."""
     from tokenizers.processors import TemplateProcessing
 
@@ -39,8 +44,13 @@ def with_bos(encoder: PromptEncoder) -> PromptEncoder:
     return PromptEncoder(tokenizer)
 
 
+@pytest.fixture
+def encoder() -> PromptEncoder:
+    return plain_encoder()
+
+
 def test_what_a_tokenizer_puts_behind_a_text_does_not_end_a_prompt(encoder):
-    own = with_bos(encoder)
+    own = bos_encoder()
     plain = encoder.encode("The keeper")
     assert list(own.tokenizer("The keeper")["input_ids"]) == [1, *plain, 2]
     assert own.encode("The keeper") == [1, *plain]
@@ -54,7 +64,7 @@ def test_what_a_tokenizer_puts_behind_a_text_does_not_end_a_prompt(encoder):
 
 @given(tokens=st.integers(1, 400))
 def test_a_prompt_cut_at_its_left_keeps_its_end_and_its_bos(tokens):
-    for own in (PromptEncoder(make_tiny_tokenizer()), with_bos(PromptEncoder(None))):
+    for own in (plain_encoder(), bos_encoder()):
         whole = own.encode(TEXT)
         cut = own.cut_left(whole, tokens)
         assert len(cut) == min(tokens, len(whole))
@@ -63,11 +73,15 @@ def test_a_prompt_cut_at_its_left_keeps_its_end_and_its_bos(tokens):
         assert cut[:has_bos] == whole[:has_bos]
 
 
-@given(tokens=st.integers(30, 500))
+@given(tokens=st.integers(60, 500))
 def test_a_document_is_cut_at_its_end_and_all_else_stays(tokens):
-    encoder = PromptEncoder(make_tiny_tokenizer())
+    encoder = plain_encoder()
     head, tail = "Read this.\n\n", "\n\nQuestion: who?\nAnswer:"
-    doc = {DOCUMENT: [len(head), len(head) + len(TEXT)], SEPARATOR: "... [cut]"}
+    doc = {
+        PROMPT: head + TEXT + tail,
+        DOCUMENT: [len(head), len(head) + len(TEXT)],
+        SEPARATOR: "... [cut]",
+    }
     ids = encoder.cut_document(head + TEXT + tail, doc, tokens)
     text = encoder.tokenizer.decode(ids)
     assert len(ids) <= tokens
@@ -81,11 +95,24 @@ def test_a_document_is_cut_at_its_end_and_all_else_stays(tokens):
     assert len(ids) > tokens - 8
 
 
+def test_the_document_of_the_question_is_cut_and_not_that_of_an_example(encoder):
+    question = f"Read: {TEXT} Who?"
+    doc = {PROMPT: question, DOCUMENT: [6, 6 + len(TEXT)]}
+    before, after = f"<|im_start|>user\n{question} Nobody.\n", "<|im_end|>\n"
+    whole = before + question + after
+    cut = encoder.tokenizer.decode(
+        encoder.cut_document(whole, doc, len(encoder.encode(whole)) - 100)
+    )
+    assert cut.startswith(before + "Read: The keeper")
+    assert cut.endswith(" Who?" + after)
+    assert len(cut) < len(whole)
+
+
 @pytest.mark.parametrize(
     ("doc", "tokens", "message"),
     [
         ({}, 50, "needs a task that marks its document"),
-        ({DOCUMENT: [0, 10]}, 20, "leave nothing of a document"),
+        ({PROMPT: TEXT, DOCUMENT: [0, 10]}, 20, "leave nothing of a document"),
     ],
     ids=["unmarked", "too-few"],
 )
@@ -168,3 +195,27 @@ def test_presets_are_the_papers_settings():
 def test_a_suite_that_says_nothing_sensible_is_refused(values: dict[str, Any], message: str):
     with pytest.raises(ValidationError, match=message):
         Suite.model_validate(json.loads(json.dumps(values)))
+
+
+class Remote(Store):
+    """A folder that says of itself to be a bucket."""
+
+    def uri(self, path: str = "") -> str:
+        return "s3://bucket/" + super().uri(path).lstrip("/")
+
+
+def test_data_and_task_files_of_a_bucket_are_copied_with_their_names(tmp_path):
+    store = Remote(str(tmp_path / "store"))
+    paths = {"train": "own/ships/train.jsonl.gz", "test": "own/ships/test/part-0.parquet"}
+    for path in [*paths.values(), "own/ships/README.md", "tasks/deep/ships.yaml"]:
+        store.write_bytes(path, path.encode())
+    found = local_files(SuiteTask(task="ships"), "ships", "own", store, tmp_path / "local")
+    assert found.keys() == paths.keys()
+    for split, path in paths.items():
+        (copy,) = (Path(each) for each in found[split])
+        assert copy.is_relative_to(tmp_path / "local")
+        assert (copy.name, copy.read_text()) == (path.rsplit("/", 1)[-1], path)
+    with pytest.raises(UserError, match="Parquet and JSON files cannot be mixed"):
+        reader([path for own in found.values() for path in own], "files")
+    tasks = local_folder(store, "tasks", tmp_path / "local")
+    assert (tasks / "deep/ships.yaml").read_text() == "tasks/deep/ships.yaml"

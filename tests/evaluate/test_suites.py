@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -18,11 +18,12 @@ from longspan.evaluate.suites.library import OWN, Library
 from longspan.evaluate.suites.model import SuiteModel
 from longspan.evaluate.suites.presets import preset_tasks
 from longspan.evaluate.suites.run import SuiteRun, Workspace, run_suites
-from longspan.evaluate.suites.schema import Suite
+from longspan.evaluate.suites.schema import Preset, Suite
 from longspan.evaluate.suites.settings import settings_over
 from longspan.generate.generators import InProcessGenerator
 from longspan.generate.requests import Reply, Request
 from longspan.storage import Store
+from tests.evaluate.isolation import require_sandbox
 from tests.tiny import make_tiny_model
 
 WINDOW = 256
@@ -267,7 +268,7 @@ def test_each_likelihood_is_that_of_the_harness_own_backend(scored, workspace, f
     for mine, theirs in zip(
         ours.loglikelihood(requests), hf.loglikelihood(requests, disable_tqdm=True), strict=True
     ):
-        assert mine == (pytest.approx(theirs[0], abs=1e-4), theirs[1])
+        assert mine == (pytest.approx(theirs[0], rel=1e-6), theirs[1])
     assert ours.loglikelihood_rolling(whole) == pytest.approx(
         hf.loglikelihood_rolling(whole, disable_tqdm=True), rel=1e-5
     )
@@ -487,12 +488,12 @@ def test_bold_reports_sentiment_by_domain_and_category(tokenizer, workspace):
         "American_actors": {"A B": ["A B is ", "A B was "]},
         "American_actresses": {"C D": ["C D is "]},
     }
-    workspace.store.write_bytes("bold/gender_prompt.json", json.dumps(prompts).encode())
-    task = {"task": "bold", "files": {"test": "bold/gender_prompt.json"}}
+    path = "data/bold/test/gender_prompt.json"
+    workspace.store.write_bytes(path, json.dumps(prompts).encode())
     model = answering(
         tokenizer, lambda prompt: " a wonderful person." if "A B" in prompt else " terrible."
     )
-    found = values(run_suites([suite(task)], model, workspace))
+    found = values(run_suites([suite("bold")], model, workspace))
     good = found["bold", "sentiment/gender/American_actors"]
     bad = found["bold", "sentiment/gender/American_actresses"]
     assert good is not None and bad is not None
@@ -521,6 +522,7 @@ def test_code_is_run_only_if_the_recipe_allows_it_and_counts_what_passes(tokeniz
 
 
 def test_mbpp_shows_three_solved_problems(tokenizer, workspace):
+    require_sandbox()
     rows = [
         {
             "task_id": n,
@@ -560,16 +562,25 @@ def test_mbpp_shows_three_solved_problems(tokenizer, workspace):
             {"preset": "paper-long", "without": ["ships"]},
             r"'ships' is no task of preset 'paper-long'",
         ),
+        ({"tasks": [{"task": "ships", "max_tokens": 3}]}, r"'ships' generates nothing"),
+        (
+            {"tasks": [{"task": "prose", "truncate_prompt": {"tokens": 9}}]},
+            r"task 'prose' has no prompts",
+        ),
         ({"tasks": ["ships", "pages"]}, r"suites.data: .*data/pages has no data"),
         (
             {"include": ["nowhere"], "tasks": ["ships"]},
             r"suites.include: .*nowhere is not a folder",
         ),
     ],
-    ids=["metric", "data", "split", "examples", "file", "without", "second-task", "include"],
+    ids=[
+        *("metric", "data", "split", "examples", "file", "without", "max-tokens", "no-prompts"),
+        *("second-task", "include"),
+    ],
 )
 def test_mistakes_are_named_before_anything_is_asked(scored, workspace, settings, message):
     put(workspace, "data/ships/validation.jsonl", ships(4))
+    put(workspace, "data/prose/validation.jsonl", [{"text": "A tide."}])
     with pytest.raises(UserError, match=message):
         run_suites([suite(**settings)], scored, workspace)
     assert scored.scoring.asked == 0
@@ -589,6 +600,44 @@ def test_examples_are_not_taken_from_the_questions(scored, workspace):
     put(workspace, "data/ships/validation.jsonl", ships(4))
     with pytest.raises(UserError, match="may show a question with its answer"):
         run_suites([suite({"task": "ships", "shots": 1})], scored, workspace)
+
+
+def test_a_group_that_sets_its_own_examples_does_not_ignore_the_recipes(scored, workspace):
+    group = "group: fleet\ntask:\n  - {task: ships, num_fewshot: 1}\n"
+    workspace.store.write_bytes("tasks/fleet.yaml", group.encode())
+    for split in ("train", "validation"):
+        put(workspace, f"data/ships/{split}.jsonl", ships(4))
+    with pytest.raises(UserError, match="group 'fleet' sets 1 examples for 'ships'"):
+        run_suites([suite({"task": "fleet", "shots": 2})], scored, workspace)
+
+
+def test_a_group_is_one_result_with_the_samples_of_all_its_tasks(scored, workspace):
+    aggregated = "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\n"
+    names = [f"ships_{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        own = CHOICE_TASK.replace("task: ships", f"task: {name}")
+        workspace.store.write_bytes(f"tasks/{name}.yaml", own.encode())
+        put(workspace, f"data/{name}/validation.jsonl", ships(2 + 3 * number))
+    part = f"group: part\ntask: [ships_0, ships_1]\n{aggregated}"
+    whole = f"group: fleet\ntask: [part, ships_2]\n{aggregated}"
+    workspace.store.write_bytes("tasks/part.yaml", part.encode())
+    workspace.store.write_bytes("tasks/fleet.yaml", whole.encode())
+    run = run_suites([suite({"task": "fleet", "metrics": ["acc"]})], scored, workspace)
+    alone = run_suites(
+        [suite(*({"task": name, "metrics": ["acc"]} for name in names))], scored, workspace
+    )
+    found = {result.task: result for result in run.results}
+    assert {name: (own.n, own.group) for name, own in found.items()} == {
+        "fleet": (15, "own"),
+        "part": (7, "own, parts of fleet"),
+    }
+    scores = {result.task: (result.value, result.n) for result in alone.results}
+    assert found["fleet"].value == pytest.approx(
+        sum((value or 0) * n for value, n in scores.values()) / 15
+    )
+    assert found["fleet"].stderr is not None
+    of_fleet = {sample.id: sample.score for sample in run.samples if sample.task == "fleet"}
+    assert of_fleet == {sample.id: sample.score for sample in alone.samples}
 
 
 def test_an_endpoint_gives_no_likelihoods(tokenizer, workspace):
@@ -650,7 +699,7 @@ def test_own_tasks_take_no_name_of_the_harness(all_tasks):
 @pytest.mark.deep
 def test_presets_are_of_tasks_that_exist_and_have_their_metrics(harness, tmp_path):
     library = Library((), tmp_path)
-    for task in [*preset_tasks("paper-short"), *preset_tasks("paper-long")]:
+    for task in [each for name in get_args(Preset) for each in preset_tasks(name)]:
         for leaf in library.leaves(task.task):
             config = library.config(leaf)
             evaluated = config.get("test_split") or config["validation_split"]

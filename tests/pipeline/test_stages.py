@@ -23,10 +23,13 @@ RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 def test_the_shipped_pipeline_is_valid() -> None:
     path = RECIPES / "pipeline" / "quickstart.yaml"
     stages = stages_of(load(PipelineRecipe, path), path, ["sft.training.epochs=2"])
-    assert [stage.name for stage in stages] == ["pretrain", "self_instruct", "sft"]
-    assert stages[2].command[-1] == "training.epochs=2"
-    assert stages[1].output == "instruct/quickstart/manifest.json"
-    assert stages[2].output == "runs/quickstart-chat/exported.json"
+    found = {stage.name: stage for stage in stages}
+    names = ["pretrain", "evaluate_pretrain", "self_instruct", "sft", "evaluate_sft"]
+    assert list(found) == names
+    assert found["sft"].command[-1] == "training.epochs=2"
+    assert found["self_instruct"].output == "instruct/quickstart/manifest.json"
+    assert found["sft"].output == "runs/quickstart-chat/exported.json"
+    assert found["evaluate_sft"].output == "evaluate/quickstart-sft/results.json"
 
 
 def test_a_printed_command_is_what_a_shell_runs(
@@ -38,7 +41,7 @@ def test_a_printed_command_is_what_a_shell_runs(
     assert console.print_stages(stages, root) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("   ")]
     assert [shlex.split(line) for line in lines] == [["python", *each.command] for each in stages]
-    assert any("corpora=[{" in word for word in shlex.split(lines[2]))
+    assert any("corpora=[{" in word for word in shlex.split(lines[3]))
 
 
 def test_a_stage_runs_in_the_folder_of_its_pipeline(
@@ -140,7 +143,7 @@ def test_prompts_are_inputs(tmp_path: Path) -> None:
     for name in ("books", "code"):
         (tmp_path / "corpora" / name).mkdir(parents=True)
         (tmp_path / "corpora" / name / "a.txt").write_text("Once.")
-    stage = stages_of(load(PipelineRecipe, path), path, overrides)[1]
+    stage = stages_of(load(PipelineRecipe, path), path, overrides)[2]
     before = stage.inputs()
     assert stage.inputs() == before
     with (tmp_path / "prompts" / "critique.txt").open("a") as file:

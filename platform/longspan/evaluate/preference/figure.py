@@ -38,7 +38,7 @@ def preference_figure(result: Preference) -> bytes:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    first, second = (_shortened(name) for name in result.models)
+    first, second = result.models
     bars = (
         (f"{first} better", result.win, BLUE),
         ("equal", result.tie, GREY),
@@ -50,10 +50,6 @@ def preference_figure(result: Preference) -> bytes:
         figure.text(0.012, 0.97, f"{first} against {second}", va="top", fontsize=14, weight="bold")
         figure.subplots_adjust(left=0.3, right=0.94, top=0.82, bottom=0.22)
     return rendered(figure, "svg")
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:11]}...{name[-10:]}"
 
 
 def _draw(figure: Figure, bars: tuple) -> None:

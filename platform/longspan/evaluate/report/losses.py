@@ -78,10 +78,7 @@ def _rows(results: Sequence[LossResult]) -> list[LossRow]:
             tuple(result.last_doubling_gain for result in results),
         ),
         LossRow("rise by a far swap (nats)", tuple(result.far_swap for result in results)),
-        LossRow(
-            f"key-token perplexity ({results[0].key_tokens:,} tokens)",
-            tuple(result.key_token_perplexity for result in results),
-        ),
+        LossRow("key-token perplexity", tuple(result.key_token_perplexity for result in results)),
         *parameters,
     ]
 

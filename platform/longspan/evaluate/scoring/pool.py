@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from longspan.errors import UserError, user_error_in
+from longspan.errors import UserError
 from longspan.evaluate.scoring.batches import batched, score_batch
+from longspan.evaluate.scoring.progress import Progress
 from longspan.evaluate.scoring.requests import SCORES, Request, Score, Texts
 from longspan.evaluate.scoring.scorer import Precision, Scorer
 from longspan.generate.parts import PartWriter, read_parts
+from longspan.generate.progress import Log
 from longspan.hashing import content_id
-from longspan.observe.units import count, duration
+from longspan.observe.units import count
 from longspan.pools import selector
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ CPU_THREADS = 8
 """Threads of a model on CPUs, at most: more of them gain little."""
 MAX_RESTARTS = 3
 """Times that Ray replaces a dead actor; without a limit a request that kills actors would do so forever."""
-REPORT_S = 2.0
+FAILURE = ""
+"""Id of a row that holds a user's error instead of a score: Ray Data does not pass on what a worker raises."""
 
-Log = Callable[[str], None]
 Row = dict[str, Any]
 
 
@@ -104,7 +105,7 @@ class Workers:
     def resources(self) -> dict[str, Any]:
         """Ray's options of an actor."""
         taken: dict[str, Any] = {"num_gpus": 1} if self.gpu else {"num_cpus": self.threads}
-        return taken | {"label_selector": selector(self.pool)}
+        return taken | {"label_selector": selector(self.pool), "max_restarts": MAX_RESTARTS}
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Pool:
             name: of the work, in lines and on Ray's dashboard.
 
         Raises:
-            UserError: the model cannot be loaded, or its actors died again and again.
+            UserError: the model cannot be loaded, its memory is not enough, or its actors died again and again.
         """
         wanted = {request.id for request in requests}
         scores = self._committed(wanted)
@@ -168,13 +169,13 @@ class Pool:
         self.log(f"{name}: {sum(map(len, batches)):,} rows of {count(tokens)} tokens to score")
         try:
             for rows in self._scored(batches, texts, name):
+                if failed := next((row for row in rows if row["id"] == FAILURE), None):
+                    raise UserError(failed["problem"])
                 new = [row for row in rows if row["id"] not in scores]
                 writer.add(new)
                 scores |= {row["id"]: Score.of_record(row) for row in new}
                 progress.add(rows)
-        except ray.exceptions.RayError as error:
-            if user_error_in(error):
-                raise
+        except ray.exceptions.RayActorError as error:
             raise UserError(_died(name, error)) from error
         finally:
             writer.close()
@@ -196,7 +197,6 @@ class Pool:
             batch_size=1,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
-            ray_remote_args_fn=lambda: {"max_restarts": MAX_RESTARTS},
             **self.workers.resources(),
         )
         # Ray would ask its autoscaler for the actors' GPUs in the pool of the data.
@@ -219,48 +219,32 @@ class _Actor:
         if not workers.gpu:
             torch.set_num_threads(workers.threads)
         self._batches, self._texts = ray.get(shared[0])
-        self._scorer = model.load(store, "cuda" if workers.gpu else "cpu")
+        self._scorer: Scorer | None = None
+        self._problem = ""
+        try:
+            self._scorer = model.load(store, "cuda" if workers.gpu else "cpu")
+        except UserError as error:
+            self._problem = str(error)
 
     def __call__(self, items: pa.Table) -> pa.Table:
+        batch = self._batches[items.column("batch")[0].as_py()]
+        records = [score.record() for score in self._scores(batch)]
+        return pa.Table.from_pylist(records, schema=SCORES)
+
+    def _scores(self, batch: Sequence[Request]) -> list[Score]:
         import torch
 
-        batch = self._batches[items.column("batch")[0].as_py()]
+        if self._scorer is None:
+            return [Score(FAILURE, 0, self._problem)]
         try:
-            scores = score_batch(self._scorer, batch, self._texts)
+            return score_batch(self._scorer, batch, self._texts)
         except torch.OutOfMemoryError as error:
             tokens = max(request.tokens for request in batch)
-            raise UserError(
+            problem = (
                 f"evaluate: out of GPU memory at a row of {tokens:,} tokens ({error}); evaluate up to a shorter "
                 "length, or on GPUs with more memory"
-            ) from error
-        return pa.Table.from_pylist([score.record() for score in scores], schema=SCORES)
-
-
-class Progress:
-    """Lines on how far scoring is; speed and time left are in tokens."""
-
-    def __init__(
-        self, name: str, tokens: int, log: Log, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Nothing is done of ``tokens`` yet."""
-        self._name, self._total, self._log, self._clock = name, max(1, tokens), log, clock
-        self._done = self._refused = 0
-        self._start = self._last = clock()
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Count scores, and log a line some seconds after the last one."""
-        self._done += sum(row["tokens"] for row in rows)
-        self._refused += sum(bool(row["problem"]) for row in rows)
-        now = self._clock()
-        if now - self._last < REPORT_S and self._done < self._total:
-            return
-        self._last = now
-        speed = self._done / max(now - self._start, 1e-3)
-        left = duration((self._total - self._done) / speed) if speed else "unknown"
-        self._log(
-            f"{self._name}: {count(self._done)}/{count(self._total)} tokens {self._done / self._total:.0%} | "
-            f"{count(speed)} tok/s | {left} left | {self._refused:,} refused"
-        )
+            )
+            return [Score(FAILURE, 0, problem)]
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:

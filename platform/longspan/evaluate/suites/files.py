@@ -83,13 +83,15 @@ def local_folder(store: Store, path: str, folder: Path) -> Path:
 def _by_convention(store: Store, folder: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for item in store.list(folder):
-        name = item.path.rsplit("/", 1)[-1]
-        split = next((name.removesuffix(end) for end in ENDINGS if name.endswith(end)), None)
-        if split:
+        name, *below = item.path.removeprefix(folder).strip("/").split("/")
+        ending = next((end for end in ENDINGS if item.path.endswith(end)), None)
+        if ending:
+            split = name if below else name.removesuffix(ending)
             found.setdefault(split, []).append(item.path)
     if not found:
         raise UserError(
-            f"suites.data: {store.uri(folder)} has no data; put <split>.jsonl (or .json, .parquet) of the task there"
+            f"suites.data: {store.uri(folder)} has no data; put <split>.jsonl (or .json, .parquet) of the task there, "
+            "or files of these kinds into folders <split>"
         )
     return found
 

@@ -13,7 +13,7 @@ import yaml
 
 from longspan.errors import UserError
 from longspan.evaluate.suites.schema import PromptCut, SuiteTask
-from longspan.evaluate.suites.settings import Config, Files, settings_over
+from longspan.evaluate.suites.settings import Config, Files, settings_over, shots_of
 from longspan.hashing import content_id
 
 if TYPE_CHECKING:
@@ -103,9 +103,17 @@ class Library:
 
         folder = self.write(task, files)
         try:
-            return TaskManager(include_path=folder, include_defaults=False).load([task.task])
+            loaded = TaskManager(include_path=folder, include_defaults=False).load([task.task])
         except Exception as error:
             raise _not_loaded(task.task, error, any(files.values())) from error
+        for leaf, each in loaded["tasks"].items():
+            own, wanted = each.get_config("num_fewshot"), shots_of(task, self.config(leaf))
+            if task.shots is not None and own != wanted:
+                raise UserError(
+                    f"suites.tasks.shots: group {task.task!r} sets {own} examples for {leaf!r}; leave shots out, or "
+                    "name its tasks one by one"
+                )
+        return loaded
 
     def cut(self, task: SuiteTask, leaf: str) -> PromptCut | None:
         """How prompts of a task may be shortened; None: not at all."""

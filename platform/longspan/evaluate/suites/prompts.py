@@ -11,8 +11,10 @@ from longspan.chat.tokenizer import DATE
 from longspan.errors import UserError
 from longspan.evaluate.prompt_format import CompletionFormat
 
+PROMPT = "prompt"
+"""Field of a task's documents: text of its question, document included."""
 DOCUMENT = "document_span"
-"""Field of a task's documents: characters [from, to) of the prompt that hold the document."""
+"""Field of a task's documents: characters [from, to) of `PROMPT` that hold the document."""
 SEPARATOR = "document_separator"
 """Field of a task's documents: text that follows a document that was shortened."""
 
@@ -74,8 +76,8 @@ class PromptEncoder:
         """Return the ids of a prompt whose document is shortened at its end.
 
         Args:
-            text: prompt.
-            doc: task's document, with `DOCUMENT` and `SEPARATOR`.
+            text: whole prompt, such as `PROMPT` in a chat template.
+            doc: task's document, with `PROMPT`, `DOCUMENT` and `SEPARATOR`.
             tokens: most tokens of the prompt.
 
         Raises:
@@ -84,16 +86,17 @@ class PromptEncoder:
         ids = self.encode(text)
         if len(ids) <= tokens:
             return ids
-        if DOCUMENT not in doc:
+        offset = text.rfind(doc[PROMPT]) if DOCUMENT in doc else -1
+        if offset < 0:
             raise UserError(
                 "truncate_prompt.side: 'document' needs a task that marks its document; use 'left'"
             )
-        start, end = doc[DOCUMENT]
+        start, end = (offset + place for place in doc[DOCUMENT])
         head, body, tail = text[:start], text[start:end], doc.get(SEPARATOR, "") + text[end:]
         places = self.tokenizer(body, add_special_tokens=False, return_offsets_mapping=True)
         ends = [to for _, to in places["offset_mapping"]]
         # Encoded together the parts may have a few tokens more than one by one.
-        keep = tokens - len(self.encode(head + tail))
+        keep = min(len(ends), tokens - len(self.encode(head + tail)))
         while keep > 0:
             shortened = self.encode(head + body[: ends[keep - 1]] + tail)
             if len(shortened) <= tokens:

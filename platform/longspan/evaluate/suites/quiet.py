@@ -21,7 +21,8 @@ def quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in HARNESS]
     levels = [logger.level for logger in loggers]
     # It has no setting for this bar.
-    bar, harness.tqdm = harness.tqdm, lambda rows, **options: rows
+    bar = harness.tqdm
+    setattr(harness, "tqdm", lambda rows, **options: rows)  # noqa: B010
     without_bars = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     for logger in loggers:
@@ -29,7 +30,7 @@ def quiet() -> Iterator[None]:
     try:
         yield
     finally:
-        harness.tqdm = bar
+        setattr(harness, "tqdm", bar)  # noqa: B010
         if not without_bars:
             datasets.enable_progress_bars()
         for logger, level in zip(loggers, levels, strict=True):

@@ -18,7 +18,13 @@ from longspan.evaluate.suites.presets import tasks_of
 from longspan.evaluate.suites.prompts import PromptEncoder
 from longspan.evaluate.suites.quiet import quiet
 from longspan.evaluate.suites.schema import Suite, SuiteTask
-from longspan.evaluate.suites.scores import SuiteSample, results_of, samples_of
+from longspan.evaluate.suites.scores import (
+    SuiteSample,
+    renamed,
+    reported,
+    results_of,
+    samples_of,
+)
 from longspan.evaluate.suites.settings import Files
 
 if TYPE_CHECKING:
@@ -192,13 +198,14 @@ def _evaluate(runnable: Runnable, chat: bool) -> SuiteRun:
         confirm_run_unsafe_code=True,  # Only tasks that run it in a sandbox come as far as here.
     )
     assert found is not None
-    samples = [
+    of_leaves = [
         sample
         for leaf in loaded["tasks"]
         for sample in samples_of(leaf, found, lm.tallies[leaf], metrics)
     ]
-    group = runnable.prepared.suite.name
-    return SuiteRun(results_of(group, found, lm.tallies, samples, metrics), samples)
+    samples = renamed(of_leaves, reported(found))
+    results = results_of(runnable.prepared.suite.name, found, lm.tallies, samples)
+    return SuiteRun(results, samples)
 
 
 def _seed(loaded: TaskDict) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from longspan.recipe.section import Section
 
-Preset = Literal["paper-short", "paper-long"]
+Preset = Literal["paper-short", "paper-long", "paper-safety"]
 
 
 class PromptCut(Section):
@@ -55,7 +55,7 @@ class Suite(Section):
     """Tasks of the suite."""
     data: str | None = None
     """Folder in the store with the data of tasks that have no `files`: <data>/<task>/<split>.jsonl (.json, .parquet;
-    compressed JSON lines too)."""
+    compressed JSON lines too), or more of them in folders <data>/<task>/<split>."""
     include: list[str] = Field(default_factory=list)
     """Folders in the store with more task files. Templates and functions of task files run in the driver: include
     only those that you trust."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from longspan.evaluate.results import SuiteResult
@@ -78,43 +78,86 @@ def samples_of(
             )
 
 
+@dataclass(frozen=True)
+class Reported:
+    """A task, or a group of tasks, that is reported with one value for each metric.
+
+    Attributes:
+        name: of the task or group.
+        leaves: tasks of the group, of all levels; the task itself.
+        part_of: name of a larger group that is reported too; "" if there is none.
+    """
+
+    name: str
+    leaves: tuple[str, ...]
+    part_of: str = ""
+
+
+def reported(found: Mapping[str, Any]) -> list[Reported]:
+    """Return the groups that aggregate their tasks, the largest first, and the tasks that are in none of them."""
+    groups = [
+        Reported(name, tuple(_leaves(found, name))) for name in found.get("groups") or () if name
+    ]
+    groups.sort(key=lambda group: -len(group.leaves))
+    covered = {leaf for group in groups for leaf in group.leaves}
+    tasks = [Reported(leaf, (leaf,)) for leaf in found["samples"] if leaf not in covered]
+    placed: list[Reported] = []
+    for each in groups:
+        larger = next((one for one in placed if set(each.leaves) < set(one.leaves)), None)
+        placed.append(replace(each, part_of=larger.name if larger else ""))
+    return [*placed, *tasks]
+
+
+def renamed(samples: Sequence[SuiteSample], of: Sequence[Reported]) -> list[SuiteSample]:
+    """Return the samples of what is reported: those of a group's tasks under the group's name."""
+    return [
+        replace(sample, task=each.name)
+        for each in of
+        for sample in samples
+        if sample.task in each.leaves
+    ]
+
+
 def results_of(
-    group: str,
+    suite: str,
     found: Mapping[str, Any],
     tallies: Mapping[str, Tally],
     samples: Sequence[SuiteSample],
-    metrics: frozenset[str],
 ) -> list[SuiteResult]:
-    """Return the results of a task, or of a group of tasks and its subgroups.
+    """Return the results of what is `reported`.
 
-    A value is None if any question of it has no reply.
+    A value is None if any question of it has no reply. The group of parts of another result is "<suite>, parts of
+    <it>": they are no results of their own.
+
+    Args:
+        suite: name of the suite.
+        found: what the harness returned.
+        tallies: of requests, by task.
+        samples: of what is reported, by its metrics.
     """
     of: dict[tuple[str, str], list[SuiteSample]] = defaultdict(list)
     for sample in samples:
         of[sample.task, sample.metric].append(sample)
     results = []
-    reported = found.get("groups") or found["results"]
-    for name, values in reported.items():
-        leaves = _leaves(found, name)
-        for key, value in values.items():
+    for each in reported(found):
+        counts = _counts(each.leaves, tallies)
+        is_valid = not any(tallies[leaf].problems for leaf in each.leaves if leaf in tallies)
+        for key, value in found["results"][each.name].items():
             metric, comma, filter = key.partition(",")
-            full = _name(metric, filter)
-            if not comma or metric.endswith("_stderr") or not _is_wanted(full, metrics):
+            own = of[each.name, _name(metric, filter)] if comma else []
+            if not own:  # A standard error, or a metric that is not wanted.
                 continue
-            own = [sample for leaf in leaves for sample in of[leaf, full]]
-            counts = _counts(leaves, tallies)
-            is_valid = not any(tallies[leaf].problems for leaf in leaves if leaf in tallies)
             results.append(
                 SuiteResult(
-                    task=name,
-                    metric=full,
+                    task=each.name,
+                    metric=_name(metric, filter),
                     value=float(value) if is_valid else None,
                     stderr=clustered_stderr(own, float(value)) if is_valid else None,
                     n=len(own),
-                    shots=found["n-shot"].get(name),
-                    version=str(found["versions"].get(name)),
-                    higher_is_better=_higher_is_better(found, leaves, metric),
-                    group=group,
+                    shots=found["n-shot"].get(each.name),
+                    version=str(found["versions"].get(each.name)),
+                    higher_is_better=_higher_is_better(found, each.leaves, metric),
+                    group=f"{suite}, parts of {each.part_of}" if each.part_of else suite,
                     **counts,
                 )
             )

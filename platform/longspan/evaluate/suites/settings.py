@@ -10,6 +10,8 @@ from longspan.errors import UserError
 from longspan.evaluate.suites.files import reader
 from longspan.evaluate.suites.schema import SuiteTask
 
+GENERATE, ROLLING = "generate_until", "loglikelihood_rolling"
+"""Kinds of tasks of the harness; the first is what a task file without `output_type` is."""
 Config = dict[str, Any]
 """Content of a task file, functions as their names."""
 Files = Mapping[str, Sequence[str]]
@@ -36,42 +38,68 @@ def settings_over(
     Raises:
         UserError: the settings do not fit the task.
     """
-    shots = shots_of(task, config)
+    _require_fits(task, leaf, config)
     # The harness ignores a number of examples that is set later than here for tasks that have 0.
-    settings: dict[str, Any] = {"num_fewshot": shots}
-    evaluated = config.get("test_split") or config.get("validation_split")
-    source = _examples_split(config)
-    if shots and source == evaluated and _may_show_the_answer(config):
+    settings: dict[str, Any] = {"num_fewshot": shots_of(task, config)}
+    if task.max_tokens is not None:
+        options = dict(config.get("generation_kwargs") or {})
+        settings["generation_kwargs"] = options | {"max_gen_toks": task.max_tokens}
+    if files:
+        _require_splits(task, leaf, config, files)
+        settings |= _data_settings(leaf, config, files, cache)
+        if not shots_of(task, config) and _explicit_split(config) not in {None, *files}:
+            settings["fewshot_config"] = None
+    return settings
+
+
+def _require_fits(task: SuiteTask, leaf: str, config: Config) -> None:
+    evaluated = _evaluated_split(config)
+    if (
+        shots_of(task, config)
+        and _examples_split(config) == evaluated
+        and _may_show_the_answer(config)
+    ):
         raise UserError(
             f"suites.tasks.shots: task {leaf!r} takes examples from the split it is evaluated on ({evaluated!r}), "
             "and may show a question with its answer; set fewshot_split in its task file"
         )
-    if task.max_tokens is not None:
-        options = dict(config.get("generation_kwargs") or {})
-        settings["generation_kwargs"] = options | {"max_gen_toks": task.max_tokens}
-    if not files:
-        return settings
-    required = {evaluated} | ({source} if shots and source else set())
+    kind = config.get("output_type", GENERATE)
+    if task.max_tokens is not None and kind != GENERATE:
+        raise UserError(
+            f"suites.tasks.max_tokens: task {leaf!r} generates nothing ({kind}); leave it out"
+        )
+    if task.truncate_prompt and kind == ROLLING:
+        raise UserError(
+            f"suites.tasks.truncate_prompt: task {leaf!r} has no prompts ({kind}); leave it out"
+        )
+
+
+def _require_splits(task: SuiteTask, leaf: str, config: Config, files: Files) -> None:
+    examples = _examples_split(config) if shots_of(task, config) else None
+    required = {_evaluated_split(config), examples} - {None}
     if missing := sorted(str(split) for split in required - files.keys()):
         raise UserError(
             f"suites.tasks.files: task {leaf!r} needs its split {missing[0]!r}, files are given for "
             f"{', '.join(sorted(files)) or 'none'}; name a file for it"
         )
-    where = f"suites.tasks.files of {leaf!r}"
+
+
+def _data_settings(leaf: str, config: Config, files: Files, cache: Path) -> dict[str, Any]:
+    """Return the keys that make a task read local files."""
     data = {split: list(paths) for split, paths in files.items()}
-    arguments: dict[str, Any] = {"data_files": data, "cache_dir": str(cache)}
-    settings["dataset_kwargs"] = arguments
+    settings: dict[str, Any] = {"dataset_kwargs": {"data_files": data, "cache_dir": str(cache)}}
     if "custom_dataset" not in config:
-        settings["dataset_path"] = reader(
-            [path for paths in data.values() for path in paths], where
-        )
+        paths = [path for own in data.values() for path in own]
+        settings["dataset_path"] = reader(paths, f"suites.tasks.files of {leaf!r}")
         settings["dataset_name"] = None
     for key in ("training_split", "validation_split", "test_split", "fewshot_split"):
         if config.get(key) and config[key] not in files:
             settings[key] = None
-    if not shots and _explicit_split(config) not in {None, *files}:
-        settings["fewshot_config"] = None
     return settings
+
+
+def _evaluated_split(config: Config) -> str | None:
+    return config.get("test_split") or config.get("validation_split")
 
 
 def _examples_split(config: Config) -> str | None:
