@@ -85,7 +85,8 @@ def undisturbed(folder: Path) -> Store:
     ("options", "kills"),
     [
         ((), (9, 7)),
-        pytest.param(("ray",), (9, 7, 11), marks=pytest.mark.deep),
+        # Ray Data hands over a batch of four once it has the next one.
+        pytest.param(("ray",), (9, 13, 11), marks=pytest.mark.deep),
     ],
     ids=["in process", "ray"],
 )
