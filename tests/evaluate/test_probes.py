@@ -231,10 +231,10 @@ def test_the_first_sentence_is_the_first() -> None:
     clusters = set()
     for index in range(12):
         found = sample("first_sentence", index=index)
-        lines = found.text.removeprefix(FIRST_SENTENCE.before).split("\n")
+        lines = found.text.removeprefix(FIRST_SENTENCE.before).split("\n\n")
         assert (lines[0],) == found.references
         assert found.text.count(lines[0]) == 1
-        assert found.stop == ("\n",)
+        assert found.stop == ("\n\n",)
         (start, end) = found.evidence[0]
         assert found.text[start:end] == lines[0]
         (owner,) = [doc for doc in source.documents if doc.id == found.cluster]

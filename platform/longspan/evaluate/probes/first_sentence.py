@@ -16,11 +16,13 @@ from longspan.evaluate.samples import ProbeSource, Sample
 
 MIN_WORDS, MAX_WORDS = 8, 30
 ATTEMPTS = 1000
+BREAK = "\n\n"
+"""Between sentences, and so after a copy of one; a reply may begin with a single line break."""
 
 FRAME = Frame(
-    "Read this text, which has one sentence on each line.\n\n",
+    "Read this text, which has one sentence in each paragraph.\n\n",
     "\n\nRepeat the first sentence of the text above word for word, and write nothing else.",
-    "\n\nThe first sentence of the text is:\n",
+    "\n\nThe first sentence of the text is:\n\n",
 )
 
 
@@ -34,7 +36,7 @@ class FirstSentence(Probe):
         hay = haystack_of(source)
         first = self._start(source, hay, rng)
         sentence, *rest = hay.passage(first)
-        placed = fill(source.format, FRAME, rest, [(0.0, sentence)], budget, "\n")
+        placed = fill(source.format, FRAME, rest, [(0.0, sentence)], budget, BREAK)
         return self.finished(
             source,
             (length, index),
@@ -43,23 +45,25 @@ class FirstSentence(Probe):
             depth=0.0,
             evidence=[0],
             cluster=hay.documents[hay.document_of(first)].id,
-            stop=("\n",),
+            stop=(BREAK,),
         )
 
     def _start(self, source: ProbeSource, hay: Haystack, rng: random.Random) -> int:
-        """Number of a sentence to begin with: of a usual length, and not repeated after it."""
+        """Number of a sentence to begin with: whole, of a usual length, and not repeated after it."""
         for _ in range(ATTEMPTS):
             start = rng.randrange(len(hay))
             sentence = hay.sentences[start]
             if (
                 MIN_WORDS <= len(sentence.split()) <= MAX_WORDS
+                and sentence[0].isalpha()
+                and sentence[-1] in ".!?"
                 and source.format.count(sentence) < self.max_tokens
                 and hay.occurrences(sentence) == 1
             ):
                 return start
         raise UserError(
-            f"corpora: hardly any sentence of the held-out documents has {MIN_WORDS} to {MAX_WORDS} words and is "
-            "not repeated; leave first_sentence out, or give corpora of prose"
+            f"corpora: hardly any sentence of the held-out documents has {MIN_WORDS} to {MAX_WORDS} words, ends in . ! "
+            "or ?, and is not repeated; leave first_sentence out, or give corpora of prose"
         )
 
 
