@@ -82,7 +82,11 @@ class Library:
         Raises:
             UserError: settings and task do not fit together.
         """
-        key = content_id(task.model_dump(mode="json"))
+        # Jobs on one machine share the folder above.
+        data = {
+            leaf: {split: list(own) for split, own in each.items()} for leaf, each in files.items()
+        }
+        key = content_id(task.model_dump(mode="json"), data, [str(path) for path in self.include])
         folder = self.folder / "tasks" / f"{task.task}-{key}"
         folder.mkdir(parents=True, exist_ok=True)
         for name in dict.fromkeys(self._members(self._manager(task.task), task.task)):
