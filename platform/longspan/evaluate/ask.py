@@ -23,7 +23,7 @@ from longspan.evaluate.grid import (
 from longspan.evaluate.probes.fitting import BASE
 from longspan.evaluate.records import RECORDS, write_records
 from longspan.evaluate.results import SampleRecord
-from longspan.evaluate.samples import ProbeSource, Sample, Task
+from longspan.evaluate.samples import CLOSED_BOOK, ProbeSource, Sample, Task
 from longspan.generate.ask import Stage, ask
 from longspan.generate.generators import TextGenerator
 from longspan.generate.parts import read_parts
@@ -66,7 +66,8 @@ def ask_samples(
     recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
     problems = grid.problems(recorded.keys())
     for (task, length), problem in problems.items():
-        if length != BASE:  # Few tasks have samples without any context.
+        # Few tasks have samples without any context, and some have no others.
+        if length != BASE and not task.endswith(CLOSED_BOOK):
             log(f"probes: {task} at {length:,} tokens is left out: {problem}")
     keys = grid.sample_keys(problems)
     missing = pending(grid, keys, recorded.keys())

@@ -34,6 +34,10 @@ Scoring = Literal[
 """How a reply is scored, as a number in [0, 1]: see `longspan.evaluate.metrics`."""
 
 
+CLOSED_BOOK = "_closed_book"
+"""Ending of the name of a control: it asks the questions of the task named before it, without their documents."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One prompt with its references.

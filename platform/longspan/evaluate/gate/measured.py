@@ -12,10 +12,7 @@ from longspan.evaluate.combine import Interval, mean_interval
 from longspan.evaluate.gate.findings import Finding, unknown
 from longspan.evaluate.gate.thresholds import Thresholds
 from longspan.evaluate.results import Cell, Estimate, Results, TaskResult
-from longspan.evaluate.samples import Family
-
-CLOSED_BOOK = "_closed_book"
-"""Ending of the name of a control: it asks the questions of the task named before it, without their documents."""
+from longspan.evaluate.samples import CLOSED_BOOK, Family
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from longspan.evaluate.gate.findings import (
     share,
     truncated_of,
 )
-from longspan.evaluate.gate.measured import CLOSED_BOOK, Cells, not_reached
+from longspan.evaluate.gate.measured import Cells, not_reached
 from longspan.evaluate.gate.thresholds import Thresholds
 from longspan.evaluate.results import Cell, Estimate, Results, TaskResult, VerdictItem
+from longspan.evaluate.samples import CLOSED_BOOK
 
 
 def own_documents_used(results: Results, thresholds: Thresholds) -> VerdictItem:

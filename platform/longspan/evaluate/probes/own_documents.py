@@ -22,7 +22,7 @@ from longspan.evaluate.probes.fitting import (
 )
 from longspan.evaluate.probes.pairs import Pair, PairSet
 from longspan.evaluate.probes.probe import Probe
-from longspan.evaluate.samples import ProbeSource, Sample
+from longspan.evaluate.samples import CLOSED_BOOK, ProbeSource, Sample
 from longspan.hashing import content_id
 
 MAX_TOKENS = 128
@@ -60,7 +60,9 @@ class OwnDocumentProbe(Probe):
         if self.closed_book:
             return only_at_base(self.name, length)
         if length == BASE:
-            return f"{self.name} is asked with text around; without any, {self.name}_closed_book is"
+            return (
+                f"{self.name} is asked with text around; without any, {self.name}{CLOSED_BOOK} is"
+            )
         return super().problem(source, length)
 
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
@@ -158,7 +160,7 @@ def make_tasks(pairs: PairSet) -> tuple[OwnDocumentProbe, ...]:
     """Return the tasks of a set: `own_documents` and `own_documents_closed_book`."""
     return tuple(
         OwnDocumentProbe(
-            f"own_documents{'_closed_book' if closed_book else ''}",
+            f"own_documents{CLOSED_BOOK if closed_book else ''}",
             *(1, "own_documents", "f1", MAX_TOKENS),
             pairs=pairs,
             closed_book=closed_book,

@@ -22,7 +22,7 @@ from longspan.evaluate.probes.fitting import (
 )
 from longspan.evaluate.probes.probe import Probe
 from longspan.evaluate.probes.question_files import Paragraph, Question, QuestionFile
-from longspan.evaluate.samples import ProbeSource, Sample
+from longspan.evaluate.samples import CLOSED_BOOK, ProbeSource, Sample
 from longspan.hashing import content_id
 
 MAX_TOKENS = 32
@@ -58,7 +58,9 @@ class ParagraphProbe(Probe):
         if self.closed_book:
             return only_at_base(self.name, length)
         if length == BASE:
-            return f"{self.name} is asked with text around; without any, {self.name}_closed_book is"
+            return (
+                f"{self.name} is asked with text around; without any, {self.name}{CLOSED_BOOK} is"
+            )
         return super().problem(source, length)
 
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
@@ -155,7 +157,7 @@ def make_tasks(files: Mapping[str, QuestionFile]) -> tuple[ParagraphProbe, ...]:
     """Return the tasks of files by name: `qa_<name>` and `qa_<name>_closed_book`."""
     return tuple(
         ParagraphProbe(
-            f"qa_{name}{'_closed_book' if closed_book else ''}",
+            f"qa_{name}{CLOSED_BOOK if closed_book else ''}",
             *(1, "documents", "contains_any", MAX_TOKENS),
             file=file,
             closed_book=closed_book,
