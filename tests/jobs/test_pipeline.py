@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "optimizer": {"learning_rate": 1e-3, "warmup_updates": 1},
     }
     stories = {"name": "stories", "path": "corpora/stories"}
-    recipes = {
+    recipes: dict[str, dict[str, Any]] = {
         "long": common
         | training
         | {
