@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -186,19 +187,25 @@ class Pool:
         """Rows of `SCORES` of whole batches, as they come."""
         import ray
         import ray.data
+        from ray.util.annotations import RayDeprecationWarning
 
         actors = min(self.workers.actors, len(batches))
         shared = ray.put((batches, texts))
         items = [{"batch": number} for number in range(len(batches))]
         actor: Any = _Actor  # Ray Data makes one per actor and calls it.
-        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            actor,
-            fn_constructor_args=(self.model, self.store, self.workers, [shared]),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
-            **self.workers.resources(),
-        )
+        with warnings.catch_warnings():
+            # Ray 2.60 warns of other options than its named ones, and has no name for max_restarts.
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+                actor,
+                fn_constructor_args=(self.model, self.store, self.workers, [shared]),
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=1, max_size=actors, initial_size=actors
+                ),
+                **self.workers.resources(),
+            )
         # Ray would ask its autoscaler for the actors' GPUs in the pool of the data.
         dataset.context.execution_options.label_selector = None
         dataset.set_name(name.replace("/", "_"))  # Ray names a file after it.
