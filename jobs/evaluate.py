@@ -52,21 +52,25 @@ def main(arguments: list[str]) -> int:
     options = read_options(parser, found, QUICK)
     recipe = load(EvaluateRecipe, options.recipe, options.overrides)
 
+    from longspan.evaluate.gate_coverage import gate_gaps
     from longspan.evaluate.plan import plan_text
     from longspan.evaluate.prepare import prepare
 
-    if found.watch and not (options.plan or options.validate):
-        from longspan.evaluate.watched import watch
+    if found.watch:
+        from longspan.evaluate.watched import prepare_watch, watch
 
-        return watch(recipe, found.watch)
-    prepared = prepare(recipe)
+        if not (options.plan or options.validate):
+            return watch(recipe, found.watch)
+        prepared = prepare_watch(recipe, found.watch)
+    else:
+        prepared = prepare(recipe)
     if options.plan:
         print(plan_text(prepared))
         return 0
     if options.validate:
-        print(
-            f"{recipe.name}: the recipe is valid, its model and {len(recipe.corpora)} sources are there"
-        )
+        print(f"{recipe.name}: the recipe is valid; model and {len(recipe.corpora)} sources found")
+        for gap in gate_gaps(prepared):
+            print(f"note: {gap}")
         return 0
 
     from longspan.evaluate.exit_status import EXIT_STATUS

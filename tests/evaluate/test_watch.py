@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_multiplexer import EventMultiple
 from longspan.errors import UserError
 from longspan.evaluate.curves import measurements_in
 from longspan.evaluate.results import Results
-from longspan.evaluate.watch import Polling, WatchedRun, Watcher, WatchResult
+from longspan.evaluate.watch import Polling, WatchedEvaluation, WatchedRun, Watcher, WatchResult
 from longspan.model.source import revision
 from longspan.observe.evaluations import Measurement, measurements_of
 from longspan.observe.metrics import MetricsLog, read_metrics
@@ -80,7 +80,9 @@ def watch(
 ) -> WatchResult:
     made = evaluations.run
     run = WatchedRun(made.store, made.record.name)
-    watcher = Watcher(run, "quick", WORKSPACE, evaluations, (time or Time()).polling, log)
+    watcher = Watcher(
+        run, WatchedEvaluation("quick", WORKSPACE), evaluations, (time or Time()).polling, log
+    )
     return watcher.watch()
 
 
@@ -291,7 +293,7 @@ def test_a_run_of_an_earlier_version_is_refused(made: MadeRun, evaluations: Eval
 
 def test_a_run_that_is_not_there_is_named(made: MadeRun, evaluations: Evaluations) -> None:
     with pytest.raises(UserError, match=r"--watch: there is no run in .*runs/other; start its job"):
-        Watcher(WatchedRun(made.store, "other"), "quick", WORKSPACE, evaluations)
+        Watcher(WatchedRun(made.store, "other"), WatchedEvaluation("quick", WORKSPACE), evaluations)
 
 
 def test_what_watching_needs_is_permitted_in_a_folder(made: MadeRun) -> None:
@@ -319,8 +321,11 @@ def test_a_run_on_s3_is_watched(s3_server: S3Server, tiny_model: Path) -> None:
             assert store.exists(f"{model}/model.safetensors")
             return results(update / 100)
 
-        assert Watcher(run, "quick", WORKSPACE, evaluate).watch().evaluated == (20, 10)
+        assert Watcher(run, WatchedEvaluation("quick", WORKSPACE), evaluate).watch().evaluated == (
+            20,
+            10,
+        )
         assert models[0] == store.uri(f"{WORKSPACE}/update-0000020/model")
         assert evaluated(made) == {10: 0.1, 20: 0.2}
         assert store.list(WORKSPACE) == []
-        assert Watcher(run, "quick", WORKSPACE, evaluate).watch().evaluated == ()
+        assert Watcher(run, WatchedEvaluation("quick", WORKSPACE), evaluate).watch().evaluated == ()

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from longspan.evaluate.results import Results
-from longspan.evaluate.watch import Polling, WatchedRun, Watcher
+from longspan.evaluate.watch import Polling, WatchedEvaluation, WatchedRun, Watcher
 from longspan.observe.metrics import read_metrics
 from tests.evaluate.made_results import results
 from tests.nodes import until
@@ -38,8 +38,7 @@ def test_a_running_job_is_watched_to_its_end_and_not_disturbed(
         until(lambda: runs.store.exists("runs/watched"), seconds=60)
         watcher = Watcher(
             WatchedRun(runs.store, "watched"),
-            "quick",
-            "evaluate/quick/checkpoints",
+            WatchedEvaluation("quick", "evaluate/quick/checkpoints"),
             evaluate,
             Polling(interval_s=0.05, idle_timeout_s=120.0, wait=time.sleep),
         )

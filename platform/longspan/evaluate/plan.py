@@ -12,6 +12,7 @@ from longspan.evaluate.cost import (
     probe_costs,
     total,
 )
+from longspan.evaluate.gate_coverage import gate_gaps
 from longspan.evaluate.prepare import Prepared
 from longspan.observe.units import count
 from longspan.plan.hardware import peak_tflops
@@ -36,8 +37,9 @@ def plan_text(prepared: Prepared) -> str:
         table(_values(prepared)),
         table(sources, ("source", "objects", "bytes", "held out")),
         table([_row(cost) for cost in costs], ("part", "length", "samples", "tokens", "FLOPs")),
-        _hours(total(costs), this_machines_device()),
+        _hours(costs[-1], this_machines_device()) + _not_estimated(prepared),
         _intervals(prepared),
+        "\n".join(map(str, gate_gaps(prepared))),
         f"Goes to {prepared.store.uri(prepared.folder)}: report.html, results.json, samples",
     ]
     return "\n\n".join(part for part in parts if part)
@@ -88,7 +90,11 @@ def _values(prepared: Prepared) -> Sequence[tuple[str, str, str]]:
             f"{prepared.base_window:,}",
             "set in the recipe" if recipe.base_window else "the shorter one of model and reference",
         ),
-        ("template", prepared.template, "of the tokenizer" if recipe.template == "auto" else "set"),
+        (
+            "template",
+            prepared.template,
+            "by the tokenizers" if recipe.template == "auto" else "set",
+        ),
         ("probes.lengths", lengths, "set in the recipe" if stated else "doubling up to the window"),
     ]
 
@@ -115,6 +121,14 @@ def _hours(cost: Cost, device: Device) -> str:
         f"GPU-hours: {hours:.3g} of one {device_name} at {ASSUMED_UTILIZATION:.0%} of its peak of {peak:,.0f} "
         f"TFLOP/s{note}"
     )
+
+
+def _not_estimated(prepared: Prepared) -> str:
+    """Parts whose cost depends on data that is not read for a plan."""
+    recipe = prepared.recipe
+    parts = [f"suite {suite.name!r}" for suite in recipe.suites]
+    parts += ["the choice of key tokens"] if recipe.losses.key_tokens else []
+    return f"; without {', '.join(parts)}, which the plan does not estimate" if parts else ""
 
 
 def _intervals(prepared: Prepared) -> str:

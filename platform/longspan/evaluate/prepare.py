@@ -82,7 +82,7 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
     window = evaluated_window(recipe.window, model.facts.window)
     probes = recipe.probes
     lengths = evaluated_lengths(probes.lengths, window, model.facts.window, probes.beyond_window)
-    template = _template(recipe, model)
+    template = _template(recipe, model, reference)
     if reference:
         require_same_tokenizer(model, reference)
     api_key = None
@@ -150,15 +150,18 @@ def _tasks(recipe: EvaluateRecipe, store: Store) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
-def _template(recipe: EvaluateRecipe, model: EvaluatedModel) -> Literal["none", "chat"]:
-    has_template = _has_template(model)
-    if recipe.template == "chat" and not has_template:
+def _template(
+    recipe: EvaluateRecipe, model: EvaluatedModel, reference: EvaluatedModel | None
+) -> Literal["none", "chat"]:
+    """How prompts are given to all models: a model that has no template never saw one."""
+    without = [each for each in (model, reference) if each and not _has_template(each)]
+    if recipe.template == "chat" and without:
         raise UserError(
-            f"template: chat is asked for, and the tokenizer of {recipe.model!r} has no chat template; set "
-            "template: none"
+            f"template: chat is asked for, and the tokenizer of {without[0].name!r} ({without[0].key}) has no chat "
+            "template; set template: none"
         )
     if recipe.template == "auto":
-        return "chat" if has_template else "none"
+        return "none" if without else "chat"
     return recipe.template
 
 

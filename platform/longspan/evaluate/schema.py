@@ -79,7 +79,7 @@ class Probes(Section):
     """Prompts that are generated from held-out documents and the seed."""
 
     tasks: list[str] = Field(
-        default_factory=lambda: ["ruler", "helmet_recall", "association", "stories"]
+        default_factory=lambda: ["ruler", "helmet_recall", "association", "stories", "many_shot"]
     )
     """Tasks or groups of tasks; docs/evaluate.md lists them. Empty: none."""
     files: dict[str, str] = Field(default_factory=dict)
@@ -149,8 +149,8 @@ class EvaluateRecipe(DescribedFile):
     window: int | None = Field(None, ge=128)
     """Tokens of prompt and answer together. Unset: the model's own window."""
     template: Literal["auto", "none", "chat"] = "auto"
-    """`chat`: prompts are a user's turn in the chat template; `none`: a text to complete. `auto`: chat if the
-    tokenizer has a template."""
+    """`chat`: prompts are a user's turn in the model's chat template; `none`: a text to complete. `auto`: chat if the
+    tokenizers of model and reference both have a template."""
     endpoint: Endpoint | None = None
     """Server that answers instead of an engine of this job; losses and multiple choice can't be measured then."""
     engine: Engine = Engine()

@@ -112,6 +112,21 @@ class WatchedRun:
 
 
 @dataclass(frozen=True)
+class WatchedEvaluation:
+    """The evaluation of each checkpoint.
+
+    Attributes:
+        name: one watcher of a name and run at a time.
+        workspace: folder in the store for exported checkpoints; deleted at the end.
+        settings: identity of all that is measured: with others, checkpoints are evaluated again.
+    """
+
+    name: str
+    workspace: str
+    settings: str = ""
+
+
+@dataclass(frozen=True)
 class WatchResult:
     """How a watch ended.
 
@@ -132,8 +147,7 @@ class Watcher:
     def __init__(
         self,
         run: WatchedRun,
-        name: str,
-        workspace: str,
+        evaluation: WatchedEvaluation,
         evaluate: Evaluate,
         polling: Polling = Polling(),
         log: Callable[[str], None] = print,
@@ -142,8 +156,7 @@ class Watcher:
 
         Args:
             run: whose checkpoints to evaluate.
-            name: of the evaluation; one watcher of a name and run at a time.
-            workspace: folder in the store for exported checkpoints; deleted at the end.
+            evaluation: of each checkpoint.
             evaluate: called once for each checkpoint.
             polling: how the run is waited for.
             log: takes lines for a person to read.
@@ -155,11 +168,16 @@ class Watcher:
             raise UserError(
                 f"--watch: there is no run in {run.store.uri(run.path)}; start its job first"
             )
-        self._run, self._name, self._workspace = run, name, workspace.rstrip("/")
+        self._run, self._evaluation = run, evaluation
+        self._workspace = evaluation.workspace.rstrip("/")
         self._evaluate_model, self._polling, self._log = evaluate, polling, log
-        stem = evaluation_stem(name)
+        stem = evaluation_stem(evaluation.name)
         done = read_metrics(run.store, run.metrics_path, stem)
-        self._done = {record["update"]: record["checkpoint"] for record in done}
+        self._done = {
+            record["update"]: record["checkpoint"]
+            for record in done
+            if record["settings"] == evaluation.settings
+        }
         self._skipped: dict[int, str] = {}
         """Versions of records by update, as in `_done`."""
         self._evaluated: list[int] = []
@@ -248,7 +266,12 @@ class Watcher:
     def _record(self, update: int, version: str, results: Results) -> None:
         """Make the results metrics of the run; from now on the checkpoint counts as evaluated."""
         record = evaluation_record(
-            self._name, update, measurements_in(results), time=time.time(), checkpoint=version
+            self._evaluation.name,
+            update,
+            measurements_in(results),
+            time=time.time(),
+            checkpoint=version,
+            settings=self._evaluation.settings,
         )
         self._trackers.log(record)
         self._metrics.flush()
