@@ -74,6 +74,7 @@ def _model() -> ModelInfo:
         name="made",
         identity="0",
         window=512,
+        model_window=512,
         rope={},
         dtype="bfloat16",
         template="none",
@@ -92,5 +93,5 @@ def _provenance() -> Provenance:
         documents={"books": 3},
         documents_hash="0",
         engine={},
-        training_window=None,
+        base_window=None,
     )

@@ -168,6 +168,7 @@ def model_info(name: str) -> ModelInfo:
         name=name,
         identity=f"identity of {name}",
         window=WINDOW,
+        model_window=WINDOW,
         rope={"rope_type": "default", "rope_theta": 500000.0},
         dtype="bfloat16",
         template="chat",
@@ -278,5 +279,5 @@ def provenance() -> Provenance:
         documents={"books": 40, "code": 112},
         documents_hash="9f8e7d",
         engine={"dtype": "bfloat16", "enable_prefix_caching": True},
-        training_window=BASE_WINDOW,
+        base_window=BASE_WINDOW,
     )

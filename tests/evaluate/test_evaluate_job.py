@@ -22,13 +22,14 @@ from tests.tiny import make_tiny_model
 pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(300)]
 
 WINDOW = 1024
-PASS_KEY = re.compile(r"the pass key: it is (\d{5})")
+TASK = "ruler_niah_single_1"
+NEEDLE = re.compile(r"One special number for \S+ is (\d{7})")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tokenizer with its model's config, stories, and a recipe that asks for pass keys alone."""
+    """A tokenizer with its model's config, stories, and a recipe that asks for needles alone."""
     folder = tmp_path_factory.mktemp("evaluation")
     make_tiny_model(folder / "model", window=WINDOW)
     store = folder / "store"
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": str(folder / "model"),
         "template": "none",
         "corpora": [{"name": "stories", "path": "corpora/stories", "heldout_fraction": 0.5}],
-        "probes": {"tasks": ["passkey"], "lengths": [512, WINDOW], "samples": 40, "depths": 4},
+        "probes": {"tasks": [TASK], "lengths": [512, WINDOW], "samples": 40, "depths": 4},
         "losses": {"documents": 0},
         "gate": {"required": ["recall"]},
         "storage": {"root": str(store)},
@@ -67,7 +68,7 @@ def run(ray_session: str) -> Run:
 
 
 def server(folder: Path, sees: int) -> OpenAIServer:
-    """A model that finds the pass key if it is among the last tokens that it sees."""
+    """A model that finds the needle if it is among the last tokens that it sees."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
@@ -76,16 +77,14 @@ def server(folder: Path, sees: int) -> OpenAIServer:
 
     def answer(body: Body) -> Completion:
         seen = tokenizer.decode(body["prompt"][-sees:])
-        return Completion(
-            " ".join(PASS_KEY.findall(seen)) or "none", "stop", len(body["prompt"]), 5
-        )
+        return Completion(" ".join(NEEDLE.findall(seen)) or "none", "stop", len(body["prompt"]), 5)
 
     return OpenAIServer("fake", answer, window=WINDOW)
 
 
 def test_a_verdict_a_report_and_a_comparison(folder: Path, run: Run) -> None:
     recipe, store = str(folder / "recipe.yaml"), Store(str(folder / "store"))
-    with server(folder, WINDOW) as perfect, server(folder, 300) as short_sighted:
+    with server(folder, WINDOW) as perfect, server(folder, 200) as short_sighted:
         endpoint = "endpoint={{url: {}, model: fake}}"
         first = run(recipe, endpoint.format(perfect.url))
         assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
@@ -98,18 +97,18 @@ def test_a_verdict_a_report_and_a_comparison(folder: Path, run: Run) -> None:
     assert [cell.score.value for cell in results.tasks[0].cells if cell.score] == [1.0] * 10
     assert results.tasks[0].effective_length == WINDOW
     assert worse.tasks[0].effective_length is None
-    # Places are at 0, 1/3, 2/3 and the end of the context; 300 tokens reach back to the last, or the last two.
+    # Places are at 0, 1/3, 2/3 and the end of the context; 200 tokens reach back to the last, or the last two.
     scores = {
         (cell.length, cell.depth): cell.score.value for cell in worse.tasks[0].cells if cell.score
     }
     assert scores[512, 1.0] == scores[WINDOW, 1.0] == 1
     assert scores[512, 0.0] == scores[WINDOW, 0.0] == 0
-    assert len(load_samples(store, "evaluate/short")["passkey"]) == 80
-    assert b"pass key" in store.read_bytes("evaluate/short/report.html")
+    assert len(load_samples(store, "evaluate/short")[TASK]) == 80
+    assert b"special number" in store.read_bytes("evaluate/short/report.html")
 
     compared = run("compare", "evaluate/short", "evaluate/perfect", "--root", store.root)
     assert compared.returncode == 0, compared.stderr
-    assert re.search(r"^passkey +1K .* worse ", compared.stdout, re.MULTILINE), compared.stdout
+    assert re.search(rf"^{TASK} +1K .* worse ", compared.stdout, re.MULTILINE), compared.stdout
 
 
 def test_a_window_that_the_endpoint_does_not_have_is_refused_before_anything_starts(

@@ -135,6 +135,20 @@ def test_documents_without_enough_context_are_left_out_and_counted(tmp_path: Pat
     plan = plan_of(make_tiny_model(tmp_path), 256, 3, 30, 5)
     assert plan.too_short == {"notes": 2, "letters": 2}
     assert len(plan.heads) == 6
+    scores = {
+        request.id: Score(
+            request.id, request.tokens, losses=np.ones(request.tokens - request.first_target)
+        )
+        for request in plan.requests
+    }
+    found = plan.losses(scores).results(seed=0)
+    assert {each.corpus: each.too_short for each in found} == {None: 4, "notes": 2, "letters": 2}
+
+
+def test_a_window_without_room_for_any_context_is_not_due_to_the_documents(tmp_path: Path) -> None:
+    plan = plan_of(make_tiny_model(tmp_path), 10, 30)
+    assert plan.contexts == ()
+    assert not plan.too_short
 
 
 def test_without_another_document_nothing_is_swapped(tmp_path: Path) -> None:

@@ -84,6 +84,9 @@ def test_the_plan_names_what_the_gate_will_lack(folder: Path) -> None:
     text = plan_text(lacking)
     assert "recall can't be measured: probes.tasks has none of ruler (required" in text
 
+    other = prepared(folder, probes={"tasks": ["passkey", "first_sentence", "graph_walks"]})
+    assert "recall" in {gap.item for gap in gate_gaps(other)}, "no task that counts for it"
+
     full = prepared(
         folder,
         reference=str(folder / "base"),

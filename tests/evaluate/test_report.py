@@ -88,6 +88,18 @@ def test_a_report_of_nothing_says_so_in_every_section_that_could_be_measured():
     assert missing == set(SECTIONS) - {"provenance", "notes"}
 
 
+def test_a_window_shorter_than_the_models_own_is_stated():
+    results = empty_results()
+    whole = f"window of {results.model.window:,} tokens"
+    assert whole in summary(results) and whole in write_report(results, {})
+    longer = results.model.model_copy(update={"model_window": 131_072})
+    judged = results.model_copy(update={"model": longer})
+    stated = f"judged up to {results.model.window:,} of its 131,072 tokens"
+    assert stated in summary(judged).splitlines()[0]
+    page = Page(write_report(judged, {}))
+    assert stated in page.texts[""] and stated in page.texts["provenance"]
+
+
 @pytest.mark.parametrize("part", ["tasks", "losses", "suites", "comparison", "verdict"])
 def test_any_one_part_may_be_missing(part: str):
     empty = {"comparison": None, "verdict": None}.get(part, [])

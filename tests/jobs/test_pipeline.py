@@ -143,8 +143,9 @@ def test_a_chat_model_comes_out_and_answers(folder: Path, run: Run, tmp_path: Pa
     assert store.exists("runs/chat/model/model.safetensors")
     for stage, window, base in (("pretrain", WINDOW, 256), ("sft", WINDOW, WINDOW)):
         results = load_results(store, f"evaluate/pipe-{stage}")
-        assert results.model.window == window and results.reference is not None
-        assert (results.reference.window, results.provenance.training_window) == (base, base)
+        assert results.model.window == results.model.model_window == window
+        assert results.reference is not None
+        assert (results.reference.window, results.provenance.base_window) == (base, base)
         assert results.verdict is not None and results.verdict.status != "pass"
         assert results.comparison is not None and results.comparison.loss_changes
         assert store.exists(f"evaluate/pipe-{stage}/report.html")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from longspan.evaluate.gate.probes import counts_for_recall
 from longspan.evaluate.gate.thresholds import ItemName
 from longspan.evaluate.prepare import Prepared
 
@@ -50,7 +51,7 @@ def _gaps(prepared: Prepared) -> Iterator[tuple[ItemName, str]]:
         yield "short_tasks_retained", reason
     if reason := no_reference or no_losses:
         yield "short_loss_retained", reason
-    if not families & {"retrieval", "tracing", "aggregation"}:
+    if not any(counts_for_recall(each.name, each.family, each.scoring) for each in prepared.tasks):
         yield "recall", "probes.tasks has none of ruler"
     if missing := sorted({"association", "reasoning"} - families):
         names = {"association": "association", "reasoning": "stories"}

@@ -31,6 +31,7 @@ def model_info(prepared: Prepared, model: EvaluatedModel, tokenizer: str) -> Mod
         name=model.name,
         identity=model.identity,
         window=min(prepared.window, model.facts.window),
+        model_window=model.facts.window,
         rope={} if prepared.recipe.endpoint else model.rope,
         dtype="unknown"
         if prepared.recipe.endpoint
@@ -61,7 +62,7 @@ def provenance(
         documents=dict(Counter(document.corpus for document in documents)),
         documents_hash=documents_hash(documents),
         engine=dict(engine),
-        training_window=prepared.base_window,
+        base_window=prepared.base_window,
     )
 
 

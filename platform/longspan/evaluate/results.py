@@ -96,6 +96,8 @@ class LossResult(Section):
     """Mean loss by position in the document; confounds context with place."""
     by_context: list[LossPoint]
     """Mean loss of the same target tokens, by tokens of context."""
+    too_short: int = 0
+    """Documents without losses by context, as they are shorter than the longest context."""
     last_doubling_gain: Estimate | None
     """L(c/2) - L(c) at the longest context, paired by document."""
     far_swap: Estimate | None
@@ -197,7 +199,9 @@ class ModelInfo(Section):
     identity: str
     """Changes with its weights."""
     window: int
-    """Tokens of prompt and answer that it was evaluated with, at most."""
+    """Longest length that was judged: tokens of prompt and answer together."""
+    model_window: int
+    """Its own window, in tokens; at least `window`."""
     rope: dict[str, Any]
     """Its `rope_parameters`; empty for an endpoint."""
     dtype: str
@@ -222,7 +226,7 @@ class Provenance(Section):
     documents_hash: str
     engine: dict[str, Any]
     """Arguments of the engine, or the endpoint's address."""
-    training_window: int | None
+    base_window: int | None
     """Window of the base model before it was extended."""
 
 

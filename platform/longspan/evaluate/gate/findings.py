@@ -82,6 +82,8 @@ class Rule:
 def item(rule: Rule, findings: Sequence[Finding], faults: str = "", notes: str = "") -> VerdictItem:
     """Return the item of some findings: the worst of them; a fault fails it.
 
+    The detail has the worst case, and everything that can't be compared.
+
     Args:
         rule: of the item.
         findings: none if nothing was measured.
@@ -89,16 +91,17 @@ def item(rule: Rule, findings: Sequence[Finding], faults: str = "", notes: str =
         notes: more to state.
     """
     if not findings and not faults:
-        return VerdictItem(
-            name=rule.name, status="not_measured", source=rule.source, detail=rule.missing
-        )
+        detail = "; ".join(each for each in (rule.missing, notes) if each)
+        return VerdictItem(name=rule.name, status="not_measured", source=rule.source, detail=detail)
     # Python's `min` keeps the first of equals: the order of the findings decides, and is fixed.
     worst = min(
         findings, key=lambda each: (WORST_FIRST.index(each.status), each.distance), default=None
     )
     status: Status = "fail" if faults or worst is None else worst.status
-    details = [faults, f"worst: {worst.case}" if worst else "", notes]
     interval = worst.interval if worst else None
+    not_compared = dict.fromkeys(each.case for each in findings if each.interval is None)
+    stated = f"worst: {worst.case}" if worst and interval else ""
+    details = [faults, stated, *not_compared, notes]
     return VerdictItem(
         name=rule.name,
         status=status,

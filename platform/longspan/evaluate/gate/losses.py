@@ -12,10 +12,11 @@ from longspan.evaluate.results import Estimate, LossChange, LossResult, Results,
 def short_loss_retained(results: Results, thresholds: Thresholds) -> VerdictItem:
     """Relative change of the loss against the reference, at every context up to the base window."""
     window = _base_window(results)
+    missing = f"no losses of the reference on the same tokens at contexts up to {window:,}"
     rule = Rule(
         "short_loss_retained",
         "own choice: within the differences of table 5 of arXiv 2309.16039",
-        f"no losses of the reference on the same tokens at contexts up to {window:,}",
+        _missing(results, missing) if results.reference else missing,
     )
     changes = [each for each in _loss_changes(results) if each.context <= window]
     findings = [below(each.change, thresholds.short_loss, _change_case(each)) for each in changes]
@@ -27,11 +28,10 @@ def context_gain(results: Results, thresholds: Thresholds) -> VerdictItem:
     rule = Rule(
         "context_gain",
         "matched targets (arXiv 2109.09115): more context lowers the loss of the same tokens",
-        "no losses by context",
+        _missing(results, "no losses at two lengths of context"),
     )
-    return item(
-        rule, _positive(results, thresholds, lambda loss: loss.last_doubling_gain, "last doubling")
-    )
+    findings = _positive(results, thresholds, lambda loss: loss.last_doubling_gain, "last doubling")
+    return item(rule, findings, notes=_left_out(results) if findings else "")
 
 
 def far_context_used(results: Results, thresholds: Thresholds) -> VerdictItem:
@@ -39,11 +39,10 @@ def far_context_used(results: Results, thresholds: Thresholds) -> VerdictItem:
     rule = Rule(
         "far_context_used",
         "perturbed far context (arXiv 2109.09115): another document there raises the loss",
-        "no losses with a swapped far context",
+        _missing(results, "no losses with a swapped far context"),
     )
-    return item(
-        rule, _positive(results, thresholds, lambda loss: loss.far_swap, "far half swapped")
-    )
+    findings = _positive(results, thresholds, lambda loss: loss.far_swap, "far half swapped")
+    return item(rule, findings, notes=_left_out(results) if findings else "")
 
 
 def _positive(
@@ -67,6 +66,23 @@ def _positive(
     return findings
 
 
+def _missing(results: Results, otherwise: str) -> str:
+    """Why there are no losses by context: no document is long enough, or another reason."""
+    losses = _all_or_each(results)
+    too_short = sum(loss.too_short for loss in losses)
+    if not too_short or any(loss.by_context for loss in losses):
+        return otherwise
+    return (
+        f"no document has the {results.model.window:,} tokens of the window; all {too_short:,} are shorter: add longer "
+        "ones to corpora, or set a shorter window"
+    )
+
+
+def _left_out(results: Results) -> str:
+    too_short = sum(loss.too_short for loss in _all_or_each(results))
+    return f"documents shorter than the window are left out: {too_short:,}" if too_short else ""
+
+
 def _all_or_each(results: Results) -> list[LossResult]:
     together = [loss for loss in results.losses if loss.corpus is None]
     return together or results.losses
@@ -80,7 +96,7 @@ def _loss_changes(results: Results) -> list[LossChange]:
 
 def _base_window(results: Results) -> int:
     reference = results.reference.window if results.reference else results.model.window
-    return results.provenance.training_window or reference
+    return results.provenance.base_window or reference
 
 
 def _change_case(each: LossChange) -> str:

@@ -48,6 +48,11 @@ class Cells:
         """Lengths with scores, rising."""
         return sorted({cell.length for _, cell in self.cells if cell.score is not None})
 
+    def missing(self, length: int) -> list[str]:
+        """Tasks without a score at a length that have one at another, in the order of the results."""
+        scored = dict.fromkeys(task for task, cell in self.cells if cell.score is not None)
+        return [task for task in scored if task not in self.scores(length)]
+
     def scores(self, length: int) -> dict[str, Estimate]:
         """Scores at a length by task."""
         return {
@@ -60,6 +65,16 @@ class Cells:
 def mean_score(scores: Mapping[str, Estimate], tasks: Collection[str]) -> Interval:
     """Mean over tasks, each with the same weight; their samples are taken as independent."""
     return mean_interval([scores[task] for task in sorted(tasks)])
+
+
+def gap(cells: Cells, length: int, threshold: float) -> list[Finding]:
+    """Return a finding if a length lacks scores of tasks that other lengths have: its mean is one of other tasks."""
+    missing = cells.missing(length)
+    if not missing:
+        return []
+    names = ", ".join(missing)
+    case = f"at {length:,} there is no score of {names}: leave the length out, or the task"
+    return [unknown(threshold, case)]
 
 
 def not_reached(

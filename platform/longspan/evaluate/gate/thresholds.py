@@ -51,7 +51,7 @@ class Thresholds(Section):
     differences between sound position encodings in the paper's table 5 are of 0.1 to 0.3 % in perplexity."""
     recall: float = Field(0.856, ge=0, le=1)
     """Lower end of the recall score at every length up to the window. RULER's threshold: Llama 2 7B at 4,096 tokens
-    (arXiv 2404.06654, section 4)."""
+    (arXiv 2404.06654, section 4). Tasks that are not scored as RULER's, and pass keys, do not count."""
     recall_rule: Literal["mean", "every_task"] = "mean"
     """`mean`: of the tasks at a length, as RULER's threshold is defined. `every_task`: each one by itself, which is
     stricter."""
@@ -60,9 +60,9 @@ class Thresholds(Section):
     overlap and of reasoning. NoLiMa's rule (arXiv 2502.05167, section 4)."""
     base_score: float = Field(0.5, ge=0, le=1)
     """Score at the shortest length, below which a share of it says nothing: the item is inconclusive. Own choice."""
-    drop_resolution: float = Field(0.15, gt=0, le=1)
-    """Widest half of the interval of the change from half the window to the window with which "no drop" is found: a
-    wider one could hide a large drop, and is inconclusive. Own choice."""
+    drop_margin: float = Field(0.05, ge=0, lt=1)
+    """Fall of the score from half the window to the window that the interval of the change must exclude (a test of
+    non-inferiority); a fall that is certainly larger fails. Own choice."""
     closed_book_margin: float = Field(0.05, ge=0, lt=1)
     """Difference to the score without the document that the lower end must exceed. Own choice."""
     collapse_share: float = Field(0.5, ge=0, lt=1)

@@ -102,7 +102,12 @@ class LossPlan:
 
     @property
     def too_short(self) -> Counter[str]:
-        """Documents by corpus that are shorter than the longest context and so have no matched targets."""
+        """Documents by corpus that are shorter than the longest context and so have no matched targets.
+
+        None if the window is too short for any context: that is not due to the documents.
+        """
+        if not self.contexts:
+            return Counter()
         used = {block.document.document.id for block in self.blocks}
         return Counter(
             each.document.corpus
@@ -120,6 +125,7 @@ class LossPlan:
             key_token_sums(self.documents, self.heads, scores, key) if key is not None else None,
             position_bands(self.window),
             self.contexts,
+            self.too_short,
         )
 
 
@@ -134,6 +140,7 @@ class Losses:
         key_tokens: [documents, 1]; None if there is no set of key tokens.
         bands: positions [from, to).
         contexts: tokens, ascending.
+        too_short: documents by corpus that are shorter than the longest context.
     """
 
     by_position: LossSums
@@ -142,6 +149,7 @@ class Losses:
     key_tokens: LossSums | None
     bands: tuple[tuple[int, int], ...]
     contexts: tuple[int, ...]
+    too_short: Mapping[str, int]
 
     @property
     def last_doubling_gain(self) -> LossSums | None:
@@ -163,6 +171,9 @@ class Losses:
             corpus=corpus,
             by_position=_points(self.by_position.of_corpus(corpus), self.bands, seed),
             by_context=_points(by_context, [(c, c) for c in self.contexts], seed),
+            too_short=sum(self.too_short.values())
+            if corpus is None
+            else self.too_short.get(corpus, 0),
             last_doubling_gain=mean_loss(gain.of_corpus(corpus), seed) if gain else None,
             far_swap=mean_loss(self.far_swap.of_corpus(corpus), seed),
             key_token_perplexity=perplexity(key, seed) if key is not None else None,

@@ -35,7 +35,7 @@ class Windows:
     @classmethod
     def of(cls, results: Results) -> Windows:
         """Windows of an evaluation."""
-        return cls(results.model.window, results.provenance.training_window)
+        return cls(results.model.window, results.provenance.base_window)
 
 
 def scores_by_length(task: TaskResult) -> dict[int, Estimate]:

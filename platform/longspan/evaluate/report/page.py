@@ -17,7 +17,7 @@ from longspan.evaluate.report.paper import LAWS
 from longspan.evaluate.report.suites import SUITE_SIZES, first_sentence_rows, suite_groups
 from longspan.evaluate.report.svg import inline_svg
 from longspan.evaluate.report.tables import heat_maps, score_table
-from longspan.evaluate.report.verdict import headline
+from longspan.evaluate.report.verdict import headline, judged_window
 from longspan.evaluate.results import ModelInfo, Results, SampleRecord
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def write_report(
         sections=SECTIONS,
         words=STATUS_WORDS,
         headline=headline(results.verdict) if results.verdict else "",
+        window=judged_window(results.model),
         scores=score_table(results.tasks),
         score_panels=_score_panels(results, windows),
         maps=heat_maps(results.tasks),
@@ -97,7 +98,7 @@ def provenance(results: Results) -> dict[str, dict[str, str]]:
         "samples": f"{given.samples:,} for each task and length",
         "lengths": ", ".join(f"{length:,}" for length in given.lengths),
         "depths": str(given.depths),
-        "base window": "unknown" if given.training_window is None else f"{given.training_window:,}",
+        "base window": "unknown" if given.base_window is None else f"{given.base_window:,}",
         "documents": _pairs({name: f"{count:,}" for name, count in given.documents.items()}),
         "documents' hash": given.documents_hash,
         "engine": _pairs(given.engine),
@@ -110,7 +111,7 @@ def _model(model: ModelInfo) -> dict[str, str]:
     return {
         "name": model.name,
         "identity": model.identity,
-        "window": f"{model.window:,} tokens",
+        "window": judged_window(model),
         "positions": _pairs(model.rope) or "unknown",
         "type": model.dtype,
         "chat template": "used" if model.template == "chat" else "none",

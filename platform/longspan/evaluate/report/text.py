@@ -12,7 +12,7 @@ from longspan.evaluate.report.numbers import (
     tokens,
 )
 from longspan.evaluate.report.tables import ScoreCell, ScoreTable, score_table
-from longspan.evaluate.report.verdict import condition, headline
+from longspan.evaluate.report.verdict import condition, headline, judged_window
 from longspan.evaluate.results import Results, Verdict
 from longspan.recipe.tables import table
 
@@ -24,7 +24,7 @@ KEY = (
 
 def summary(results: Results) -> str:
     """Return verdict and scores by length as plain text."""
-    title = f"{results.name}: {results.model.name}, window {results.model.window:,} tokens"
+    title = f"{results.name}: {results.model.name}, {judged_window(results.model)}"
     verdict = verdict_text(results.verdict) if results.verdict else "verdict: not measured"
     scores = scores_text(score_table(results.tasks)) if results.tasks else "scores: not measured"
     return "\n\n".join((title, verdict, scores))

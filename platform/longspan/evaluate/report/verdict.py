@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from longspan.evaluate.report.numbers import STATUS_WORDS
-from longspan.evaluate.results import Verdict
+from longspan.evaluate.results import ModelInfo, Verdict
 
 
 def condition(name: str) -> str:
     """Name of a condition as it is shown."""
     return name.replace("_", " ")
+
+
+def judged_window(model: ModelInfo) -> str:
+    """Window that the verdict is on, beside the model's own where that is longer."""
+    if model.window < model.model_window:
+        return f"judged up to {model.window:,} of its {model.model_window:,} tokens"
+    return f"window of {model.window:,} tokens"
 
 
 def headline(verdict: Verdict) -> str:
