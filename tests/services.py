@@ -57,7 +57,7 @@ BUDGET: Mapping[Kind, int] = MappingProxyType(
         "Ray head": 3,
         "Ray node": 3,
         "driver": 9,
-        "rank group": 32,  # whole runs of shared rows at several degrees are a group each
+        "rank group": 34,  # whole runs, of shared rows and of exported checkpoints, are a group each
         "torchrun": 1,
         "service command": 4,
         "vLLM engine": 1,

@@ -2,7 +2,6 @@
 
 import random
 from functools import cache
-from pathlib import Path
 
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.evaluate.documents import Document, documents_hash
@@ -22,8 +21,6 @@ OBJECTS = (
     "the tide",
 )
 PLACES = ("before dawn", "in the harbor", "near the mill", "during the storm", "after the fair")
-
-SAMPLE_MODEL = Path(__file__).parents[2] / ".longspan/models/SmolLM2-135M-Instruct"
 
 
 def prose(seed: int, sentences: int) -> str:

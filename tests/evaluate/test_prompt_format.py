@@ -10,7 +10,6 @@ from longspan.errors import UserError
 from longspan.evaluate.prompt_format import ChatFormat, CompletionFormat, load_format
 from longspan.evaluate.samples import PromptFormat
 from tests.evaluate.probe_fixtures import (
-    SAMPLE_MODEL,
     byte_format,
     chat_format,
     completion_format,
@@ -104,12 +103,3 @@ def test_a_tokenizer_without_template_completes(tmp_path: Path) -> None:
         load_format(tmp_path, "chat", key="model")
     with pytest.raises(UserError, match=r"model: .*holds no tokenizer"):
         load_format(tmp_path / "nothing", "none", key="model")
-
-
-@pytest.mark.skipif(not SAMPLE_MODEL.is_dir(), reason="make sample-model was not run")
-def test_the_sample_model_s_formats() -> None:
-    chat, plain = load_format(SAMPLE_MODEL, "chat"), load_format(SAMPLE_MODEL, "none")
-    assert decoded(plain, "Hello", " you") == "Hello you"
-    found = decoded(chat, "Hello", " you")
-    assert found.endswith("<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n")
-    assert found.count("<|im_start|>user") == 1
