@@ -56,7 +56,7 @@ def test_right_answers_score_one_and_none_scores_zero(name: str, tmp_path: Path)
         store = Store(str(tmp_path / str(is_right)))
         grid = SampleGrid((task,), lengths, 3, source, "m")
         generator = InProcessGenerator(Oracle(is_right))
-        records = ask_samples(grid, generator, store, "e", lambda line: None)
+        records = ask_samples(grid, generator, store, "e", lambda line: None).records
         assert len(records) == 3 * len(lengths)
         assert {record.score for record in records} == {float(is_right)}, records[0]
         assert not any(record.problem for record in records)

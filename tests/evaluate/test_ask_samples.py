@@ -49,7 +49,7 @@ def run(
     store: Store, model: Model, grid: SampleGrid = GRID, folder: str = "e"
 ) -> list[SampleRecord]:
     with FakeServer(model) as server:
-        return ask_samples(grid, in_process(server), store, folder, lambda line: None)
+        return ask_samples(grid, in_process(server), store, folder, lambda line: None).records
 
 
 def cells(records: list[SampleRecord]) -> dict[tuple[str, int, float | None], float]:
@@ -133,13 +133,13 @@ def test_what_is_recorded_is_not_asked_again_and_the_first_samples_stay(store: S
     few = replace(GRID, samples=2)
     with FakeServer(perfect) as server:
         generator = in_process(server)
-        first = ask_samples(few, generator, store, "e", lambda line: None)
+        first = ask_samples(few, generator, store, "e", lambda line: None).records
         assert server.asked.total() == len(first) == 12
-        more = ask_samples(GRID, generator, store, "e", lambda line: None)
+        more = ask_samples(GRID, generator, store, "e", lambda line: None).records
         assert len(more) == 30 and set(server.asked.values()) == {1}
         assert [record for record in more if record.index < 2] == first
         lines: list[str] = []
-        assert ask_samples(GRID, generator, store, "e", lines.append) == more
+        assert ask_samples(GRID, generator, store, "e", lines.append).records == more
         assert server.asked.total() == 30 and lines == []
 
 
@@ -201,9 +201,13 @@ def test_a_length_that_a_task_has_no_samples_of_is_left_out(store: Store) -> Non
     lines: list[str] = []
     with FakeServer(perfect) as server:
         grid = replace(GRID, lengths=(64, 256))
-        records = ask_samples(grid, in_process(server), store, "e", lines.append)
+        asked = ask_samples(grid, in_process(server), store, "e", lines.append)
+        again = ask_samples(grid, in_process(server), store, "e", lines.append)
     assert lines[0] == "probes: one at 64 tokens is left out: too short"
-    assert {record.length for record in records} == {256}
+    assert {record.length for record in asked.records} == {256}
+    names = [(each.task, each.length, each.reason) for each in asked.left_out]
+    assert names == [("one", 64, "too short"), ("two", 64, "too short")]
+    assert again == asked
 
 
 def test_a_prompt_that_does_not_fit_is_never_sent_nor_scored_until_the_window_grows(
@@ -212,7 +216,9 @@ def test_a_prompt_that_does_not_fit_is_never_sent_nor_scored_until_the_window_gr
     """The window is one token short of the longest samples."""
     with FakeServer(perfect) as server:
         narrow = replace(GRID, window=1023)
-        records = ask_samples(narrow, in_process(server, 1023), store, "e", lambda line: None)
+        records = ask_samples(
+            narrow, in_process(server, 1023), store, "e", lambda line: None
+        ).records
         over = [record for record in records if record.length == 1024]
         assert len(over) == 10 and server.asked.total() == 20
         assert {record.score for record in over} == {None}
@@ -221,22 +227,25 @@ def test_a_prompt_that_does_not_fit_is_never_sent_nor_scored_until_the_window_gr
         )
         assert over[0].prompt_tokens == 1008
         lines: list[str] = []
-        assert ask_samples(narrow, in_process(server, 1023), store, "e", lines.append) == records
+        assert (
+            ask_samples(narrow, in_process(server, 1023), store, "e", lines.append).records
+            == records
+        )
         assert lines == []
         wide = replace(GRID, window=1024)
-        records = ask_samples(wide, in_process(server, 1024), store, "e", lambda line: None)
+        records = ask_samples(wide, in_process(server, 1024), store, "e", lambda line: None).records
         assert set(cells(records).values()) == {1.0} and set(server.asked.values()) == {1}
 
 
 def test_requests_without_an_answer_are_made_again(store: Store) -> None:
     with FakeServer(perfect) as server:
         server.busy = 7
-        records = ask_samples(GRID, in_process(server), store, "e", lambda line: None)
+        records = ask_samples(GRID, in_process(server), store, "e", lambda line: None).records
         missing = [record for record in records if record.problem]
         assert len(missing) == 7 and all(record.score is None for record in missing)
         assert missing[0].problem == "unanswered: no answer from the endpoint (status 503)"
         assert read_records(store, "e", missing[0].task) != []
-        records = ask_samples(GRID, in_process(server), store, "e", lambda line: None)
+        records = ask_samples(GRID, in_process(server), store, "e", lambda line: None).records
     assert set(cells(records).values()) == {1.0} and set(server.asked.values()) == {1}
 
 

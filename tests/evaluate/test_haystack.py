@@ -155,7 +155,7 @@ def test_prompts_are_as_long_as_asked_to_less_than_a_sentence(
 
 def test_what_cannot_be_filled_is_a_mistake_of_the_recipe() -> None:
     format, units = completion_format(), _units()
-    with pytest.raises(UserError, match=r"lengths: .* 10 tokens"):
+    with pytest.raises(UserError, match=r"probes.lengths: .* 10 tokens"):
         fill(format, FRAME, units, [], 10)
     with pytest.raises(UserError, match="corpora: 9,999 tokens"):
         fill(format, FRAME, units, [], 9_999)

@@ -87,7 +87,7 @@ def test_a_text_of_two_classes_is_in_neither() -> None:
     ("documents", "length", "said"),
     [
         (texts()[:2], 2048, "passages of two classes (by corpus) are needed, and there are 1"),
-        (texts(), 256, "lengths: "),
+        (texts(), 256, "probes.lengths: "),
         (texts(), 10**6, "corpora: "),
     ],
     ids=["one class", "short", "long"],

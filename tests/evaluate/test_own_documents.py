@@ -204,5 +204,5 @@ def test_each_pair_is_asked_before_any_is_asked_again(pairs: PairSet) -> None:
 
 def test_too_little_text_is_a_problem(pairs: PairSet) -> None:
     task, _ = make_tasks(pairs)
-    assert "lengths: " in str(task.problem(source_of(pairs), 10**6))
-    assert "lengths: " in str(task.problem(source_of(pairs), 200))
+    assert "probes.lengths: " in str(task.problem(source_of(pairs), 10**6))
+    assert "probes.lengths: " in str(task.problem(source_of(pairs), 200))

@@ -192,4 +192,4 @@ def test_samples_of_other_files_have_other_identities() -> None:
 
 def test_too_few_paragraphs_are_a_problem() -> None:
     task: ParagraphProbe = TASKS["qa_squad"]
-    assert "lengths: " in str(task.problem(probe_source(), 20_000))
+    assert "probes.lengths: " in str(task.problem(probe_source(), 20_000))

@@ -296,9 +296,9 @@ def fingerprint(reverse: bool = False) -> str:
 def test_a_length_without_place_for_a_task_has_a_problem() -> None:
     source = probe_source()
     found = TASKS["ruler_vt"].problem(source, 300)
-    assert found is not None and found.startswith("ruler_vt at 300 tokens: lengths:")
+    assert found is not None and found.startswith("ruler_vt at 300 tokens: probes.lengths:")
     found = TASKS["ruler_cwe"].problem(source, 600)
-    assert found is not None and "ruler_cwe at 600 tokens: lengths:" in found
+    assert found is not None and "ruler_cwe at 600 tokens: probes.lengths:" in found
     found = TASKS["ruler_niah_single_2"].problem(probe_source(documents=1, sentences=50), 65_536)
     assert found is not None and "corpora:" in found and "max_documents" in found
     # Noise needs no documents.

@@ -12,9 +12,10 @@ from longspan.evaluate.aggregate import TaskInfo, task_result
 from longspan.evaluate.report.excerpts import Excerpts, chosen
 from longspan.evaluate.report.numbers import number, number_interval, percent, points, tokens
 from longspan.evaluate.report.page import SECTIONS, write_report
-from longspan.evaluate.report.paper import paper_score
+from longspan.evaluate.report.paper import first_sentence_scores, paper_score
 from longspan.evaluate.report.text import COLUMNS, summary
-from longspan.evaluate.results import Results
+from longspan.evaluate.results import LeftOut, Results
+from longspan.evaluate.suites.schema import PromptCut
 from tests.evaluate.report_fixtures import (
     DEPTHS,
     LENGTHS,
@@ -197,16 +198,57 @@ def test_figures_are_text_for_those_who_cannot_see_them(whole: str):
     assert any(label.startswith("Loss by position") for label in labels)
 
 
-def test_paper_numbers_need_the_same_metric_and_shots():
+def test_paper_numbers_need_the_same_settings():
     gsm = SUITES[0]
-    found = paper_score(gsm)
+    found = paper_score(gsm, "none")
     assert found is not None and found.values == (16.8, 34.6, 47.4, 65.4)
     assert found.source == "Table 15"
-    assert paper_score(gsm.model_copy(update={"shots": 5})) is None
-    assert paper_score(gsm.model_copy(update={"metric": "acc"})) is None
-    assert paper_score(gsm.model_copy(update={"metric": "exact_match,strict-match"})) is found
-    assert paper_score(gsm.model_copy(update={"metric": "exact_match,flexible-extract"})) is None
-    assert paper_score(suite("qasper", "f1", 0.3, 2)) is None
+    assert paper_score(gsm.model_copy(update={"shots": 5}), "none") is None
+    assert paper_score(gsm.model_copy(update={"metric": "acc"}), "none") is None
+    strict, flexible = (
+        gsm.model_copy(update={"metric": f"exact_match,{filter}"})
+        for filter in ("strict-match", "flexible-extract")
+    )
+    assert paper_score(strict, "none") is found
+    assert paper_score(flexible, "none") is None
+    assert paper_score(suite("qasper", "f1", 0.3, 2), "none") is None
+    assert paper_score(gsm, "chat") is None
+    assert paper_score(gsm.model_copy(update={"limit": 100}), "none") is None
+
+
+@pytest.mark.parametrize(
+    ("cut", "is_shown"),
+    [
+        pytest.param(PromptCut(tokens=16384), True, id="as in the paper"),
+        pytest.param(PromptCut(tokens=8192), False, id="shorter"),
+        pytest.param(PromptCut(side="document", tokens=16384), False, id="of the document"),
+        pytest.param(None, False, id="never"),
+    ],
+)
+def test_papers_numbers_of_long_tasks_need_its_prompts(cut: PromptCut | None, is_shown: bool):
+    qasper = suite("paper_qasper", "f1", 0.3, 2, prompt_cut=cut)
+    assert (paper_score(qasper, "none") is not None) == is_shown
+
+
+def test_first_sentences_are_beside_the_papers_without_a_template_only():
+    task = next(each for each in whole_results().tasks if each.task == "first_sentence")
+    assert first_sentence_scores(task, "none", [1024, 1025]) == {1024: 95.7}
+    assert first_sentence_scores(task, "chat", [1024]) == {}
+
+
+def test_tasks_left_out_at_a_length_are_below_the_scores(whole: str):
+    assert "Left out" not in Page(whole).texts["scores"]
+    left_out = LeftOut(task="ruler_cwe", length=1024, reason=HOSTILE)
+    html = write_report(whole_results().model_copy(update={"left_out": [left_out]}), {})
+    assert HOSTILE not in html
+    (row,) = re.findall(r'<tr><th scope="row">ruler_cwe</th>.*?</tr>', html)
+    assert "<td>1K</td>" in row and str(escape(HOSTILE)) in row
+
+
+def test_a_limit_of_questions_is_shown():
+    few = suite("arc_easy", "acc_norm", 0.5, 0, limit=20)
+    html = write_report(empty_results().model_copy(update={"suites": [few]}), {})
+    assert "first 20 questions only" in html
 
 
 def test_samples_shown_are_failures_first_then_both_ends():

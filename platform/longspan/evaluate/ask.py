@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from longspan.evaluate.grid import (
 )
 from longspan.evaluate.probes.fitting import BASE
 from longspan.evaluate.records import RECORDS, write_records
-from longspan.evaluate.results import SampleRecord
+from longspan.evaluate.results import LeftOut, SampleRecord
 from longspan.evaluate.samples import CLOSED_BOOK, ProbeSource, Sample, Task
 from longspan.generate.ask import Stage, ask
 from longspan.generate.generators import TextGenerator
@@ -43,9 +43,22 @@ PARTS = pa.schema([RECORDS.field("id"), ("sample", pa.string()), *list(RECORDS)[
 """Columns of parts: `id` is that of the request, `sample` that of the sample."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a model was asked.
+
+    Attributes:
+        records: of every sample, by task in the order of the grid, then by length and index.
+        left_out: tasks at lengths at which there can be no samples of them.
+    """
+
+    records: list[SampleRecord] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
 def ask_samples(
     grid: SampleGrid, generator: TextGenerator, store: Store, folder: str, log: Log
-) -> list[SampleRecord]:
+) -> Asked:
     """Ask for the samples of a grid that are not recorded, and write all of them.
 
     Args:
@@ -56,8 +69,8 @@ def ask_samples(
         log: takes lines on progress.
 
     Returns:
-        A record of every sample, by task in the order of the grid, then by length and index. Requests that got no
-        answer have the problem "unanswered"; the next call makes them again.
+        Records and what was left out. Requests that got no answer have the problem "unanswered"; the next call makes
+        them again.
 
     Raises:
         UserError: the endpoint refuses every request or does not answer, the engine died, or a prompt can't be made.
@@ -65,10 +78,9 @@ def ask_samples(
     replies = f"{folder}/replies"
     recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
     problems = grid.problems(recorded.keys())
-    for (task, length), problem in problems.items():
-        # Few tasks have samples without any context, and some have no others.
-        if length != BASE and not task.endswith(CLOSED_BOOK):
-            log(f"probes: {task} at {length:,} tokens is left out: {problem}")
+    left_out = _left_out(problems)
+    for each in left_out:
+        log(f"probes: {each.task} at {each.length:,} tokens is left out: {each.reason}")
     keys = grid.sample_keys(problems)
     missing = pending(grid, keys, recorded.keys())
     source = SampleRequests(
@@ -87,7 +99,16 @@ def ask_samples(
     keys.sort(key=lambda key: (places[key.task], key.length, key.index))
     records = [_record(key, names, recorded) for key, names in grid.recorded_as(keys).items()]
     write_records(store, folder, records)
-    return records
+    return Asked(records, left_out)
+
+
+def _left_out(problems: Mapping[tuple[str, int], str]) -> list[LeftOut]:
+    # Few tasks have samples without any context, and some have no others.
+    return [
+        LeftOut(task=task, length=length, reason=problem)
+        for (task, length), problem in problems.items()
+        if length != BASE and not task.endswith(CLOSED_BOOK)
+    ]
 
 
 def _work(length: int) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longspan.evaluate.aggregate import TaskInfo, compare, task_result
+from longspan.evaluate.ask import Asked
 from longspan.evaluate.comparison import compare_suites
 from longspan.evaluate.losses.measure import Losses, loss_changes
 from longspan.evaluate.models import EvaluatedModel
@@ -23,13 +24,13 @@ class Measured:
 
     Attributes:
         model: which.
-        records: of its samples.
+        probes: records of its samples, and what was left out.
         losses: on held-out documents; None if there are none.
         suites: results of standard suites.
     """
 
     model: EvaluatedModel
-    records: Sequence[SampleRecord] = ()
+    probes: Asked = field(default_factory=Asked)
     losses: Losses | None = None
     suites: SuiteRun = field(default_factory=SuiteRun)
 
@@ -52,8 +53,9 @@ def results_of(
         name=recipe.name,
         model=infos[0],
         reference=infos[1] if len(infos) > 1 else None,
-        tasks=task_results(tasks, own.records, recipe.seed),
-        reference_tasks=task_results(tasks, other.records, recipe.seed),
+        tasks=task_results(tasks, own.probes.records, recipe.seed),
+        left_out=own.probes.left_out,
+        reference_tasks=task_results(tasks, other.probes.records, recipe.seed),
         losses=own.losses.results(recipe.seed) if own.losses else [],
         reference_losses=other.losses.results(recipe.seed) if other.losses else [],
         suites=own.suites.results,
@@ -82,14 +84,14 @@ def by_task(records: Sequence[SampleRecord]) -> dict[str, list[SampleRecord]]:
 
 def _comparison(own: Measured, other: Measured, seed: int) -> Comparison:
     # At lengths beyond the reference's window there is nothing to compare with.
-    lengths = {record.length for record in other.records}
-    records = [record for record in own.records if record.length in lengths]
+    lengths = {record.length for record in other.probes.records}
+    records = [record for record in own.probes.records if record.length in lengths]
     changes = loss_changes(own.losses, other.losses, seed) if own.losses and other.losses else []
     return Comparison(
         model=own.model.name,
         reference=other.model.name,
         differences=[
-            *compare(records, other.records, seed),
+            *compare(records, other.probes.records, seed),
             *compare_suites(own.suites.samples, other.suites.samples, seed),
         ],
         loss_changes=changes,

@@ -278,8 +278,8 @@ def fill(
     )
     if fitting is None:
         raise UserError(
-            f"lengths: a prompt of at most {budget:,} tokens is asked for, and this one has {overhead:,} without "
-            "any context; leave the length out, or the task"
+            f"probes.lengths: a prompt of at most {budget:,} tokens is asked for, and this one has {overhead:,} "
+            "without any context; leave the length out, or the task"
         )
     if fitting == len(units):
         raise UserError(

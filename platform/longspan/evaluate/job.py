@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from longspan.evaluate.assemble import Measured, by_task, results_of
 from longspan.evaluate.documents import documents_hash
 from longspan.evaluate.gate.judge import judge
 from longspan.evaluate.heldout import gather
 from longspan.evaluate.heldout_objects import HeldoutChoice, HeldoutSource
 from longspan.evaluate.loss_stage import LossStage
+from longspan.evaluate.losses.stored import CONTEXT_LOSSES, write_context_losses
 from longspan.evaluate.prepare import Prepared, needs
-from longspan.evaluate.probe_stage import ProbeStage, require_answers
+from longspan.evaluate.probe_stage import ProbeStage, reference_folder, require_answers
 from longspan.evaluate.prompt_format import ChatFormat, CompletionFormat, load_format
+from longspan.evaluate.records import delete_other_records
 from longspan.evaluate.report.page import write_report
 from longspan.evaluate.report.text import summary
-from longspan.evaluate.results import Results, SampleRecord, Verdict
+from longspan.evaluate.results import Results, Verdict
 from longspan.evaluate.samples import ProbeSource
+from longspan.evaluate.suite_samples import SUITE_SAMPLES, write_suite_samples
 from longspan.evaluate.suite_stage import SuiteStage
 from longspan.generate.progress import Log
 from longspan.recipe.sources import source_specs
+from longspan.storage import Store
 
 RESULTS = "results.json"
 REPORT = "report.html"
@@ -48,16 +54,37 @@ def write_evaluation(prepared: Prepared, log: Log) -> Results:
     """
     store, folder = prepared.store, prepared.folder
     store.preflight(needs(prepared))
-    # Until it is written anew, results of another recipe would be taken for those of this one.
-    store.delete(f"{folder}/{RESULTS}")
-    results, samples = evaluate(prepared, log)
+    # Until they are written anew, results of another recipe would be taken for those of this one.
+    for name in (RESULTS, REPORT, SUITE_SAMPLES, CONTEXT_LOSSES):
+        store.delete(f"{folder}/{name}")
+    results, measured = evaluate(prepared, log)
+    write_measured(store, folder, measured)
+    samples = by_task(measured[0].probes.records)
     store.write_bytes(f"{folder}/{REPORT}", write_report(results, samples).encode())
     store.write_bytes(f"{folder}/{RESULTS}", results.model_dump_json(indent=1).encode())
     return results
 
 
-def evaluate(prepared: Prepared, log: Log) -> tuple[Results, dict[str, list[SampleRecord]]]:
-    """Measure what is missing; returns results with their verdict, and the model's samples by task."""
+def write_measured(store: Store, folder: str, measured: Sequence[Measured]) -> None:
+    """Write what a later comparison needs of the model, and delete samples of tasks that the recipe has no more.
+
+    Args:
+        store: to write to.
+        folder: of the evaluation.
+        measured: of the model, and of the reference if there is one.
+    """
+    own, *others = measured
+    if own.suites.samples:
+        write_suite_samples(store, folder, own.suites.samples)
+    if own.losses:
+        write_context_losses(store, folder, own.losses)
+    delete_other_records(store, folder, by_task(own.probes.records))
+    kept = by_task(others[0].probes.records) if others else {}
+    delete_other_records(store, reference_folder(folder), kept)
+
+
+def evaluate(prepared: Prepared, log: Log) -> tuple[Results, list[Measured]]:
+    """Measure what is missing; returns results with their verdict, and what was measured of each model."""
     recipe = prepared.recipe
     format = prompt_format(prepared)
     documents = gather(prepared.store, heldout_choice(prepared, format), log).documents
@@ -68,13 +95,13 @@ def evaluate(prepared: Prepared, log: Log) -> tuple[Results, dict[str, list[Samp
     losses = LossStage(prepared, documents, log)
     suites = SuiteStage(prepared, probes, losses, log)
     measured = [
-        Measured(model, probes.records(model), losses.losses(model), suites.run(model))
+        Measured(model, probes.ask(model), losses.losses(model), suites.run(model))
         for model in prepared.models
     ]
-    require_answers(list(measured[0].records))
+    require_answers(measured[0].probes.records)
     results = results_of(prepared, prepared.tasks, source, measured)
     results = results.model_copy(update={"verdict": judge(results, recipe.gate)})
-    return results, by_task(measured[0].records)
+    return results, measured
 
 
 def prompt_format(prepared: Prepared) -> CompletionFormat | ChatFormat:

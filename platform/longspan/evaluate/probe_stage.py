@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from longspan.errors import UserError
-from longspan.evaluate.ask import ask_samples
+from longspan.evaluate.ask import Asked, ask_samples
 from longspan.evaluate.grid import SampleGrid
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
@@ -35,7 +35,7 @@ class ProbeStage:
     source: ProbeSource
     log: Log
 
-    def records(self, model: EvaluatedModel) -> list[SampleRecord]:
+    def ask(self, model: EvaluatedModel) -> Asked:
         """Ask a model what it has not been asked yet, and return the records of all its samples.
 
         Raises:
@@ -43,7 +43,7 @@ class ProbeStage:
         """
         lengths = self.prepared.lengths_of(model)
         if not self.tasks or not lengths:
-            return []
+            return Asked()
         recipe = self.prepared.recipe
         self.log(f"probes: {model.name}: {len(self.tasks)} tasks at up to {lengths[-1]:,} tokens")
         is_chat_api = bool(recipe.endpoint) and self.prepared.template == "chat"
@@ -58,7 +58,9 @@ class ProbeStage:
         )
         # Samples of the model lie beside its results, those of the reference in a folder of their own.
         is_reference = model is self.prepared.reference
-        folder = f"{self.prepared.folder}/reference" if is_reference else self.prepared.folder
+        folder = self.prepared.folder
+        if is_reference:
+            folder = reference_folder(folder)
         return ask_samples(
             grid, self.generator(model, lengths[-1]), self.prepared.store, folder, self.log
         )
@@ -87,6 +89,11 @@ class ProbeStage:
         )
         engine = engine_on_cluster(described, recipe.engine, prepared.store, self.log)
         return EngineGenerator(engine, model.key)
+
+
+def reference_folder(folder: str) -> str:
+    """Return the folder of the reference's samples in that of an evaluation."""
+    return f"{folder}/reference"
 
 
 def require_answers(records: list[SampleRecord]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 
@@ -54,6 +54,14 @@ def read_records(store: Store, folder: str, task: str) -> list[SampleRecord]:
         UserError: the object is not what `write_records` wrote.
     """
     return [SampleRecord.model_validate(row) for row in each_row(store, records_path(folder, task))]
+
+
+def delete_other_records(store: Store, folder: str, tasks: Collection[str]) -> None:
+    """Delete the records of all tasks but some."""
+    kept = {records_path(folder, task) for task in tasks}
+    for item in store.list(f"{folder}/samples/*.parquet"):
+        if item.path not in kept:
+            store.delete(item.path)
 
 
 def records_path(folder: str, task: str) -> str:

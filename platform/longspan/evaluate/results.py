@@ -11,11 +11,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from longspan.evaluate.samples import Family, Scoring
+from longspan.evaluate.suites.schema import PromptCut
 from longspan.recipe.section import Section
 
 SCHEMA_VERSION: Literal[1] = 1
 
 IntervalMethod = Literal["wilson", "cluster_bootstrap", "bootstrap", "normal", "none"]
+Template = Literal["none", "chat"]
 Status = Literal["pass", "fail", "inconclusive", "not_measured"]
 
 
@@ -65,6 +67,15 @@ class TaskResult(Section):
     effective_length_conservative: int | None
     """The same for the lower ends of the intervals."""
     threshold: float
+
+
+class LeftOut(Section):
+    """A task that has no samples at one of the lengths."""
+
+    task: str
+    length: int
+    reason: str
+    """Why there can be none."""
 
 
 class LossPoint(Section):
@@ -123,6 +134,10 @@ class SuiteResult(Section):
     higher_is_better: bool = True
     group: str | None = None
     """Suite that it is part of, such as "short"."""
+    limit: int | None = None
+    """First questions of each task that were asked; None: all."""
+    prompt_cut: PromptCut | None = None
+    """How prompts are shortened; None: never, or not all tasks of a group in the same way."""
     truncated: int = 0
     """Questions whose prompt was shortened, as the task's settings ask for."""
     over_length: int = 0
@@ -205,7 +220,7 @@ class ModelInfo(Section):
     rope: dict[str, Any]
     """Its `rope_parameters`; empty for an endpoint."""
     dtype: str
-    template: Literal["none", "chat"]
+    template: Template
     tokenizer: str
     """Hash."""
 
@@ -239,6 +254,8 @@ class Results(Section):
     reference: ModelInfo | None = None
     """Model that it is compared with: usually the base model."""
     tasks: list[TaskResult] = Field(default_factory=list)
+    left_out: list[LeftOut] = Field(default_factory=list)
+    """Tasks at lengths at which there can be no samples of them."""
     reference_tasks: list[TaskResult] = Field(default_factory=list)
     losses: list[LossResult] = Field(default_factory=list)
     reference_losses: list[LossResult] = Field(default_factory=list)

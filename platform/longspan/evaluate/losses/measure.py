@@ -129,6 +129,20 @@ class LossPlan:
         )
 
 
+class LossesByContext(Protocol):
+    """Losses of one model by length of context, as `Losses` has them."""
+
+    @property
+    def by_context(self) -> LossSums:
+        """Sums by document, [documents, contexts]."""
+        ...
+
+    @property
+    def contexts(self) -> tuple[int, ...]:
+        """Lengths of context in tokens, ascending."""
+        ...
+
+
 @dataclass(frozen=True)
 class Losses:
     """Sums of losses of one model, by document; what results and comparisons are made of.
@@ -182,7 +196,7 @@ class Losses:
         )
 
 
-def loss_changes(own: Losses, reference: Losses, seed: int) -> list[LossChange]:
+def loss_changes(own: LossesByContext, reference: LossesByContext, seed: int) -> list[LossChange]:
     """Changes of the loss against a reference model on the same tokens, by corpus and length of context.
 
     Args:

@@ -107,10 +107,12 @@ class CommonWords(Probe):
         )
         if not count:
             raise UserError(
-                f"lengths: {length:,} tokens have no place for words that occur less often than the common ones"
+                f"probes.lengths: {length:,} tokens have no place for words that occur less often than the common ones"
             )
         if count == len(words) - COMMON:
-            raise UserError(f"lengths: {length:,} tokens need more than {len(words):,} words")
+            raise UserError(
+                f"probes.lengths: {length:,} tokens need more than {len(words):,} words"
+            )
         prompt = (Placed(text(count), ()), LIST)
         return self.finished(source, (length, index), prompt, words[:COMMON])
 
@@ -159,7 +161,7 @@ class FrequentWords(Probe):
         counts = frequencies(len(words), total or 0)
         if counts[TOP] <= counts[TOP + 1]:
             raise UserError(
-                f"lengths: in {length:,} tokens no three words are more frequent than all others"
+                f"probes.lengths: in {length:,} tokens no three words are more frequent than all others"
             )
         prompt = (Placed(text(total or 0), ()), CODED)
         return self.finished(source, (length, index), prompt, words[1 : TOP + 1])

@@ -56,12 +56,12 @@ def longest(
     )
     if count is None:
         raise UserError(
-            f"lengths: a prompt of at most {budget:,} tokens is asked for, and this one has {overhead:,} without "
-            "any context; leave the length out, or the task"
+            f"probes.lengths: a prompt of at most {budget:,} tokens is asked for, and this one has {overhead:,} "
+            "without any context; leave the length out, or the task"
         )
     if count == len(units):
         raise UserError(
-            f"lengths: a prompt of {budget:,} tokens is asked for, and with all text that there is it has "
+            f"probes.lengths: a prompt of {budget:,} tokens is asked for, and with all text that there is it has "
             f"{tokens_with(count):,}; leave the length out, or evaluate on more documents"
         )
     return build(count)

@@ -66,8 +66,8 @@ class ManyShotProbe(Probe):
         placed = fill(source.format, frame, examples, (), budget, "\n\n")
         if any(f"{ANSWER_PREFIX} {label}\n" not in placed.text for label in labels):
             raise UserError(
-                f"lengths: {length:,} tokens have no room for an example of each of {len(classes)} classes; leave "
-                "the length out, or the task"
+                f"probes.lengths: {length:,} tokens have no room for an example of each of {len(classes)} classes; "
+                "leave the length out, or the task"
             )
         return self.finished(
             source,

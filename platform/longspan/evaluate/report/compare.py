@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from dataclasses import dataclass
+
+import numpy as np
 
 from longspan.errors import UserError
 from longspan.evaluate.aggregate import compare
+from longspan.evaluate.comparison import compare_suites
+from longspan.evaluate.losses.measure import loss_changes
 from longspan.evaluate.report.differences import Forest, forest
 from longspan.evaluate.report.html import COMPARISON, render
-from longspan.evaluate.report.load import load_results, load_samples
-from longspan.evaluate.results import Comparison, Results
+from longspan.evaluate.report.load import StoredEvaluation, load_evaluation
+from longspan.evaluate.results import Comparison, LossChange, PairedDifference, Results
+from longspan.evaluate.suites.schema import PromptCut
 from longspan.recipe.tables import table
 from longspan.storage import Store
 
@@ -21,7 +26,9 @@ KEY = (
 
 
 def compare_stored(store: Store, path: str, reference: str) -> Comparison:
-    """Compare two stored evaluations on the samples that both have a score for.
+    """Compare two stored evaluations on the samples and questions that both have a score for.
+
+    Suites are compared where both have the same settings, losses where both are of the same tokens and contexts.
 
     Args:
         store: what relative paths are relative to.
@@ -31,25 +38,84 @@ def compare_stored(store: Store, path: str, reference: str) -> Comparison:
     Raises:
         UserError: one of them cannot be read, or they share no sample; the message says why.
     """
-    results, others = load_results(store, path), load_results(store, reference)
-    own, theirs = load_samples(store, path), load_samples(store, reference)
-    for name, samples in ((path, own), (reference, theirs)):
-        if not samples:
+    own, other = load_evaluation(store, path), load_evaluation(store, reference)
+    for name, each in ((path, own), (reference, other)):
+        if not each.can_be_paired:
             raise UserError(
                 f"{name}: has no samples beside its results, without which nothing can be paired; "
-                "copy the folder samples/ too, or evaluate again"
+                "copy all of its folder, or evaluate again"
             )
-    differences = compare(
-        list(chain.from_iterable(own.values())),
-        list(chain.from_iterable(theirs.values())),
-        results.provenance.seed,
+    results, others = own.results, other.results
+    model, second = results.model.name, others.model.name
+    if model == second:
+        model, second = f"{model} ({results.name})", f"{second} ({others.name})"
+    found = Comparison(
+        model=model,
+        reference=second,
+        differences=[*_probe_differences(own, other), *_suite_differences(own, other)],
+        loss_changes=_loss_changes(own, other),
     )
-    if not differences:
+    if not found.differences and not found.loss_changes:
         raise UserError(f"{path}, {reference}: {why_unpaired(results, others)}")
-    model, other = results.model.name, others.model.name
-    if model == other:
-        model, other = f"{model} ({results.name})", f"{other} ({others.name})"
-    return Comparison(model=model, reference=other, differences=differences)
+    return found
+
+
+def _probe_differences(own: StoredEvaluation, other: StoredEvaluation) -> list[PairedDifference]:
+    shared = own.samples.keys() & other.samples.keys()
+    first, second = (
+        [record for task in sorted(shared) for record in each.samples[task]]
+        for each in (own, other)
+    )
+    return compare(first, second, own.results.provenance.seed)
+
+
+def _suite_differences(own: StoredEvaluation, other: StoredEvaluation) -> list[PairedDifference]:
+    if own.results.model.template != other.results.model.template:
+        return []
+    shared = _suite_settings(own.results) & _suite_settings(other.results)
+    metrics = {(each.task, each.metric) for each in shared}
+    first, second = (
+        [sample for sample in each.suites if (sample.task, sample.metric) in metrics]
+        for each in (own, other)
+    )
+    return compare_suites(first, second, own.results.provenance.seed)
+
+
+@dataclass(frozen=True)
+class SuiteSettings:
+    """What decides the prompts of a suite's task, but for the chat template."""
+
+    task: str
+    metric: str
+    shots: int | None
+    version: str
+    prompt_cut: PromptCut | None
+
+
+def _suite_settings(results: Results) -> set[SuiteSettings]:
+    return {
+        SuiteSettings(each.task, each.metric, each.shots, each.version, each.prompt_cut)
+        for each in results.suites
+    }
+
+
+def _loss_changes(own: StoredEvaluation, other: StoredEvaluation) -> list[LossChange]:
+    first, second = own.losses, other.losses
+    if first is None or second is None or _drawn_from(own.results) != _drawn_from(other.results):
+        return []
+    # Targets depend on the longest context: with other contexts they would be other tokens.
+    is_same = (
+        first.contexts == second.contexts
+        and first.by_context.documents == second.by_context.documents
+        and np.array_equal(first.by_context.counts, second.by_context.counts)
+    )
+    return loss_changes(first, second, own.results.provenance.seed) if is_same else []
+
+
+def _drawn_from(results: Results) -> tuple[int, str, str]:
+    """What the places and tokens of targets are chosen from."""
+    given = results.provenance
+    return given.seed, given.documents_hash, results.model.tokenizer
 
 
 def why_unpaired(results: Results, others: Results) -> str:
@@ -96,7 +162,9 @@ def compare_text(comparison: Comparison) -> str:
         )
         for row in shown.rows
     ]
-    parts = [f"{comparison.model} minus {comparison.reference}", KEY, table(rows, HEADER)]
+    parts = [f"{comparison.model} minus {comparison.reference}"]
+    if rows:
+        parts += [KEY, table(rows, HEADER)]
     if any(row.left_out for row in shown.rows):
         parts.append("(-n): samples left out, as one of the two has no score for them")
     if shown.losses:

@@ -1,6 +1,6 @@
 """Numbers that "Effective Long-Context Scaling of Foundation Models" (arXiv 2309.16039v3) prints.
 
-They are shown beside measured ones only where metric, shots and context are the same.
+They are shown beside measured ones only where metric, shots, prompts' length and template are the same.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from longspan.evaluate.results import SuiteResult, TaskResult
+from longspan.evaluate.results import SuiteResult, TaskResult, Template
+from longspan.evaluate.suites.schema import PromptCut
 
 SIZES = ("7B", "13B", "34B", "70B")
 """Of the paper's models, in the order of the values below."""
@@ -25,6 +26,7 @@ class PaperScore:
         values: percent, of each of `SIZES`.
         source: table or figure.
         note: how the settings still differ, or ""; the paper does not state everything.
+        prompt_cut: how prompts are shortened; None: not at all.
     """
 
     tasks: tuple[str, ...]
@@ -33,6 +35,7 @@ class PaperScore:
     values: tuple[float, float, float, float]
     source: str
     note: str = ""
+    prompt_cut: PromptCut | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ _LENIENT = "flexible-extract"
 _NORMALIZATION = "the paper does not state how choices are normalized"
 _ROUGE = ("rouge_geo_of_means", "rouge_geo_per_reply")
 _ROUGE_NOTE = "the paper does not state which of the two geometric means it prints"
+_CUT = PromptCut(side="left", tokens=16384)
+"""Prompts of the long tasks (section 3.1 of the paper)."""
 _PROMPT = "prompts of 16,384 tokens, cut at their start"
 
 _SHORT = (
@@ -91,10 +96,12 @@ _SHORT = (
     ),
 )  # fmt: skip
 _LONG = (
-    PaperScore(("paper_narrative_qa",), ("f1",), 0, (21.9, 25.6, 29.4, 30.9), "Table 3", _PROMPT),
-    PaperScore(("paper_qasper",), ("f1",), 2, (27.8, 31.2, 33.7, 35.7), "Table 3", _PROMPT),
-    PaperScore(("paper_quality",), _MATCH, 2, (43.2, 57.6, 65.7, 79.7), "Table 3", _PROMPT),
-    PaperScore(("paper_qmsum",), _ROUGE, 1, (14.9, 15.7, 15.9, 16.5), "Table 3", _ROUGE_NOTE),
+    PaperScore(
+        ("paper_narrative_qa",), ("f1",), 0, (21.9, 25.6, 29.4, 30.9), "Table 3", _PROMPT, _CUT
+    ),
+    PaperScore(("paper_qasper",), ("f1",), 2, (27.8, 31.2, 33.7, 35.7), "Table 3", _PROMPT, _CUT),
+    PaperScore(("paper_quality",), _MATCH, 2, (43.2, 57.6, 65.7, 79.7), "Table 3", _PROMPT, _CUT),
+    PaperScore(("paper_qmsum",), _ROUGE, 1, (14.9, 15.7, 15.9, 16.5), "Table 3", _ROUGE_NOTE, _CUT),
 )
 LAWS = (
     PaperLaw("7B", 25.4, 0.45, 1.56),
@@ -118,19 +125,30 @@ Read from the curve of Figure 5b, to about 0.3; the paper prints neither prompt 
 FIRST_SENTENCE_TASK, FIRST_SENTENCE_SCORING = "first_sentence", "rouge_l"
 
 
-def paper_score(result: SuiteResult) -> PaperScore | None:
-    """Scores of the paper in the setting of a suite's result; None if it has none."""
+def paper_score(result: SuiteResult, template: Template) -> PaperScore | None:
+    """Scores of the paper in the setting of a suite's result; None if it has none.
+
+    The paper's models complete texts, and answer all questions.
+    """
     metric, _, filter = result.metric.partition(",")
-    if filter == _LENIENT:
+    if filter == _LENIENT or template != "none" or result.limit is not None:
         return None
+    settings = (result.shots, result.prompt_cut)
     for score in (*_SHORT, *_LONG):
-        if result.task in score.tasks and metric in score.metrics and result.shots == score.shots:
+        is_same = result.task in score.tasks and metric in score.metrics
+        if is_same and settings == (score.shots, score.prompt_cut):
             return score
     return None
 
 
-def first_sentence_scores(task: TaskResult, lengths: Sequence[int]) -> dict[int, float]:
-    """The paper's percent of first-sentence retrieval at some lengths; empty for other tasks."""
-    if task.task != FIRST_SENTENCE_TASK or task.scoring != FIRST_SENTENCE_SCORING:
+def first_sentence_scores(
+    task: TaskResult, template: Template, lengths: Sequence[int]
+) -> dict[int, float]:
+    """The paper's percent of first-sentence retrieval at some lengths; empty for other tasks and templates."""
+    if (
+        template != "none"
+        or task.task != FIRST_SENTENCE_TASK
+        or task.scoring != FIRST_SENTENCE_SCORING
+    ):
         return {}
     return {length: FIRST_SENTENCE[length] for length in lengths if length in FIRST_SENTENCE}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from longspan.evaluate.report.figures import scores_by_length
@@ -13,7 +12,7 @@ from longspan.evaluate.report.paper import (
     first_sentence_scores,
     paper_score,
 )
-from longspan.evaluate.results import SuiteResult, TaskResult
+from longspan.evaluate.results import Results, SuiteResult, Template
 
 _NO_SHARES = {"sentiment"}
 """Metrics in [-1, 1]."""
@@ -37,7 +36,7 @@ class SuiteRow:
     reference: str
     """Value of the reference model; "" if it was not measured."""
     counts: str
-    """Counts of questions without a reply by reason, and of shortened prompts; "" if there is none."""
+    """Questions without a reply by reason, shortened prompts, and the limit of questions; "" if there is none."""
     higher_is_better: bool
     version: str
     paper: str
@@ -63,35 +62,35 @@ class FirstSentenceRow:
     paper: str
 
 
-def suite_groups(
-    suites: Sequence[SuiteResult], references: Sequence[SuiteResult]
-) -> list[SuiteGroup]:
+def suite_groups(results: Results) -> list[SuiteGroup]:
     """Results of suites by group, in the order in which the groups first appear."""
-    values = {(each.task, each.metric, each.shots): each for each in references}
+    values = {(each.task, each.metric, each.shots): each for each in results.reference_suites}
     groups: dict[str, list[SuiteRow]] = {}
-    for each in suites:
+    for each in results.suites:
         reference = values.get((each.task, each.metric, each.shots))
-        groups.setdefault(each.group or "other", []).append(_row(each, reference))
+        row = _row(each, reference, results.model.template)
+        groups.setdefault(each.group or "other", []).append(row)
     return [
         SuiteGroup(title, tuple(rows), any(row.paper for row in rows))
         for title, rows in groups.items()
     ]
 
 
-def first_sentence_rows(tasks: Sequence[TaskResult]) -> list[FirstSentenceRow]:
+def first_sentence_rows(results: Results) -> list[FirstSentenceRow]:
     """Lengths of first-sentence retrieval that the paper has too."""
-    task = next((each for each in tasks if each.task == FIRST_SENTENCE_TASK), None)
+    task = next((each for each in results.tasks if each.task == FIRST_SENTENCE_TASK), None)
     if task is None:
         return []
     measured = scores_by_length(task)
+    paper = first_sentence_scores(task, results.model.template, list(measured))
     return [
         FirstSentenceRow(length, percent(measured[length].value), f"{score:.1f}")
-        for length, score in first_sentence_scores(task, list(measured)).items()
+        for length, score in paper.items()
     ]
 
 
-def _row(result: SuiteResult, reference: SuiteResult | None) -> SuiteRow:
-    paper = paper_score(result)
+def _row(result: SuiteResult, reference: SuiteResult | None, template: Template) -> SuiteRow:
+    paper = paper_score(result, template)
     return SuiteRow(
         task=result.task,
         metric=result.metric,
@@ -124,7 +123,10 @@ def _counts(result: SuiteResult) -> str:
         "unanswered": result.unanswered,
         "prompts shortened": result.truncated,
     }
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    shown = [f"{count:,} {name}" for name, count in counts.items() if count]
+    if result.limit is not None:
+        shown.append(f"first {result.limit:,} questions only")
+    return ", ".join(shown)
 
 
 SUITE_SIZES = SIZES

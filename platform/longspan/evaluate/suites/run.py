@@ -17,8 +17,9 @@ from longspan.evaluate.suites.model import SuiteModel
 from longspan.evaluate.suites.presets import tasks_of
 from longspan.evaluate.suites.prompts import PromptEncoder
 from longspan.evaluate.suites.quiet import quiet
-from longspan.evaluate.suites.schema import Suite, SuiteTask
+from longspan.evaluate.suites.schema import PromptCut, Suite, SuiteTask
 from longspan.evaluate.suites.scores import (
+    Settings,
     SuiteSample,
     renamed,
     reported,
@@ -93,12 +94,14 @@ class Runnable:
         loaded: task, or group with its tasks.
         lm: answers its requests.
         metrics: that are reported; empty: all.
+        cuts: how prompts may be shortened, by task.
     """
 
     prepared: Prepared
     loaded: TaskDict
     lm: LanguageModel
     metrics: frozenset[str]
+    cuts: Mapping[str, PromptCut]
 
     @property
     def limit(self) -> int | None:
@@ -163,7 +166,7 @@ def _load(prepared: Prepared, answers: Answers, encoder: PromptEncoder) -> Runna
     loaded = library.load(task, prepared.files)
     cuts = {leaf: cut for leaf in loaded["tasks"] if (cut := library.cut(task, leaf))}
     lm = LanguageModel(answers, encoder, cuts)
-    return Runnable(prepared, loaded, lm, _required_metrics(loaded, task))
+    return Runnable(prepared, loaded, lm, _required_metrics(loaded, task), cuts)
 
 
 def _requests(runnable: Runnable, chat: bool) -> list[Instance]:
@@ -204,8 +207,8 @@ def _evaluate(runnable: Runnable, chat: bool) -> SuiteRun:
         for sample in samples_of(leaf, found, lm.tallies[leaf], metrics)
     ]
     samples = renamed(of_leaves, reported(found))
-    results = results_of(runnable.prepared.suite.name, found, lm.tallies, samples)
-    return SuiteRun(results, samples)
+    settings = Settings(runnable.prepared.suite.name, runnable.limit, runnable.cuts)
+    return SuiteRun(results_of(settings, found, lm.tallies, samples), samples)
 
 
 def _seed(loaded: TaskDict) -> None:

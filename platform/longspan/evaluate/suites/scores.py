@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from longspan.evaluate.results import SuiteResult
+from longspan.evaluate.suites.schema import PromptCut
 from longspan.hashing import content_id
 
 if TYPE_CHECKING:
@@ -118,8 +119,33 @@ def renamed(samples: Sequence[SuiteSample], of: Sequence[Reported]) -> list[Suit
     ]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one task, or of all tasks of a group.
+
+    Attributes:
+        suite: name of the suite.
+        limit: first questions of each task that are asked; None: all.
+        cuts: how prompts may be shortened, by task; those of other tasks never are.
+    """
+
+    suite: str
+    limit: int | None = None
+    cuts: Mapping[str, PromptCut] = field(default_factory=dict)
+
+    def limit_of(self, found: Mapping[str, Any], leaves: Sequence[str]) -> int | None:
+        """Return the limit if it left out questions of some tasks."""
+        counts = [found["n-samples"][leaf] for leaf in leaves if leaf in found["n-samples"]]
+        return self.limit if any(c["effective"] < c["original"] for c in counts) else None
+
+    def cut_of(self, leaves: Sequence[str]) -> PromptCut | None:
+        """Return how prompts of some tasks are shortened; None: never, or not all in the same way."""
+        first, *others = [self.cuts.get(leaf) for leaf in leaves]
+        return first if all(other == first for other in others) else None
+
+
 def results_of(
-    suite: str,
+    settings: Settings,
     found: Mapping[str, Any],
     tallies: Mapping[str, Tally],
     samples: Sequence[SuiteSample],
@@ -130,7 +156,7 @@ def results_of(
     <it>": they are no results of their own.
 
     Args:
-        suite: name of the suite.
+        settings: of the tasks.
         found: what the harness returned.
         tallies: of requests, by task.
         samples: of what is reported, by its metrics.
@@ -157,11 +183,17 @@ def results_of(
                     shots=found["n-shot"].get(each.name),
                     version=str(found["versions"].get(each.name)),
                     higher_is_better=_higher_is_better(found, each.leaves, metric),
-                    group=f"{suite}, parts of {each.part_of}" if each.part_of else suite,
+                    group=_group(settings.suite, each.part_of),
+                    limit=settings.limit_of(found, each.leaves),
+                    prompt_cut=settings.cut_of(each.leaves),
                     **counts,
                 )
             )
     return results
+
+
+def _group(suite: str, part_of: str) -> str:
+    return f"{suite}, parts of {part_of}" if part_of else suite
 
 
 def clustered_stderr(samples: Sequence[SuiteSample], value: float) -> float | None:
