@@ -18,7 +18,7 @@ from longspan.evaluate.suites.library import OWN, Library
 from longspan.evaluate.suites.model import SuiteModel
 from longspan.evaluate.suites.presets import preset_tasks
 from longspan.evaluate.suites.run import SuiteRun, Workspace, run_suites
-from longspan.evaluate.suites.schema import Preset, Suite
+from longspan.evaluate.suites.schema import Preset, PromptCut, Suite
 from longspan.evaluate.suites.settings import settings_over
 from longspan.generate.generators import InProcessGenerator
 from longspan.generate.requests import Reply, Request
@@ -343,6 +343,7 @@ def test_a_prompt_is_cut_at_its_left_only_where_asked_and_cuts_are_counted(token
     run = run_suites([suite(task)], model, workspace)
     assert values(run) == {("pages", "exact_match"): 1.0}
     assert run.results[0].truncated == 1
+    assert run.results[0].prompt_cut == PromptCut(side="left", tokens=64)
     assert [sample.is_prompt_truncated for sample in run.samples] == [True, False]
     lengths = [len(request.prompt_ids) for request in replies(model).asked]
     assert max(lengths) == 64
@@ -361,14 +362,17 @@ def test_the_first_questions_are_the_same_whatever_the_limit_and_the_other_tasks
     put(workspace, "data/paper_qasper/validation.jsonl", scrolls(8))
     put(workspace, "data/paper_qasper/train.jsonl", scrolls(20))
 
-    def prompts(*tasks: Any) -> set[str]:
+    def prompts(*tasks: Any) -> tuple[set[str], list[int | None]]:
         model = answering(tokenizer, lambda prompt: "y", identity=repr(tasks), window=10**6)
-        run_suites([suite(*tasks)], model, workspace)
-        return {prompt for prompt in replies(model).prompts if "Q:" in prompt}
+        run = run_suites([suite(*tasks)], model, workspace)
+        asked = {prompt for prompt in replies(model).prompts if "Q:" in prompt}
+        return asked, [result.limit for result in run.results]
 
-    few = prompts({"task": "paper_qasper", "limit": 3})
-    assert len(few) == 3
-    assert few < prompts("pages", "paper_qasper")
+    few, limits = prompts({"task": "paper_qasper", "limit": 3})
+    assert len(few) == 3 and limits == [3]
+    # A limit that leaves nothing out is none.
+    more, limits = prompts("pages", {"task": "paper_qasper", "limit": 8})
+    assert few < more and limits == [None, None]
 
 
 def scrolls(number: int) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from longspan.evaluate.results import Results
 from longspan.evaluate.suites.run import SuiteRun
 from longspan.evaluate.suites.scores import SuiteSample
 from longspan.storage import Store
+from longspan.storage.preflight import LIST_ROOT
 from tests.evaluate.report_fixtures import sample_record, whole_results
 
 OUTCOME = ("results.json", "report.html", "suite_samples.parquet", "losses.parquet")
@@ -31,7 +32,7 @@ def prepared(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Prepared:
     for folder in ("evaluate/e", "evaluate/e/reference"):
         for task in ("vt", "dropped"):
             write_records(store, folder, [sample_record(task, 512, 0, "x", 1.0)])
-    monkeypatch.setattr(job, "needs", lambda prepared: [])
+    monkeypatch.setattr(job, "needs", lambda prepared: [LIST_ROOT])
     given: Any = SimpleNamespace(store=store, folder="evaluate/e")
     return given
 
