@@ -28,7 +28,7 @@ examples:
   {program} my.yaml --plan                               what it measures, at what cost, how wide the intervals are
   {program} my.yaml model=runs/my-run/model probes.samples=200
   {program} my.yaml --watch runs/my-run                  every checkpoint of a run that is being trained
-  {program} compare evaluate/a evaluate/b                paired differences of two evaluations
+  {program} compare evaluate/a evaluate/b                paired differences of two: probes, suites, losses
 
 exit status:
   0 the verdict is pass, 3 fail, 4 inconclusive; 1 the job failed, 2 something is not as the recipe needs it.

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from longspan.cluster.__main__ import main as cluster
+from longspan.evaluate.schema import EvaluateRecipe
+from longspan.evaluate.suites.presets import tasks_of
 from longspan.recipe.load import parse, parse_recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.run.summary import FETCHED_MODELS
@@ -63,6 +65,16 @@ def test_recipes_in_the_docs_are_valid() -> None:
     assert parse_recipe(yaml.safe_load(readme)).name == "my-run"
     (finetuning, *_) = blocks(ROOT / "docs/sft.md", "yaml")
     parse(SftRecipe, {"name": "x", "target_context": 32768} | yaml.safe_load(finetuning))
+
+
+def test_evaluations_in_the_docs_are_valid() -> None:
+    recipe, _, suites = blocks(ROOT / "docs/evaluate.md", "yaml")
+    stated = yaml.safe_load(recipe) | yaml.safe_load(suites)
+    found = parse(EvaluateRecipe, stated).suites
+    tasks = [task.task for suite in found for task in tasks_of(suite)]
+    assert "mmlu" in tasks and "paper_qasper" in tasks
+    # Neither packages that are not installed nor a setting that the example has not are needed.
+    assert not [task for task in tasks if task == "minerva_math" or task.endswith("_sandboxed")]
 
 
 def test_prometheus_looks_where_make_head_leaves_its_list() -> None:

@@ -34,7 +34,7 @@ def evaluated_lengths(
         stated: the recipe's; None: `length_ladder`.
         window: longest length that is judged.
         model_window: the model's own, in tokens.
-        beyond_window: add twice the window.
+        beyond_window: add twice the model's own window.
 
     Raises:
         UserError: a stated length is longer than the window.
@@ -43,7 +43,7 @@ def evaluated_lengths(
     if lengths[-1] > window:
         raise UserError(
             f"probes.lengths: {lengths[-1]:,} is longer than the window of {window:,} tokens; leave it out, or set "
-            "window (up to the model's own), or set probes.beyond_window to ask at twice the window"
+            "window (up to the model's own), or set probes.beyond_window to ask at twice the model's own window"
         )
     if beyond_window:
         lengths.append(2 * max(window, model_window))

@@ -31,7 +31,7 @@ class EvaluationCorpus(Corpus):
     """One source of held-out documents; keys as in pretraining."""
 
     weight: float = Field(1.0, gt=0, le=1)
-    """Not used."""
+    """Refused here; a key of training."""
     heldout_fraction: float | None = Field(None, gt=0, le=1)
     """Share of its documents that training held out: `heldout.fraction` of the training recipe; 1 for a source that
     no training has read. Required."""
@@ -88,7 +88,7 @@ class Probes(Section):
     lengths: list[int] | None = None
     """Tokens of prompt and answer. Unset: doubling from 1,024 (or less, for a short window) to the window."""
     beyond_window: bool = False
-    """Also ask at twice the window, where a model is expected to fail; reported, never judged."""
+    """Also ask at twice the model's own window, where a model is expected to fail; reported, never judged."""
     samples: int = Field(50, ge=1)
     """Samples of each task at each length; the first ones stay the same when there are more."""
     depths: int = Field(10, ge=1)
@@ -145,7 +145,7 @@ class EvaluateRecipe(DescribedFile):
     """Model to compare with on the same samples, usually the base model: as `model`. Unset: no comparison, and the
     items of the gate that need one are not measured."""
     base_window: int | None = Field(None, ge=16)
-    """Window before it was extended, in tokens. Unset: the reference's, or the model's."""
+    """Window before it was extended, in tokens. Unset: the shorter window of model and reference."""
     window: int | None = Field(None, ge=128)
     """Tokens of prompt and answer together. Unset: the model's own window."""
     template: Literal["auto", "none", "chat"] = "auto"
