@@ -3,12 +3,15 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from longspan.errors import UserError
 from longspan.evaluate import job
 from longspan.evaluate.ask import Asked
 from longspan.evaluate.assemble import Measured
+from longspan.evaluate.losses.stored import StoredLosses
+from longspan.evaluate.losses.sums import LossSums
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.records import write_records
 from longspan.evaluate.report.load import load_evaluation
@@ -41,7 +44,10 @@ def measured(*names: str) -> list[Measured]:
     records = [sample_record("vt", 512, 0, "x", 1.0)]
     suites = SuiteRun([], [QUESTION])
     model: Any = None
-    return [Measured(model, Asked(records), None, suites) for _ in names]
+    losses: Any = StoredLosses(
+        LossSums(("d",), ("books",), np.array([[96.0, 64.0]]), np.array([[32, 32]])), (64, 128)
+    )
+    return [Measured(model, Asked(records), losses, suites) for _ in names]
 
 
 def names_in(prepared: Prepared) -> set[str]:
@@ -77,9 +83,12 @@ def test_samples_of_tasks_that_are_not_in_the_results_are_deleted(
     monkeypatch.setattr(job, "evaluate", lambda *given: (results, measured(*models)))
     assert job.write_evaluation(prepared, print) == results
     assert names_in(prepared) == {
-        *("results.json", "report.html", "suite_samples.parquet", "samples/vt.parquet"),
+        *OUTCOME,
+        "samples/vt.parquet",
         *of_reference,
     }
     stored = load_evaluation(prepared.store, "evaluate/e")
     assert isinstance(stored.results, Results) and stored.suites == [QUESTION]
-    assert stored.samples.keys() == {"vt"} and stored.losses is None
+    assert stored.samples.keys() == {"vt"} and stored.losses is not None
+    assert stored.losses.contexts == (64, 128) and stored.losses.by_context.documents == ("d",)
+    assert stored.losses.by_context.sums.tolist() == [[96.0, 64.0]]
