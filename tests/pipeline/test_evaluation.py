@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from longspan.errors import UserError
+from longspan.evaluate.exit_status import EXIT_STATUS
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.pipeline.run import run
 from longspan.pipeline.schema import PipelineRecipe
@@ -15,24 +16,58 @@ from longspan.recipe.load import parse
 
 CORPORA = [{"name": "books", "path": "corpora/books", "heldout_fraction": 0.1}]
 
+EVALUATION = {
+    "name": "unused",
+    "model": "unused",
+    "corpora": CORPORA,
+    "probes": {"files": {"towns": "questions/towns.json"}},
+    "losses": {"key_tokens": "models/judge"},
+    "own_documents": {"set": "qa"},
+    "suites": [
+        {
+            "name": "short",
+            "data": "suites/data",
+            "include": ["suites/tasks"],
+            "tasks": [
+                "gates",
+                {"task": "mills", "files": {"test": "suites/mills.jsonl", "train": ["suites/more"]}},
+            ],
+        }
+    ],
+}
+READ = (
+    "corpora/books/a.txt",
+    "models/base/config.json",
+    "runs/long/model/config.json",
+    "models/judge/config.json",
+    "questions/towns.json",
+    "instruct/qa/manifest.json",
+    "suites/data/gates/test.jsonl",
+    "suites/tasks/gates.yaml",
+    "suites/mills.jsonl",
+    "suites/more/a.jsonl",
+)
+"""Objects that the first evaluation reads."""
+
 
 def written(folder: Path, *, stop_on: str = "fail") -> dict[str, Stage]:
     store = {"root": str(folder / "store")}
-    book = folder / "store" / "corpora" / "books" / "a.txt"
-    if not book.exists():  # Writing it again would make it another version.
-        book.parent.mkdir(parents=True)
-        book.write_text("Once upon a time.")
     training = {
         "base_model": "models/base",
         "target_context": 4096,
         "corpora": [{"name": "books", "path": "corpora/books", "weight": 1}],
         "storage": store,
     }
+    for path in READ:
+        file = folder / "store" / path
+        if not file.exists():  # Writing it again would make it another version.
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("{}")
     recipes = {
         "long": training | {"name": "long"},
         "chat": training
         | {"name": "chat", "base_model": "runs/long/model", "training": {"tokens": 10_000}},
-        "probe": {"name": "unused", "model": "unused", "corpora": CORPORA, "storage": store},
+        "probe": EVALUATION | {"storage": store},
     }
     for name, recipe in recipes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
@@ -98,22 +133,44 @@ def test_a_verdict_ends_the_pipeline_as_its_recipe_says(
     assert stages["pretrain"].succeeds_with(status) == (status == 0)
 
 
+def evaluated(folder: Path, stage: Stage, verdict: str) -> int:
+    """Run the stage with a job that ends in a verdict; returns its exit status."""
+    job = folder / "checkout" / "jobs" / "evaluate.py"
+    job.parent.mkdir(parents=True, exist_ok=True)
+    results = folder / "store" / stage.output
+    job.write_text(
+        "from pathlib import Path\n"
+        f"p = Path({str(results)!r})\np.parent.mkdir(parents=True, exist_ok=True)\n"
+        f"p.write_text({json.dumps({'verdict': {'status': verdict}})!r})\n"
+        f"raise SystemExit({EXIT_STATUS[verdict]})\n"
+    )
+    return run([stage], job.parents[1])
+
+
 def test_a_failed_verdict_that_was_let_pass_stops_a_stricter_pipeline(tmp_path: Path) -> None:
     stage = written(tmp_path, stop_on="never")["evaluate_pretrain"]
-    job = tmp_path / "checkout" / "jobs" / "evaluate.py"
-    job.parent.mkdir(parents=True)
-    results = tmp_path / "store" / stage.output
-    job.write_text(
-        f"from pathlib import Path\np = Path({str(results)!r})\np.parent.mkdir(parents=True)\n"
-        f"p.write_text({json.dumps({'verdict': {'status': 'fail'}})!r})\nraise SystemExit(3)\n"
-    )
-    _make_models(tmp_path / "store")
-    assert run([stage], job.parents[1]) == 0
+    assert evaluated(tmp_path, stage, "fail") == 0
     assert stage.is_done()
     assert not written(tmp_path)["evaluate_pretrain"].is_done()
 
 
-def _make_models(store: Path) -> None:
-    for name in ("models/base", "runs/long/model"):
-        (store / name).mkdir(parents=True)
-        (store / name / "config.json").write_text("{}")
+def test_a_verdict_that_stops_the_pipeline_says_what_to_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = written(tmp_path)["evaluate_pretrain"]
+    assert evaluated(tmp_path, stage, "fail") == EXIT_STATUS["fail"]
+    assert capsys.readouterr().err == (
+        "evaluate_pretrain: the verdict is fail; the pipeline stops (evaluate.stop_on: fail); train another model, "
+        "change gate.*, or set stop_on: never\n"
+    )
+
+
+@pytest.mark.parametrize("path", READ)
+def test_an_evaluation_is_done_again_when_anything_that_it_reads_has_changed(
+    tmp_path: Path, path: str
+) -> None:
+    stage = written(tmp_path)["evaluate_pretrain"]
+    assert evaluated(tmp_path, stage, "pass") == 0
+    assert stage.is_done()
+    (tmp_path / "store" / path).write_text("changed")
+    assert not stage.is_done()

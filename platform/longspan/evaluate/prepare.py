@@ -88,7 +88,9 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
     api_key = None
     if recipe.endpoint:
         api_key = read_api_key(recipe.endpoint, "endpoint")
-        checked_window(max(lengths), EndpointAccess(recipe.endpoint, api_key, "endpoint"), "window")
+        access = EndpointAccess(recipe.endpoint, api_key, "endpoint")
+        key = "probes.beyond_window" if lengths[-1] > window else "window"
+        checked_window(lengths[-1], access, key)
     find_objects(recipe, store)
     evaluator = recipe.losses.key_tokens
     base = recipe.base_window or min(each.facts.window for each in (model, reference) if each)

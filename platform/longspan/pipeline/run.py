@@ -15,6 +15,9 @@ from longspan.evaluate.exit_status import verdict_of
 from longspan.pipeline.stages import Stage
 
 
+SKIPPED = "skipped: it already succeeded with the same inputs"
+
+
 def run(stages: Sequence[Stage], root: Path) -> int:
     """Run what is not done yet, in order, and stop at the first stage that fails.
 
@@ -28,7 +31,7 @@ def run(stages: Sequence[Stage], root: Path) -> int:
     for number, stage in enumerate(stages, 1):
         print(f"\n== {number} of {len(stages)}: {stage.name} ({stage.recipe.name})", flush=True)
         if stage.is_done():
-            print(f"done before, with the same inputs: {stage.store.uri(stage.output)}")
+            print(f"{SKIPPED}: {stage.store.uri(stage.output)}")
             continue
         inputs = stage.inputs()
         stage.begin(inputs)
@@ -36,14 +39,10 @@ def run(stages: Sequence[Stage], root: Path) -> int:
         began = time.monotonic()
         status = _run(stage, root)
         if not stage.succeeds_with(status):
-            print(
-                f"error: {stage.name} ended with status {status}; what it said is above. The same "
-                "command goes on from there",
-                file=sys.stderr,
-            )
+            print(_stop_message(stage, status), file=sys.stderr)
             return status
         if not stage.store.exists(stage.output):
-            raise UserError(f"{stage.name}: it ended well, but {stage.output} is not there")
+            raise UserError(f"{stage.name}: it succeeded, but {stage.output} is not there")
         stage.end(inputs)
         if status:
             print(
@@ -63,6 +62,19 @@ def command_line(stage: Stage, root: Path) -> str:
     job, *words = stage.command
     script = job if Path.cwd() == root else str(root / job)
     return shlex.join(["python", script, *words])
+
+
+def _stop_message(stage: Stage, exit_status: int) -> str:
+    verdict = verdict_of(exit_status) if stage.is_evaluation else None
+    if verdict is None:
+        return (
+            f"error: {stage.name} failed with exit status {exit_status}; its messages are above. Re-run the same "
+            "command to resume"
+        )
+    return (
+        f"{stage.name}: the verdict is {verdict}; the pipeline stops (evaluate.stop_on: {stage.stop_on}); train "
+        "another model, change gate.*, or set stop_on: never"
+    )
 
 
 def _run(stage: Stage, root: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,11 +104,16 @@ class Stage:
             return f"evaluate/{self.recipe.name}/results.json"
         return f"runs/{self.recipe.name}/exported.json"
 
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether its job ends in a verdict."""
+        return isinstance(self.recipe, EvaluateRecipe)
+
     def succeeds_with(self, exit_status: int) -> bool:
         """Whether the pipeline goes on after the stage's job has ended with a status."""
         if exit_status == 0:
             return True
-        verdict = verdict_of(exit_status) if isinstance(self.recipe, EvaluateRecipe) else None
+        verdict = verdict_of(exit_status) if self.is_evaluation else None
         if verdict is None:
             return False
         stops = {"fail": ("fail",), "inconclusive": ("fail", "inconclusive"), "never": ()}
@@ -184,7 +189,10 @@ class Stage:
         if isinstance(recipe, InstructRecipe):
             folder = Path(local_path(recipe.prompts)) if recipe.prompts else None
             found.append(["prompts", load_prompts(folder).hash])
-        elif isinstance(recipe, Recipe):
+        elif isinstance(recipe, EvaluateRecipe):
+            for pattern in _evaluated_files(recipe):
+                found += [[item.path, item.version] for item in store.list(pattern)]
+        else:
             for spec in cleaning_rules(recipe).evaluations:
                 for pattern in spec.patterns:
                     found += [[item.path, item.version] for item in store.list(pattern)]
@@ -195,7 +203,7 @@ class Stage:
         if isinstance(recipe, InstructRecipe):
             named = [recipe.generator.model, recipe.tokenizer]
         elif isinstance(recipe, EvaluateRecipe):
-            named = [recipe.model, recipe.reference]
+            named = [recipe.model, recipe.reference, recipe.losses.key_tokens]
         else:
             named = [recipe.base_model, recipe.tokenizer]
         return [name for name in named if name]
@@ -239,6 +247,21 @@ def _evaluation(
     name, file = f"evaluate_{trained.name}", path.parent / stage.recipe
     loaded = _load("evaluate", file, changes)
     return Stage(name, "evaluate", pipeline.name, file, changes, loaded, stage.stop_on)
+
+
+def _evaluated_files(recipe: EvaluateRecipe) -> Iterator[str]:
+    """Paths and patterns of what an evaluation reads besides models and held-out documents."""
+    yield from recipe.probes.files.values()
+    if recipe.own_documents:
+        # Written last, with what its examples are: it changes whenever the set is made anew.
+        yield f"instruct/{recipe.own_documents.set}/manifest.json"
+    for suite in recipe.suites:
+        yield from suite.include
+        if suite.data:
+            yield suite.data
+        for task in suite.tasks:
+            for paths in task.files.values():
+                yield from [paths] if isinstance(paths, str) else paths
 
 
 def _stated(stage: StageRecipe) -> list[str]:
