@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from longspan.evaluate.ask import PARTS
+from longspan.evaluate.ask import PARTS, replies_folder
 from longspan.evaluate.records import records_path
 from longspan.generate.parts import read_parts
 from longspan.storage import Store
@@ -36,7 +36,7 @@ def driver(store: Store, server: FakeServer, options: Sequence[str]) -> "subproc
 
 def recorded(store: Store) -> set[str]:
     """Identities of the samples whose replies are recorded."""
-    rows = read_parts(store, "e/replies", PARTS).to_pylist()
+    rows = read_parts(store, replies_folder(grid().model), PARTS).to_pylist()
     return {row["sample"] for row in rows}
 
 

@@ -28,15 +28,15 @@ def of_two_corpora() -> ProbeSource:
 
 
 class Oracle:
-    """Knows the references of each request; or answers nothing."""
+    """Knows the references of each request about a task; or answers nothing."""
 
-    def __init__(self, is_right: bool) -> None:
-        self._is_right = is_right
+    def __init__(self, task: Task, is_right: bool) -> None:
+        self._task, self._is_right = task, is_right
 
     def respond(self, request: Request) -> Reply:
         facts = json.loads(request.carry)
         assert len(request.prompt_ids) + request.sampling.max_tokens <= facts["length"]
-        text = right_answer(facts["scoring"], facts["references"]) if self._is_right else ""
+        text = right_answer(self._task.scoring, facts["references"]) if self._is_right else ""
         return Reply(request.id, request.carry, text, "stop", len(request.prompt_ids), 1)
 
 
@@ -55,7 +55,7 @@ def test_right_answers_score_one_and_none_scores_zero(name: str, tmp_path: Path)
     for is_right in (True, False):
         store = Store(str(tmp_path / str(is_right)))
         grid = SampleGrid((task,), lengths, 3, source, "m")
-        generator = InProcessGenerator(Oracle(is_right))
+        generator = InProcessGenerator(Oracle(task, is_right))
         records = ask_samples(grid, generator, store, "e", lambda line: None).records
         assert len(records) == 3 * len(lengths)
         assert {record.score for record in records} == {float(is_right)}, records[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from longspan.errors import UserError
+from longspan.evaluate import metrics
 from longspan.evaluate.aggregate import TaskInfo, task_result
 from longspan.evaluate.ask import ask_samples
 from longspan.evaluate.grid import SampleGrid, SampleKey, pending
@@ -15,6 +16,7 @@ from longspan.evaluate.results import SampleRecord
 from longspan.evaluate.samples import ProbeSource, Sample
 from longspan.generate.endpoint import EndpointClient
 from longspan.generate.generators import EndpointGenerator, InProcessGenerator, TextGenerator
+from longspan.generate.requests import Reply, Request
 from longspan.hashing import uniform
 from longspan.storage import Store
 from tests.evaluate.fake_models import (
@@ -254,6 +256,66 @@ def test_a_model_that_is_not_there_ends_it(store: Store) -> None:
         server.key = "secret"
         with pytest.raises(UserError, match=r"^endpoint: .* refuses access \(status 401\)"):
             ask_samples(GRID, in_process(server), store, "e", lambda line: None)
+
+
+def test_evaluations_of_a_model_share_its_replies(store: Store) -> None:
+    first = run(store, perfect, folder="a")
+    with FakeServer(empty) as server:
+        again = ask_samples(GRID, in_process(server), store, "b", lambda line: None).records
+        assert server.asked.total() == 0
+        other = replace(GRID, model="other")
+        ask_samples(other, in_process(server), store, "b", lambda line: None)
+        assert server.asked.total() == 30
+    assert again == first == read_records(store, "a", "one") + read_records(store, "a", "two")
+
+
+def test_scores_are_those_of_the_metrics_as_they_are_now(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(store, perfect)
+    path = records_path("e", "one")
+    written = store.read_bytes(path)
+    monkeypatch.setattr(metrics, "score", lambda scoring, reply, references: 0.25)
+    assert run(store, empty) == [record.model_copy(update={"score": 0.25}) for record in first]
+    monkeypatch.undo()
+    assert run(store, empty) == first and store.read_bytes(path) == written
+
+
+def test_a_refusal_is_asked_again_with_another_window_only(store: Store) -> None:
+    """The engine checks requests before it computes them, so that it refuses the same ones each time."""
+    asked: list[str] = []
+
+    class Refusing:
+        def respond(self, request: Request) -> Reply:
+            asked.append(request.id)
+            return Reply.failed(request, "refused", "ValueError: no")
+
+    generator = InProcessGenerator(Refusing())
+    grid = replace(GRID, tasks=(Codes("one"),), lengths=(256,), window=1024)
+    records = ask_samples(grid, generator, store, "e", lambda line: None).records
+    assert {record.problem for record in records} == {"refused: ValueError: no"}
+    assert ask_samples(grid, generator, store, "e", lambda line: None).records == records
+    assert len(asked) == 5
+    ask_samples(replace(grid, window=2048), generator, store, "e", lambda line: None)
+    assert len(asked) == 10
+    assert set(cells(run(store, perfect, replace(grid, window=4096))).values()) == {1.0}
+    # A reply is good for any window.
+    assert set(cells(run(store, empty, grid)).values()) == {1.0}
+
+
+def test_an_error_of_the_engine_is_no_refusal_and_is_asked_again(store: Store) -> None:
+    class Failing:
+        def respond(self, request: Request) -> Reply:
+            return Reply.failed(request, "engine_error", "RuntimeError: out of memory")
+
+    grid = replace(GRID, tasks=(Codes("one"),), lengths=(256,), samples=4)
+    run(store, perfect, replace(grid, samples=3))
+    for _ in range(2):
+        generator = InProcessGenerator(Failing())
+        records = ask_samples(grid, generator, store, "e", lambda line: None).records
+        problems = [record.problem for record in records]
+        assert problems == ["", "", "", "unanswered: RuntimeError: out of memory"]
+    assert set(cells(run(store, perfect, grid)).values()) == {1.0}
 
 
 def test_a_user_s_turn_is_sent_as_such(store: Store) -> None:

@@ -14,7 +14,7 @@ from longspan.generate.ask import UNANSWERED, Stage, ask
 from longspan.generate.generators import InProcessGenerator
 from longspan.generate.parts import PartWriter, read_parts
 from longspan.generate.progress import Progress
-from longspan.generate.requests import FailureKind, Reply, Request, Row, Sampling, over_length
+from longspan.generate.requests import TRANSIENT, FailureKind, Reply, Request, Row, Sampling, over_length
 from longspan.storage import Store
 
 SCHEMA = pa.schema(
@@ -79,6 +79,19 @@ def test_records_are_committed_and_what_is_not_answered_is_left(store: Store) ->
     assert lines[-1].startswith("numbers: 100/100 100% | ") and lines[-1].endswith("4 rejected")
 
 
+def test_what_a_stage_retries_is_not_committed(store: Store) -> None:
+    echo = Echo({3: "engine_error", 4: "refused", 5: "unanswered"})
+    assert [row["id"] for row in run(store, echo, 10)] == ["5"]
+    again = Echo({3: "engine_error"})
+    stage = Stage(
+        *("test", "numbers", Numbers(), [{"first": 0, "end": 10}], 10, "other", SCHEMA),
+        retried=TRANSIENT,
+    )
+    left = ask(stage, InProcessGenerator(again), store, print)
+    assert [row["id"] for row in left] == ["3"]
+    assert "3" not in read_parts(store, "other", SCHEMA).column("id").to_pylist()
+
+
 def test_an_endpoint_that_denies_ends_the_stage_and_what_came_before_stays(store: Store) -> None:
     with pytest.raises(UserError, match=r"^number 5$"):
         run(store, Echo({5: "denied"}))
@@ -107,6 +120,19 @@ def test_a_record_that_was_committed_twice_counts_once(store: Store) -> None:
         writer.add(rows)
         writer.close()
     assert sorted(read_parts(store, "replies", SCHEMA).column("id").to_pylist()) == ["1", "2"]
+
+
+def test_of_other_records_only_the_ids_are_read(store: Store) -> None:
+    writer = PartWriter(store, "replies", SCHEMA)
+    writer.add([Numbers().record(Reply(id, "{}", id, "stop", 1, 1)) for id in ("1", "2", "3")])
+    writer.close()
+    others = PartWriter(store, "replies", pa.schema([SCHEMA.field("id")]))
+    others.add([{"id": "4"}])
+    others.close()
+    assert read_parts(store, "replies", SCHEMA, {"3", "1", "9"}).column("reply").to_pylist() == [
+        *("1", "3")
+    ]
+    assert len(read_parts(store, "replies", SCHEMA, {"9"})) == 0
 
 
 def test_time_left_follows_the_work_that_is_left() -> None:

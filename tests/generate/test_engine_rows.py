@@ -53,6 +53,22 @@ def test_a_row_without_a_reply_keeps_its_reason_and_its_prompt_s_length() -> Non
     assert refused.failure.message == "refused by the engine: ValueError: bad thing"
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("ValueError: bad", "refused"),
+        ("VLLMValidationError: too many (parameter=max_tokens)", "refused"),
+        ("RuntimeError: CUDA error: an illegal memory access", "engine_error"),
+        ("OutOfMemoryError: CUDA out of memory", "engine_error"),
+        ("CancelledError: ", "engine_error"),
+    ],
+)
+def test_only_what_is_wrong_with_a_request_is_a_refusal(error: str, kind: str) -> None:
+    found = reply(Sampling(4, 0.0), "", [], **{ERROR: error})
+    assert found.failure and found.failure.kind == kind
+    assert error.split(":")[0] in found.failure.message
+
+
 def test_stop_strings_are_left_to_the_engine_with_their_text() -> None:
     parameters = sampling_parameters(Sampling(4, 0.0, stop=("a", "b")))
     assert parameters["stop"] == ["a", "b"] and parameters["include_stop_str_in_output"]

@@ -10,6 +10,7 @@ import pytest
 from longspan.errors import UserError
 from longspan.generate.engine import Engine
 from longspan.instruct.schema import InstructRecipe
+from longspan.recipe.engine_identity import CHANGE_REPLIES, KEEP_REPLIES, reply_arguments
 from longspan.recipe.engine_options import EngineOptions, checked_options
 from longspan.recipe.load import parse
 from longspan.serve.schema import ServeSettings
@@ -170,3 +171,10 @@ def test_the_list_holds_plain_values_only() -> None:
     for name, field in EngineOptions.model_fields.items():
         assert Any not in get_args(field.annotation), name
         assert field.annotation is not Any, name
+
+
+def test_each_argument_changes_replies_or_keeps_them() -> None:
+    assert CHANGE_REPLIES.isdisjoint(KEEP_REPLIES)
+    assert CHANGE_REPLIES | KEEP_REPLIES == EngineOptions.model_fields.keys()
+    arguments = {"dtype": "half", "tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}
+    assert reply_arguments(arguments) == {"dtype": "half"}

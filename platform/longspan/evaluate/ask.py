@@ -1,7 +1,7 @@
-"""Asking a model for samples: what is missing is asked for, scored, and committed in parts.
+"""Asking a model for samples: what is missing is asked for and committed in parts; all of it is scored at the end.
 
-<folder>/replies/*.parquet          records as they come, under the identity of their requests
-<folder>/samples/<task>.parquet     records of one call, in order, written at its end
+evaluate/replies/<model>/*.parquet  replies as they come, under the identity of their requests; evaluations share them
+<folder>/samples/<task>.parquet     scored records of one call, in order, written at its end
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from longspan.evaluate.grid import (
     pending,
 )
 from longspan.evaluate.probes.fitting import BASE
+from longspan.evaluate.problems import is_rejected, problem_of
 from longspan.evaluate.records import RECORDS, write_records
 from longspan.evaluate.results import LeftOut, SampleRecord
-from longspan.evaluate.samples import CLOSED_BOOK, ProbeSource, Sample, Task
+from longspan.evaluate.samples import CLOSED_BOOK, ProbeSource, Sample, Scoring, Task
 from longspan.generate.ask import Stage, ask
 from longspan.generate.generators import TextGenerator
 from longspan.generate.parts import read_parts
 from longspan.generate.progress import Log
-from longspan.generate.requests import Reply, Request, Row, Sampling
-from longspan.hashing import sampling_seed
+from longspan.generate.requests import TRANSIENT, Reply, Request, Row, Sampling
+from longspan.hashing import content_id, sampling_seed
 from longspan.storage import Store
 
 ITEM_TOKENS = 2**20
@@ -39,8 +40,14 @@ OVERHEAD_TOKENS = 256
 SHOWN_CHARACTERS = 400
 """Characters of a prompt's head, of its tail, and of its evidence that a record keeps."""
 
-PARTS = pa.schema([RECORDS.field("id"), ("sample", pa.string()), *list(RECORDS)[2:]])
-"""Columns of parts: `id` is that of the request, `sample` that of the sample."""
+PARTS = pa.schema(
+    [
+        RECORDS.field("id"),
+        ("sample", pa.string()),
+        *(column for column in RECORDS if column.name not in ("id", "request", "score")),
+    ]
+)
+"""Columns of parts: `id` is that of the request, `sample` that of the sample. Scores follow from the rest."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,8 @@ def ask_samples(
     Args:
         grid: what to ask for.
         generator: answers.
-        store: keeps records.
-        folder: of the evaluation of this model in the store.
+        store: keeps replies and records.
+        folder: of the evaluation of this model in the store, where records are written.
         log: takes lines on progress.
 
     Returns:
@@ -75,8 +82,9 @@ def ask_samples(
     Raises:
         UserError: the endpoint refuses every request or does not answer, the engine died, or a prompt can't be made.
     """
-    replies = f"{folder}/replies"
-    recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
+    replies = replies_folder(grid.model)
+    names = {name for own in grid.recorded_as(grid.sample_keys()).values() for name in own}
+    recorded = _by_id(read_parts(store, replies, PARTS, names).to_pylist())
     problems = grid.problems(recorded.keys())
     left_out = _left_out(problems)
     for each in left_out:
@@ -90,14 +98,16 @@ def ask_samples(
         *("evaluate", "probes", source, items_of(missing), len(missing), replies, PARTS),
         work=sum(_work(key.length) for key in missing),
         weight=lambda row: _work(row["length"]),
+        retried=TRANSIENT,
     )
     unanswered = ask(stage, generator, store, log)
     if missing:
-        recorded = _by_id(read_parts(store, replies, PARTS).to_pylist())
+        recorded = _by_id(read_parts(store, replies, PARTS, names).to_pylist())
     recorded |= _by_id(unanswered)
     places = {task.name: place for place, task in enumerate(grid.tasks)}
     keys.sort(key=lambda key: (places[key.task], key.length, key.index))
-    records = [_record(key, names, recorded) for key, names in grid.recorded_as(keys).items()]
+    rows = ((key, _row(key, own, recorded)) for key, own in grid.recorded_as(keys).items())
+    records = [_record(row, source.tasks[key.task].scoring) for key, row in rows]
     write_records(store, folder, records)
     return Asked(records, left_out)
 
@@ -111,6 +121,11 @@ def _left_out(problems: Mapping[tuple[str, int], str]) -> list[LeftOut]:
     ]
 
 
+def replies_folder(model: str) -> str:
+    """Return the folder in the store of all replies of a model, by its identity (`SampleGrid.model`)."""
+    return f"evaluate/replies/{content_id(model)}"
+
+
 def _work(length: int) -> float:
     return float(length + OVERHEAD_TOKENS)
 
@@ -119,11 +134,19 @@ def _by_id(rows: Sequence[Row]) -> dict[str, Row]:
     return {row["id"]: row for row in rows}
 
 
-def _record(key: SampleKey, names: Sequence[str], recorded: Mapping[str, Row]) -> SampleRecord:
+def _row(key: SampleKey, names: Sequence[str], recorded: Mapping[str, Row]) -> Row:
     row = next((recorded[name] for name in names if name in recorded), None)
     assert row is not None, f"{key} was asked for, and has no record"
-    values = {name: row[name] for name in RECORDS.names if name not in ("id", "request")}
-    return SampleRecord(id=row["sample"], request=row["id"], **values)
+    return row
+
+
+def _record(row: Row, scoring: Scoring) -> SampleRecord:
+    """The record of a row of `PARTS`, scored by the metrics as they are now."""
+    from longspan.evaluate.metrics import score
+
+    values = {name: row[name] for name in PARTS.names if name not in ("id", "sample")}
+    found = None if row["problem"] else score(scoring, row["reply"], row["references"])
+    return SampleRecord(id=row["sample"], request=row["id"], score=found, **values)
 
 
 def items_of(keys: Sequence[SampleKey]) -> list[Row]:
@@ -145,7 +168,7 @@ def items_of(keys: Sequence[SampleKey]) -> list[Row]:
 
 @dataclass(frozen=True)
 class SampleRequests:
-    """Requests for samples, and the scored records of their replies; a `RequestSource`.
+    """Requests for samples, and the records of their replies; a `RequestSource`.
 
     Attributes:
         tasks: by name.
@@ -183,16 +206,11 @@ class SampleRequests:
 
     def record(self, reply: Reply) -> Row:
         """See `RequestSource.record`."""
-        from longspan.evaluate.metrics import score
-
-        facts = json.loads(reply.carry)
-        scoring, failure = facts.pop("scoring"), reply.failure
-        is_over_length = failure is not None and failure.kind == "over_length"
-        return facts | {
-            "id": self.identities.over_length(reply.id) if is_over_length else reply.id,
+        is_final = is_rejected(reply.failure)
+        return json.loads(reply.carry) | {
+            "id": self.identities.rejected(reply.id) if is_final else reply.id,
             "reply": reply.text,
-            "score": None if failure else score(scoring, reply.text, facts["references"]),
-            "problem": f"{failure.kind}: {failure.message}" if failure else "",
+            "problem": problem_of(reply.failure),
             "truncated": reply.finish_reason == "length",
             "prompt_tokens": reply.prompt_tokens,
             "reply_tokens": reply.reply_tokens,
@@ -200,7 +218,7 @@ class SampleRequests:
 
 
 def _facts(sample: Sample) -> dict[str, Any]:
-    """Return what a record keeps of a sample, and how it is scored."""
+    """Return what a record keeps of a sample."""
     evidence = sample.text[slice(*sample.evidence[0])] if sample.evidence else ""
     return {
         "sample": sample.id,
@@ -210,7 +228,6 @@ def _facts(sample: Sample) -> dict[str, Any]:
         "depth": sample.depth,
         "cluster": sample.cluster,
         "references": list(sample.references),
-        "scoring": sample.scoring,
         "prompt_head": sample.text[:SHOWN_CHARACTERS],
         "prompt_tail": sample.text[-SHOWN_CHARACTERS:],
         "evidence": [list(span) for span in sample.evidence],

@@ -84,14 +84,14 @@ class SampleGrid:
         ]
 
     def recorded_as(self, keys: Iterable[SampleKey]) -> dict[SampleKey, tuple[str, str]]:
-        """Return the identities under which samples may be recorded: answered, and as over length."""
+        """Return the identities under which samples may be recorded: answered, and rejected."""
         tasks = {task.name: task for task in self.tasks}
         found = {}
         for key in keys:
             request = self.identities.of(
                 tasks[key.task].sample_id(self.source, key.length, key.index)
             )
-            found[key] = (request, self.identities.over_length(request))
+            found[key] = (request, self.identities.rejected(request))
         return found
 
     @property
@@ -113,9 +113,9 @@ class RequestIdentities:
         """Return the identity of the request for a sample, whose text and sampling follow from it."""
         return content_id("request", self.model, sample, self.temperature, self.form)
 
-    def over_length(self, request: str) -> str:
-        """Return the identity of a request that did not fit: with another window it might."""
-        return content_id("over length", request, self.window)
+    def rejected(self, request: str) -> str:
+        """Return the identity of a request that is over length or was refused: with another window it may not be."""
+        return content_id("rejected", request, self.window)
 
 
 def pending(grid: SampleGrid, keys: Sequence[SampleKey], done: Set[str]) -> list[SampleKey]:

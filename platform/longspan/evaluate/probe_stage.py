@@ -17,6 +17,7 @@ from longspan.generate.endpoint import EndpointAccess
 from longspan.generate.generators import EndpointGenerator, EngineGenerator, TextGenerator
 from longspan.generate.progress import Log
 from longspan.hashing import content_id
+from longspan.recipe.engine_identity import reply_arguments
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class ProbeStage:
         endpoint = self.prepared.recipe.endpoint
         if endpoint:
             return content_id("endpoint", endpoint.url, endpoint.model)
-        return content_id(model.identity, self.prepared.recipe.engine.arguments)
+        arguments = reply_arguments(self.prepared.recipe.engine.arguments)
+        return content_id(model.identity, arguments)
 
     def generator(self, model: EvaluatedModel, window: int) -> TextGenerator:
         """Engines of a model, or the endpoint, for prompts and answers of so many tokens."""

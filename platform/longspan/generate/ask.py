@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from longspan.errors import UserError, user_error_in
 from longspan.generate.generators import EngineGenerator, TextGenerator
 from longspan.generate.parts import PartWriter
 from longspan.generate.progress import Log, Progress
-from longspan.generate.requests import RETRIED, RequestSource, Row
+from longspan.generate.requests import RETRIED, FailureKind, RequestSource, Row
 from longspan.storage import Store
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Stage:
         schema: of the records; other columns of a record are not kept.
         work: of all requests together, in units of `weight`; None: as many as requests.
         weight: work of a record, which the time left is estimated by; each counts as one if None.
+        retried: failures that are not recorded, so that the next run makes these requests again.
     """
 
     job: str
@@ -45,6 +46,7 @@ class Stage:
     schema: pa.Schema
     work: float | None = None
     weight: Callable[[Row], float] | None = None
+    retried: Set[FailureKind] = RETRIED
 
 
 def ask(stage: Stage, generator: TextGenerator, store: Store, log: Log) -> list[Row]:
@@ -81,12 +83,13 @@ def _asked(stage: Stage, generator: TextGenerator, store: Store, log: Log) -> li
         for rows in generator.records(stage.items, stage.source, stage.name):
             if not rows:
                 continue
-            writer.add([row for row in rows if row["failure"] not in RETRIED])
+            writer.add([row for row in rows if row["failure"] not in stage.retried])
             if denied := next((row for row in rows if row["failure"] == "denied"), None):
                 raise UserError(denied["message"])
-            missing = [row for row in rows if row["failure"] == "unanswered"]
-            unanswered += missing
-            in_a_row = in_a_row + len(rows) if len(missing) == len(rows) else 0
+            unanswered += [row for row in rows if row["failure"] in stage.retried]
+            # An engine that fails at some requests is there all the same.
+            is_silent = all(row["failure"] == "unanswered" for row in rows)
+            in_a_row = in_a_row + len(rows) if is_silent else 0
             if in_a_row >= min(UNANSWERED, stage.requests):
                 raise UserError(
                     f"{generator.setting}: the last {in_a_row} requests got no answer "

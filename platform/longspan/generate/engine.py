@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from longspan.generate.requests import FinishReason, Reply, Request, Row, Sampling, over_length
+from longspan.generate.requests import (
+    Failure,
+    FinishReason,
+    Reply,
+    Request,
+    Row,
+    Sampling,
+    over_length,
+)
 from longspan.model.hub import HubModel
 from longspan.pools import selector
 from longspan.recipe.engine_options import ALWAYS
@@ -27,6 +35,9 @@ MAX_RESTARTS = 3
 WITHOUT_TRACKING = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 ERROR = "__inference_error__"
 """Column of Ray's processor: a row that has one passes the engine by."""
+
+INPUT_ERRORS = ("ValueError", "TypeError", "VLLMValidationError", "VLLMUnprocessableEntityError")
+"""Errors that vLLM raises when it checks a request; any other one may not come again."""
 
 Render = Callable[[str], Sequence[int]]
 """Token ids of the prompt for a user's turn."""
@@ -217,6 +228,14 @@ class _Prepare:
         return list(self.render(request.content))
 
 
+def _failure(error: str) -> Failure:
+    """Return what an error of the engine, as "Type: message", means for the request."""
+    message = " ".join(error.split())[:200]
+    if error.partition(":")[0] in INPUT_ERRORS:
+        return Failure("refused", f"refused by the engine: {message}")
+    return Failure("engine_error", f"failed in the engine: {message}")
+
+
 @dataclass(frozen=True)
 class _Reply:
     """Makes the row of a reply of what the engine has added to that of a request."""
@@ -226,13 +245,8 @@ class _Reply:
     def __call__(self, row: Row) -> Row:
         request = Request.from_row(row)
         if error := row.get(ERROR) or "":
-            kind = "over_length" if row["failure"] else "refused"
-            message = (
-                error
-                if row["failure"]
-                else f"refused by the engine: {' '.join(error.split())[:200]}"
-            )
-            return Reply.failed(request, kind, message).row() | {
+            failure = Failure("over_length", error) if row["failure"] else _failure(error)
+            return Reply.failed(request, failure.kind, failure.message).row() | {
                 "prompt_tokens": row["known_tokens"]
             }
         text, reason = self._ended(request.sampling, row)

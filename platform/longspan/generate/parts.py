@@ -8,12 +8,12 @@ like everything else, and can be read before a dataset begins.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import pyarrow as pa
 
-from longspan.generate.tables import read_table, write_rows
+from longspan.generate.tables import read_table, read_with_ids, write_rows
 from longspan.hashing import content_id
 from longspan.storage import Store
 
@@ -21,12 +21,25 @@ PART_ROWS: int = 256
 PART_SECONDS = 10.0
 
 
-def read_parts(store: Store, folder: str, schema: pa.Schema) -> pa.Table:
-    """Return all records that are committed, each id once."""
+def read_parts(
+    store: Store, folder: str, schema: pa.Schema, ids: Set[str] | None = None
+) -> pa.Table:
+    """Return records that are committed, each id once.
+
+    Args:
+        store: where they are.
+        folder: of the parts.
+        schema: columns to read.
+        ids: of the records to return, of a folder that has many others; None: all of them.
+    """
     paths = [item.path for item in store.list(f"{folder}/*.parquet")]
-    table = pa.concat_tables(
-        [schema.empty_table(), *(read_table(store, path, schema.names) for path in paths)]
+    tables = (
+        read_table(store, path, schema.names)
+        if ids is None
+        else read_with_ids(store, path, schema.names, ids)
+        for path in paths
     )
+    table = pa.concat_tables([schema.empty_table(), *(each for each in tables if each is not None)])
     ids = table.column("id").to_pylist()
     first = {id: number for number, id in reversed(list(enumerate(ids)))}
     return table if len(first) == len(ids) else table.take(sorted(first.values()))

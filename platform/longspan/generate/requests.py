@@ -12,11 +12,14 @@ Row = dict[str, Any]
 FailureKind = Literal[
     "over_length",  # prompt and reply do not fit into the window
     "refused",  # the model's side refuses this request, and would again
+    "engine_error",  # the engine failed at this request, for another reason than what is in it
     "unanswered",  # no reply this time: busy, unreachable
     "denied",  # the endpoint refuses every request: a wrong key, or no such model
 ]
-RETRIED: tuple[FailureKind, ...] = ("unanswered", "denied")
+RETRIED: frozenset[FailureKind] = frozenset({"unanswered", "denied"})
 """Failures that are not recorded: the request is made again when the job is run again."""
+TRANSIENT: frozenset[FailureKind] = RETRIED | {"engine_error"}
+"""Failures that another run may not have, for jobs that make such requests again."""
 
 FinishReason = Literal["stop", "length", ""]
 """Why a reply ended: by itself or at a stop string, at `max_tokens`, or "" if there is no reply."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,20 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
     """
     with _opened(store, path, columns) as file:
         return file.read(columns=list(columns) if columns else None)
+
+
+def read_with_ids(
+    store: Store, path: str, columns: Sequence[str], ids: Set[str]
+) -> pa.Table | None:
+    """Rows of an object whose column `id` is one of `ids`; None if there are none: no other column is read then.
+
+    Raises:
+        UserError: it is not what `write_rows` wrote.
+    """
+    with _opened(store, path, columns) as file:
+        found = file.read(columns=["id"]).column("id").to_pylist()
+        rows = [number for number, id in enumerate(found) if id in ids]
+        return file.read(columns=list(columns)).take(rows) if rows else None
 
 
 def each_row(store: Store, path: str) -> Iterable[dict[str, Any]]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from longspan.evaluate.problems import is_rejected, problem_of
 from longspan.evaluate.suites.model import SuiteModel
 from longspan.generate.ask import Stage, ask
 from longspan.generate.parts import read_parts
 from longspan.generate.progress import Log
-from longspan.generate.requests import Reply, Request, Row, Sampling
-from longspan.hashing import sampling_seed
+from longspan.generate.requests import TRANSIENT, Reply, Request, Row, Sampling
+from longspan.hashing import content_id, sampling_seed
 from longspan.storage import Store
 
 ITEM_PROMPTS = 32
@@ -59,9 +60,11 @@ class PromptRequests:
 
     Attributes:
         batches: gives the prompts; an item names one batch by its number.
+        window: of the model, in tokens.
     """
 
     batches: Callable[[], Sequence[Sequence[Prompt]]]
+    window: int
 
     def requests(self, item: Row) -> Iterator[Request]:
         """See `RequestSource.requests`."""
@@ -70,14 +73,14 @@ class PromptRequests:
 
     def record(self, reply: Reply) -> Row:
         """See `RequestSource.record`."""
-        failure = reply.failure
+        is_final = is_rejected(reply.failure)
         return {
-            "id": reply.id,
+            "id": _rejected(reply.id, self.window) if is_final else reply.id,
             "text": reply.text,
             "is_cut_off": reply.finish_reason == "length",
             "prompt_tokens": reply.prompt_tokens,
             "reply_tokens": reply.reply_tokens,
-            "problem": f"{failure.kind}: {failure.message}" if failure else "",
+            "problem": problem_of(reply.failure),
         }
 
 
@@ -94,8 +97,7 @@ def replies(model: SuiteModel, prompts: Sequence[Prompt], store: Store, log: Log
         UserError: see `longspan.generate.ask.ask`.
     """
     assert model.generator is not None
-    wanted = {prompt.id for prompt in prompts}
-    found = _committed(model, store, wanted)
+    found = _committed(model, store, prompts)
     left = in_order([prompt for prompt in prompts if prompt.id not in found])
     if not left:
         return found
@@ -103,16 +105,17 @@ def replies(model: SuiteModel, prompts: Sequence[Prompt], store: Store, log: Log
     stage = Stage(
         job="evaluate",
         name="suites",
-        source=PromptRequests(model.generator.share(batches)),
+        source=PromptRequests(model.generator.share(batches), model.window),
         items=[{"batch": number} for number in range(len(batches))],
         requests=len(left),
         folder=model.replies_folder,
         schema=SCHEMA,
         work=float(sum(len(prompt.ids) for prompt in left)),
         weight=lambda row: row["prompt_tokens"],
+        retried=TRANSIENT,
     )
     unanswered = ask(stage, model.generator, store, log)
-    return _committed(model, store, wanted) | {row["id"]: row for row in unanswered}
+    return _committed(model, store, prompts) | {row["id"]: row for row in unanswered}
 
 
 def in_order(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -126,6 +129,17 @@ def in_order(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [prompt for own in ordered for prompt in own]
 
 
-def _committed(model: SuiteModel, store: Store, wanted: set[str]) -> dict[str, Row]:
-    table = read_parts(store, model.replies_folder, SCHEMA)
-    return {row["id"]: row for row in table.to_pylist() if row["id"] in wanted}
+def _committed(model: SuiteModel, store: Store, prompts: Iterable[Prompt]) -> dict[str, Row]:
+    """Committed rows by the prompts' ids."""
+    names = {}
+    for prompt in prompts:
+        names |= {prompt.id: prompt.id, _rejected(prompt.id, model.window): prompt.id}
+    rows = read_parts(store, model.replies_folder, SCHEMA, names.keys()).to_pylist()
+    # A reply takes the place of an earlier problem.
+    rows.sort(key=lambda row: not row["problem"])
+    return {names[row["id"]]: row for row in rows}
+
+
+def _rejected(prompt: str, window: int) -> str:
+    """Identity of a prompt that was refused or is over length: with another window it may not be."""
+    return content_id("rejected", prompt, window)
