@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,10 +15,12 @@ from longspan.evaluate.scoring.batches import score_all
 from longspan.evaluate.scoring.requests import Request as ScoreRequest
 from longspan.evaluate.scoring.requests import Score, Texts
 from longspan.evaluate.scoring.scorer import Scorer
+from longspan.evaluate.suites.checks import check_suites
 from longspan.evaluate.suites.library import OWN, Library
+from longspan.evaluate.suites.load import Workspace, load_suites
 from longspan.evaluate.suites.model import SuiteModel
 from longspan.evaluate.suites.presets import preset_tasks
-from longspan.evaluate.suites.run import SuiteRun, Workspace, run_suites
+from longspan.evaluate.suites.run import SuiteRun, run_suites, run_tasks
 from longspan.evaluate.suites.schema import Preset, PromptCut, Suite
 from longspan.evaluate.suites.settings import settings_over
 from longspan.generate.generators import InProcessGenerator
@@ -588,6 +591,9 @@ def test_mistakes_are_named_before_anything_is_asked(scored, workspace, settings
     with pytest.raises(UserError, match=message):
         run_suites([suite(**settings)], scored, workspace)
     assert scored.scoring.asked == 0
+    # Without data being read, as before a job starts.
+    with pytest.raises(UserError, match=message):
+        check_suites([suite(**settings)], workspace.store, workspace.folder, likelihoods=True)
 
 
 def test_an_unknown_task_is_named_with_the_closest_ones(workspace, tmp_path):
@@ -648,6 +654,33 @@ def test_an_endpoint_gives_no_likelihoods(tokenizer, workspace):
     put(workspace, "data/ships/validation.jsonl", ships(2))
     with pytest.raises(UserError, match="which an endpoint does not tell"):
         run_suites([suite("ships")], answering(tokenizer, lambda prompt: "y"), workspace)
+    with pytest.raises(UserError, match=r"task 'ships' .*\(multiple_choice\), which an endpoint"):
+        check_suites([suite("ships")], workspace.store, workspace.folder, likelihoods=False)
+
+
+def test_suites_without_a_mistake_pass_their_checks(workspace):
+    for name in ("ships", "pages"):
+        put(workspace, f"data/{name}/validation.jsonl", ships(2))
+    check = partial(check_suites, store=workspace.store, folder=workspace.folder)
+    names = {"task": "pages", "metrics": ["exact_match", "exact_match,none"]}
+    check([suite(names)], likelihoods=False)
+    # A task of the harness itself: only that its files are there is known.
+    elsewhere = {"task": "piqa", "files": {"validation": "data/ships/*.jsonl"}}
+    check([suite("ships", names, elsewhere)], likelihoods=True)
+    with pytest.raises(UserError, match=r"suites.tasks.files: .*none.jsonl does not exist"):
+        check([suite({"task": "piqa", "files": {"validation": "none.jsonl"}})], likelihoods=True)
+    with pytest.raises(UserError, match=r"suites.allow_code_execution: .*humaneval_sandboxed"):
+        check([suite("humaneval_sandboxed")], likelihoods=True)
+
+
+def test_loaded_tasks_are_the_same_for_each_model_that_is_asked_them(scored, workspace):
+    for split in ("train", "validation"):
+        put(workspace, f"data/ships/{split}.jsonl", ships(9))
+    tasks = load_suites([suite({"task": "ships", "shots": 2})], workspace, likelihoods=True)
+    model = replace(scored, window=10**6)
+    first = run_tasks(tasks, model, workspace)
+    assert run_tasks(tasks, model, workspace) == first
+    assert run_suites([suite({"task": "ships", "shots": 2})], model, workspace) == first
 
 
 def test_unknown_sampling_is_refused():

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from longspan.evaluate.scoring.pool import Pool, ScoredModel, Workers
+from longspan.evaluate.suites.load import Workspace
 from longspan.evaluate.suites.model import SuiteModel
-from longspan.evaluate.suites.run import Workspace, run_suites
+from longspan.evaluate.suites.run import run_suites
 from longspan.evaluate.suites.schema import Suite
 from longspan.generate.engine import Engine
 from longspan.generate.generators import EngineGenerator

@@ -14,7 +14,15 @@ from longspan.generate.ask import UNANSWERED, Stage, ask
 from longspan.generate.generators import InProcessGenerator
 from longspan.generate.parts import PartWriter, read_parts
 from longspan.generate.progress import Progress
-from longspan.generate.requests import TRANSIENT, FailureKind, Reply, Request, Row, Sampling, over_length
+from longspan.generate.requests import (
+    TRANSIENT,
+    FailureKind,
+    Reply,
+    Request,
+    Row,
+    Sampling,
+    over_length,
+)
 from longspan.storage import Store
 
 SCHEMA = pa.schema(

@@ -30,7 +30,10 @@ EVALUATION = {
             "include": ["suites/tasks"],
             "tasks": [
                 "gates",
-                {"task": "mills", "files": {"test": "suites/mills.jsonl", "train": ["suites/more"]}},
+                {
+                    "task": "mills",
+                    "files": {"test": "suites/mills.jsonl", "train": ["suites/more"]},
+                },
             ],
         }
     ],

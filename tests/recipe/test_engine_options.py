@@ -175,6 +175,6 @@ def test_the_list_holds_plain_values_only() -> None:
 
 def test_each_argument_changes_replies_or_keeps_them() -> None:
     assert CHANGE_REPLIES.isdisjoint(KEEP_REPLIES)
-    assert CHANGE_REPLIES | KEEP_REPLIES == EngineOptions.model_fields.keys()
+    assert EngineOptions.model_fields.keys() == CHANGE_REPLIES | KEEP_REPLIES
     arguments = {"dtype": "half", "tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}
     assert reply_arguments(arguments) == {"dtype": "half"}

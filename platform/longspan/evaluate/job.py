@@ -20,7 +20,7 @@ from longspan.evaluate.report.text import summary
 from longspan.evaluate.results import Results, Verdict
 from longspan.evaluate.samples import ProbeSource
 from longspan.evaluate.suite_samples import SUITE_SAMPLES, write_suite_samples
-from longspan.evaluate.suite_stage import SuiteStage
+from longspan.evaluate.suite_stage import SuiteStage, load_tasks
 from longspan.generate.progress import Log
 from longspan.recipe.sources import source_specs
 from longspan.storage import Store
@@ -86,6 +86,8 @@ def write_measured(store: Store, folder: str, measured: Sequence[Measured]) -> N
 def evaluate(prepared: Prepared, log: Log) -> tuple[Results, list[Measured]]:
     """Measure what is missing; returns results with their verdict, and what was measured of each model."""
     recipe = prepared.recipe
+    # Probes and losses may take hours, and mistakes in suites are to be found before.
+    suite_tasks = load_tasks(prepared, log)
     format = prompt_format(prepared)
     documents = gather(prepared.store, heldout_choice(prepared, format), log).documents
     source = ProbeSource(
@@ -93,7 +95,7 @@ def evaluate(prepared: Prepared, log: Log) -> tuple[Results, list[Measured]]:
     )
     probes = ProbeStage(prepared, prepared.tasks, source, log)
     losses = LossStage(prepared, documents, log)
-    suites = SuiteStage(prepared, probes, losses, log)
+    suites = SuiteStage(prepared, suite_tasks, probes, losses, log)
     measured = [
         Measured(model, probes.ask(model), losses.losses(model), suites.run(model))
         for model in prepared.models

@@ -17,6 +17,8 @@ from longspan.evaluate.probes.question_files import read_questions
 from longspan.evaluate.probes.registry import tasks_of
 from longspan.evaluate.samples import Task
 from longspan.evaluate.schema import EvaluateRecipe
+from longspan.evaluate.suites.checks import check_suites
+from longspan.evaluate.suites.files import suites_folder
 from longspan.generate.endpoint import EndpointAccess, checked_window, read_api_key
 from longspan.recipe.sources import find_objects, open_store, source_specs
 from longspan.storage import Need, Store
@@ -92,6 +94,7 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
         key = "probes.beyond_window" if lengths[-1] > window else "window"
         checked_window(lengths[-1], access, key)
     find_objects(recipe, store)
+    check_suites(recipe.suites, store, suites_folder(), likelihoods=recipe.endpoint is None)
     evaluator = recipe.losses.key_tokens
     base = recipe.base_window or min(each.facts.window for each in (model, reference) if each)
     return Prepared(

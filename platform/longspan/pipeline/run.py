@@ -14,7 +14,6 @@ from longspan.errors import UserError
 from longspan.evaluate.exit_status import verdict_of
 from longspan.pipeline.stages import Stage
 
-
 SKIPPED = "skipped: it already succeeded with the same inputs"
 
 

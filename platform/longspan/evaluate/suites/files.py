@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from longspan.errors import UserError
 from longspan.evaluate.suites.schema import SuiteTask
 from longspan.hashing import content_id
+from longspan.model.cache import model_cache_folder
 from longspan.storage import Store
 
 ENDINGS = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".jsonl.zst")
@@ -17,17 +18,21 @@ READERS = {".parquet": "parquet"}
 """Reader of `datasets` by ending; "json" for all others."""
 
 
-def local_files(
-    task: SuiteTask, leaf: str, data: str | None, store: Store, folder: Path
+def suites_folder() -> Path:
+    """Return the folder of this machine for copies of data and task files."""
+    return model_cache_folder().parent / "evaluation"
+
+
+def stored_files(
+    task: SuiteTask, leaf: str, data: str | None, store: Store
 ) -> dict[str, list[str]]:
-    """Return local paths of a task's data by split; none if neither the task nor the suite names data.
+    """Return paths in the store of a task's data by split; none if neither the task nor the suite names data.
 
     Args:
         task: as the recipe has it.
         leaf: task itself, or a member of its group.
         data: the suite's folder of data.
         store: that paths are of.
-        folder: for copies.
 
     Raises:
         UserError: a path names no object, or `data` has none for this task.
@@ -42,10 +47,23 @@ def local_files(
     else:
         return {}
     return {
-        split: [
-            _local(store, path, folder) for pattern in paths for path in _objects(store, pattern)
-        ]
+        split: [path for pattern in paths for path in _objects(store, pattern)]
         for split, paths in found.items()
+    }
+
+
+def local_files(
+    files: Mapping[str, Sequence[str]], store: Store, folder: Path
+) -> dict[str, list[str]]:
+    """Return objects as local files, by split.
+
+    Args:
+        files: paths in the store by split.
+        store: that they are of.
+        folder: for copies.
+    """
+    return {
+        split: [_local(store, path, folder) for path in paths] for split, paths in files.items()
     }
 
 

@@ -49,6 +49,10 @@ class Library:
 
         return TaskManager(include_path=[OWN, *self.include], include_defaults=True)
 
+    def is_own(self, name: str) -> bool:
+        """Whether a name is of a task file of this package or of the user."""
+        return name in self._ours.task_index
+
     def leaves(self, name: str) -> list[str]:
         """Return the names of the tasks that a name stands for: itself, or the members of a group or tag.
 
