@@ -18,7 +18,7 @@ from longspan.evaluate.probes.own_documents import (
     make_tasks,
     split_pieces,
 )
-from longspan.evaluate.probes.pairs import PairSet, load_pairs
+from longspan.evaluate.probes.pairs import Pair, PairSet, load_pairs
 from longspan.evaluate.samples import ProbeSource, PromptFormat
 from longspan.instruct.documents import Choice, take
 from longspan.instruct.examples import ExampleWorker, Making
@@ -206,3 +206,26 @@ def test_too_little_text_is_a_problem(pairs: PairSet) -> None:
     task, _ = make_tasks(pairs)
     assert "probes.lengths: " in str(task.problem(source_of(pairs), 10**6))
     assert "probes.lengths: " in str(task.problem(source_of(pairs), 200))
+
+
+def test_a_chunk_that_does_not_fit_gives_way_to_another_one() -> None:
+    """One chunk of four is longer than the shorter length; the job of all others goes on."""
+    texts = [prose(number, 400 if number == 2 else 60) for number in range(4)]
+    documents = {document(text).id: document(text) for text in texts}
+    pairs = tuple(
+        Pair(str(number), f"What of {number}?", "It is.", "short", id, (0, len(text) // 4))
+        for number, (id, text) in enumerate(zip(documents, texts, strict=True))
+    )
+    found = PairSet("made", pairs, documents)
+    source, (task, closed) = source_of(found), make_tasks(found)
+
+    def asked(task: OwnDocumentProbe, length: int) -> list[str]:
+        samples = [task.sample(source, length, index) for index in range(8)]
+        return ["".join(re.findall(r"What of (\d)", sample.text)) for sample in samples]
+
+    long, short = asked(task, 8000), asked(task, 1500)
+    assert task.problem(source, 1500) is None and "2" not in short
+    assert sorted(long) == list("00112233") and long == asked(closed, 0)
+    kept = [(one, other) for one, other in zip(long, short, strict=True) if one != "2"]
+    assert all(one == other for one, other in kept) and len(kept) == 6
+    assert "the shortest one has" in str(task.problem(source, 300))

@@ -193,3 +193,19 @@ def test_samples_of_other_files_have_other_identities() -> None:
 def test_too_few_paragraphs_are_a_problem() -> None:
     task: ParagraphProbe = TASKS["qa_squad"]
     assert "probes.lengths: " in str(task.problem(probe_source(), 20_000))
+
+
+def test_a_question_whose_paragraph_does_not_fit_gives_way_to_another_one() -> None:
+    published = squad()
+    article = published["data"][3]["paragraphs"][1]
+    article["context"] = article["context"].replace("  ", " ") + " The mill stood still." * 200
+    task, closed = make_tasks({"squad": parse_questions(json.dumps(published))})
+    source = probe_source(sentences=5)
+    question = article["qas"][0]["question"]
+    whole = [closed.sample(source, 0, index) for index in range(40)]
+    (number,) = [index for index, sample in enumerate(whole) if question in sample.text]
+    assert question in task.sample(source, 5000, number).text
+    assert task.problem(source, 1500) is None
+    other = task.sample(source, 1500, number)
+    assert question not in other.text
+    assert other.references == whole[(number + 1) % 40].references

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from longspan.errors import UserError
-from longspan.evaluate.suites.files import local_files, local_folder, reader
+from longspan.evaluate.suites.files import local_files, local_folder, reader, stored_files
 from longspan.evaluate.suites.presets import tasks_of
 from longspan.evaluate.suites.prompts import DOCUMENT, PROMPT, SEPARATOR, PromptEncoder
 from longspan.evaluate.suites.replies import Prompt, in_order
@@ -209,7 +209,8 @@ def test_data_and_task_files_of_a_bucket_are_copied_with_their_names(tmp_path):
     paths = {"train": "own/ships/train.jsonl.gz", "test": "own/ships/test/part-0.parquet"}
     for path in [*paths.values(), "own/ships/README.md", "tasks/deep/ships.yaml"]:
         store.write_bytes(path, path.encode())
-    found = local_files(SuiteTask(task="ships"), "ships", "own", store, tmp_path / "local")
+    stored = stored_files(SuiteTask(task="ships"), "ships", "own", store)
+    found = local_files(stored, store, tmp_path / "local")
     assert found.keys() == paths.keys()
     for split, path in paths.items():
         (copy,) = (Path(each) for each in found[split])

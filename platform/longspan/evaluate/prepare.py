@@ -91,8 +91,10 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
     if recipe.endpoint:
         api_key = read_api_key(recipe.endpoint, "endpoint")
         access = EndpointAccess(recipe.endpoint, api_key, "endpoint")
-        key = "probes.beyond_window" if lengths[-1] > window else "window"
-        checked_window(lengths[-1], access, key)
+        if lengths[-1] > window:
+            checked_window(lengths[-1], access, "probes.beyond_window", "set it to false")
+        else:
+            checked_window(lengths[-1], access, "window")
     find_objects(recipe, store)
     check_suites(recipe.suites, store, suites_folder(), likelihoods=recipe.endpoint is None)
     evaluator = recipe.losses.key_tokens

@@ -97,13 +97,16 @@ def probe(access: EndpointAccess) -> int | None:
     return window if isinstance(window, int) and window > 0 else None
 
 
-def checked_window(needed: int, access: EndpointAccess, setting: str) -> int | None:
+def checked_window(
+    needed: int, access: EndpointAccess, setting: str, remedy: str = "lower it"
+) -> int | None:
     """Probe the server, and return the window that it states; None if it states none.
 
     Args:
         needed: tokens of the longest prompt with its reply.
         access: the server.
         setting: the recipe's key that `needed` follows from.
+        remedy: how to change it.
 
     Raises:
         UserError: the server's window is smaller; or as `probe`.
@@ -112,7 +115,7 @@ def checked_window(needed: int, access: EndpointAccess, setting: str) -> int | N
     if window is not None and window < needed:
         raise UserError(
             f"{setting}: {needed:,} tokens are more than the window of {window:,} that {access.endpoint.url} states "
-            f"for {access.endpoint.model!r} (max_model_len); lower it, or serve the model with a longer window"
+            f"for {access.endpoint.model!r} (max_model_len); {remedy}, or serve the model with a longer window"
         )
     return window
 

@@ -1,8 +1,8 @@
 """Engine arguments that can change a reply, apart from those that decide only how fast and where it is computed.
 
-Replies are known by the model and the former: they stay valid when the latter change, as after an out-of-memory error.
-Sums in another order (parallelism, batch sizes, compilation) differ in their last bits, as they do between two runs with
-the same arguments; they do not make another model.
+Replies are known by the model and the former: they stay valid when the latter change, as after an out-of-memory
+error. Sums in another order (parallelism, batch sizes, compilation) differ in their last bits, as they do between two
+runs with the same arguments; they do not make another model.
 """
 
 from __future__ import annotations

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from longspan.errors import UserError
 from longspan.evaluate.haystack import Frame, Placed, fill, haystack_of, most_units, place
 from longspan.evaluate.samples import ProbeSource, PromptFormat
+
+Item = TypeVar("Item")
 
 BASE = 0
 """Length of a prompt with nothing around its evidence: the score there is what longer ones are compared with."""
@@ -95,9 +98,46 @@ def enough(pieces: Iterable[str], tokens: int) -> list[str]:
 
 def turn(source: ProbeSource, name: str, count: int, index: int) -> int:
     """Return which of `count` items sample `index` is about: each once, in another order each round."""
+    return next(turns(source, name, count, index))
+
+
+def turns(source: ProbeSource, name: str, count: int, index: int) -> Iterator[int]:
+    """Yield the item that sample `index` is about (see `turn`), then the others of its round, each once."""
     order = list(range(count))
     source.rng(name, "round", index // count).shuffle(order)
-    return order[index % count]
+    for step in range(count):
+        yield order[(index + step) % count]
+
+
+def first_fitting(
+    format: PromptFormat,
+    items: Iterable[Item],
+    bare_prompt: Callable[[Item], str],
+    budget: int,
+    answer_prefix: str,
+) -> Item:
+    """Return the first item whose prompt, without any text around, fits into a budget.
+
+    Args:
+        format: of the prompt.
+        items: in the order in which they are preferred.
+        bare_prompt: text of an item's prompt without any text around.
+        budget: tokens of the prompt, at most.
+        answer_prefix: how the answer begins.
+
+    Raises:
+        UserError: none fits.
+    """
+    shortest = None
+    for item in items:
+        tokens = len(format.prompt_ids(bare_prompt(item), answer_prefix))
+        if tokens <= budget:
+            return item
+        shortest = tokens if shortest is None else min(shortest, tokens)
+    raise UserError(
+        f"probes.lengths: a prompt of at most {budget:,} tokens is asked for, and the shortest one has {shortest:,} "
+        "without any text around; leave the length out, or the task"
+    )
 
 
 @dataclass(frozen=True)

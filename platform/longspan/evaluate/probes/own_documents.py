@@ -16,9 +16,10 @@ from longspan.evaluate.probes.fitting import (
     BASE,
     CHARACTERS_PER_TOKEN,
     fill_or_base,
+    first_fitting,
     longest,
     only_at_base,
-    turn,
+    turns,
 )
 from longspan.evaluate.probes.pairs import Pair, PairSet
 from longspan.evaluate.probes.probe import Probe
@@ -42,6 +43,9 @@ _PIECE = re.compile(
 @dataclass(frozen=True)
 class OwnDocumentProbe(Probe):
     """Pairs of one set, each once before any is asked again.
+
+    A pair whose chunk does not fit into a length gives way to the next one that does, so that all other samples are
+    about the same pairs at every length.
 
     Attributes:
         pairs: with their documents.
@@ -68,16 +72,16 @@ class OwnDocumentProbe(Probe):
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
         pairs = self.pairs.pairs
-        pair = pairs[turn(source, self.pairs.hash, len(pairs), index)]
-        style = _STYLES.get(pair.style, _OTHER_STYLE)
+        candidates = (pairs[at] for at in turns(source, self.pairs.hash, len(pairs), index))
         if self.closed_book:
-            frame = Frame(
-                "", _CLOSED_BOOK.format(style=style, question=pair.question), ANSWER_PREFIX
-            )
+            pair = next(candidates)
+            frame = Frame("", _asking(_CLOSED_BOOK, pair), ANSWER_PREFIX)
             placed, depth = fill_or_base(source.format, frame, (), (), None), None
         else:
-            after = _AFTER.format(style=style, question=pair.question)
-            frame = Frame(_BEFORE, after, ANSWER_PREFIX)
+            pair = first_fitting(
+                source.format, candidates, self._bare_prompt, budget, ANSWER_PREFIX
+            )
+            frame = Frame(_BEFORE, _asking(_AFTER, pair), ANSWER_PREFIX)
             depth = source.depth(index)
             placed = self._filled(source, pair, (index, depth, budget), frame)
         return self.finished(
@@ -90,6 +94,11 @@ class OwnDocumentProbe(Probe):
             cluster=pair.document,
             stop=(SEPARATOR, "\nQuestion:"),
         )
+
+    def _bare_prompt(self, pair: Pair) -> str:
+        """The prompt with no text around the chunk."""
+        chunk = self.pairs.documents[pair.document].text[slice(*pair.chunk)]
+        return f"{_BEFORE}{chunk}{_asking(_AFTER, pair)}"
 
     def _filled(
         self, source: ProbeSource, pair: Pair, place_of: tuple[int, float, int], frame: Frame
@@ -116,6 +125,11 @@ class OwnDocumentProbe(Probe):
 
         pieces = [piece for _, piece in taken]
         return longest(source.format, build, pieces, budget, frame.answer_prefix)
+
+
+def _asking(template: str, pair: Pair) -> str:
+    style = _STYLES.get(pair.style, _OTHER_STYLE)
+    return template.format(style=style, question=pair.question)
 
 
 def split_pieces(text: str) -> list[str]:

@@ -16,9 +16,10 @@ from longspan.evaluate.probes.fitting import (
     STOP,
     enough,
     fill_or_base,
+    first_fitting,
     longest,
     only_at_base,
-    turn,
+    turns,
 )
 from longspan.evaluate.probes.probe import Probe
 from longspan.evaluate.probes.question_files import Paragraph, Question, QuestionFile
@@ -37,6 +38,9 @@ _SEPARATOR = "\n\n"
 @dataclass(frozen=True)
 class ParagraphProbe(Probe):
     """Questions of one file; the first paragraph that answers stands at the depth, further ones behind it.
+
+    A question whose paragraphs do not fit into a length gives way to the next one whose do, so that all other samples
+    ask the same questions at every length.
 
     Other paragraphs are those that the file has beside them, then any others of the file; such that have one of
     the answers are taken last.
@@ -67,13 +71,16 @@ class ParagraphProbe(Probe):
         """See `Probe.build`."""
         questions = self.file.questions
         # The same questions with and without paragraphs, at all lengths.
-        asked = questions[turn(source, self.file.hash, len(questions), index)]
-        after = _AFTER.format(question=asked.text)
+        candidates = (questions[at] for at in turns(source, self.file.hash, len(questions), index))
         if self.closed_book:
-            frame = Frame("", after.lstrip(), ANSWER_PREFIX)
+            asked = next(candidates)
+            frame = Frame("", _asking(asked).lstrip(), ANSWER_PREFIX)
             placed, depth = fill_or_base(source.format, frame, (), (), None), None
         else:
-            frame = Frame(_BEFORE, after, ANSWER_PREFIX)
+            asked = first_fitting(
+                source.format, candidates, self._bare_prompt, budget, ANSWER_PREFIX
+            )
+            frame = Frame(_BEFORE, _asking(asked), ANSWER_PREFIX)
             depth = source.depth(index)
             placed = self._filled(source, asked, (index, depth, budget), frame)
         return self.finished(
@@ -86,6 +93,11 @@ class ParagraphProbe(Probe):
             cluster=asked.cluster,
             stop=STOP,
         )
+
+    def _bare_prompt(self, asked: Question) -> str:
+        """The prompt with no paragraphs but those that answer."""
+        gold = (_shown(self.file.paragraphs[number]) for number in asked.gold)
+        return f"{_BEFORE}{_SEPARATOR.join(gold)}{_asking(asked)}"
 
     def _filled(
         self, source: ProbeSource, asked: Question, place_of: tuple[int, float, int], frame: Frame
@@ -128,6 +140,10 @@ def others(paragraphs: Sequence[Paragraph], asked: Question, rest: Sequence[int]
         else:
             yield number
     yield from late
+
+
+def _asking(asked: Question) -> str:
+    return _AFTER.format(question=asked.text)
 
 
 def _shown(paragraph: Paragraph) -> str:

@@ -1,0 +1,76 @@
+"""What an evaluation checks before anything starts: suites, and the window of an endpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longspan.errors import UserError
+from longspan.evaluate.documents import documents_hash
+from longspan.evaluate.prepare import Prepared, prepare
+from longspan.evaluate.probe_stage import ProbeStage
+from longspan.evaluate.samples import ProbeSource
+from longspan.evaluate.schema import EvaluateRecipe
+from longspan.recipe.load import parse
+from tests.evaluate.fake_models import Bytes, FakeServer, perfect
+from tests.tiny import make_tiny_model
+
+WINDOW = 512
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and one source of documents."""
+    folder = tmp_path_factory.mktemp("prepare")
+    make_tiny_model(folder / "model", window=WINDOW)
+    (folder / "store/corpora/books").mkdir(parents=True)
+    (folder / "store/corpora/books/a.txt").write_text("Once upon a time.")
+    return folder
+
+
+def prepared(folder: Path, **values: Any) -> Prepared:
+    recipe = {
+        "name": "e",
+        "model": str(folder / "model"),
+        "corpora": [{"name": "books", "path": "corpora/books", "heldout_fraction": 1}],
+        "probes": {"tasks": ["passkey"]},
+        "storage": {"root": str(folder / "store")},
+    }
+    return prepare(parse(EvaluateRecipe, recipe | values))
+
+
+@pytest.mark.parametrize(
+    ("beyond_window", "message"),
+    [
+        (False, r"^window: 512 tokens are more than the window of 500 .*; lower it"),
+        (True, r"^probes.beyond_window: 1,024 tokens .* window of 500 .*; set it to false"),
+    ],
+)
+def test_a_window_of_an_endpoint_that_is_too_short_names_the_key_to_change(
+    folder: Path, beyond_window: bool, message: str
+) -> None:
+    with FakeServer(perfect, window=500) as server:
+        values = {
+            "endpoint": {"url": server.url, "model": "fake"},
+            "losses": {"documents": 0},
+            "probes": {"tasks": ["passkey"], "beyond_window": beyond_window},
+        }
+        with pytest.raises(UserError, match=message):
+            prepared(folder, **values)
+
+
+def test_mistakes_in_suites_are_found_before_anything_starts(folder: Path) -> None:
+    suite = {"name": "long", "tasks": ["paper_qasper"], "data": "suites"}
+    with pytest.raises(UserError, match=r"^suites.data: .*suites/paper_qasper has no data"):
+        prepared(folder, suites=[suite])
+
+
+def test_replies_stay_valid_when_only_speed_and_memory_change(folder: Path) -> None:
+    def identity(**arguments: Any) -> str:
+        found = prepared(folder, engine={"arguments": arguments})
+        source = ProbeSource((), documents_hash(()), Bytes(), 0)
+        return ProbeStage(found, found.tasks, source, print).identity(found.model)
+
+    first = identity()
+    assert identity(gpu_memory_utilization=0.8, tensor_parallel_size=2) == first
+    assert identity(dtype="half") != first
