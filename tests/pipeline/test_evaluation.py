@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from longspan.errors import UserError
-from longspan.evaluate.exit_status import EXIT_STATUS
+from longspan.evaluate.exit_status import EXIT_STATUS, VerdictStatus
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.pipeline.run import run
 from longspan.pipeline.schema import PipelineRecipe
@@ -136,7 +136,7 @@ def test_a_verdict_ends_the_pipeline_as_its_recipe_says(
     assert stages["pretrain"].succeeds_with(status) == (status == 0)
 
 
-def evaluated(folder: Path, stage: Stage, verdict: str) -> int:
+def evaluated(folder: Path, stage: Stage, verdict: VerdictStatus) -> int:
     """Run the stage with a job that ends in a verdict; returns its exit status."""
     job = folder / "checkout" / "jobs" / "evaluate.py"
     job.parent.mkdir(parents=True, exist_ok=True)

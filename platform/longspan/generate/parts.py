@@ -40,9 +40,9 @@ def read_parts(
         for path in paths
     )
     table = pa.concat_tables([schema.empty_table(), *(each for each in tables if each is not None)])
-    ids = table.column("id").to_pylist()
-    first = {id: number for number, id in reversed(list(enumerate(ids)))}
-    return table if len(first) == len(ids) else table.take(sorted(first.values()))
+    found = table.column("id").to_pylist()
+    first = {id: number for number, id in reversed(list(enumerate(found)))}
+    return table if len(first) == len(found) else table.take(sorted(first.values()))
 
 
 class PartWriter:

@@ -18,7 +18,7 @@ FailureKind = Literal[
 ]
 RETRIED: frozenset[FailureKind] = frozenset({"unanswered", "denied"})
 """Failures that are not recorded: the request is made again when the job is run again."""
-TRANSIENT: frozenset[FailureKind] = RETRIED | {"engine_error"}
+TRANSIENT: frozenset[FailureKind] = frozenset({*RETRIED, "engine_error"})
 """Failures that another run may not have, for jobs that make such requests again."""
 
 FinishReason = Literal["stop", "length", ""]

@@ -18,6 +18,7 @@ from longspan.evaluate.suites.library import Library
 from longspan.evaluate.suites.presets import tasks_of
 from longspan.evaluate.suites.quiet import quiet
 from longspan.evaluate.suites.schema import PromptCut, Suite, SuiteTask
+from longspan.evaluate.suites.settings import GENERATE
 
 if TYPE_CHECKING:
     from lm_eval.tasks.manager import TaskDict
@@ -103,7 +104,7 @@ def _loaded(
     require_metrics(task, {metric for each in tasks.values() for metric in _metrics(each)})
     if not likelihoods:
         for leaf, each in tasks.items():
-            require_generated(each.OUTPUT_TYPE, leaf)
+            require_generated(each.OUTPUT_TYPE or GENERATE, leaf)
     cuts = {leaf: cut for leaf in tasks if (cut := library.cut(task, leaf))}
     return LoadedTask(suite, task, loaded, cuts)
 
