@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from longspan.errors import UserError
+from longspan.evaluate import job
 from longspan.evaluate.documents import documents_hash
 from longspan.evaluate.prepare import Prepared, prepare
 from longspan.evaluate.probe_stage import ProbeStage
 from longspan.evaluate.samples import ProbeSource
 from longspan.evaluate.schema import EvaluateRecipe
+from longspan.evaluate.suites.library import Library
 from longspan.recipe.load import parse
 from tests.evaluate.fake_models import Bytes, FakeServer, perfect
 from tests.tiny import make_tiny_model
@@ -63,6 +65,20 @@ def test_mistakes_in_suites_are_found_before_anything_starts(folder: Path) -> No
     suite = {"name": "long", "tasks": ["paper_qasper"], "data": "suites"}
     with pytest.raises(UserError, match=r"^suites.data: .*suites/paper_qasper has no data"):
         prepared(folder, suites=[suite])
+
+
+def test_tasks_of_the_harness_are_loaded_before_documents_are_read_or_anything_is_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gather(*arguments: object) -> None:
+        pytest.fail("documents were read first")
+
+    monkeypatch.setattr(job, "gather", gather)
+    # The harness' own index takes seconds.
+    monkeypatch.setattr(Library, "_all", property(lambda library: library._ours))
+    found = prepared(folder, suites=[{"name": "long", "tasks": ["paper_qaspar"]}])
+    with pytest.raises(UserError, match=r"no task 'paper_qaspar'; did you mean paper_qasper"):
+        job.evaluate(found, print)
 
 
 def test_replies_stay_valid_when_only_speed_and_memory_change(folder: Path) -> None:
