@@ -67,6 +67,11 @@ def test_mistakes_in_suites_are_found_before_anything_starts(folder: Path) -> No
         prepared(folder, suites=[suite])
 
 
+def identity_in(found: Prepared) -> str:
+    source = ProbeSource((), documents_hash(()), Bytes(), 0)
+    return ProbeStage(found, found.tasks, source, print).identity(found.model)
+
+
 def test_tasks_of_the_harness_are_loaded_before_documents_are_read_or_anything_is_asked(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,10 +88,21 @@ def test_tasks_of_the_harness_are_loaded_before_documents_are_read_or_anything_i
 
 def test_replies_stay_valid_when_only_speed_and_memory_change(folder: Path) -> None:
     def identity(**arguments: Any) -> str:
-        found = prepared(folder, engine={"arguments": arguments})
-        source = ProbeSource((), documents_hash(()), Bytes(), 0)
-        return ProbeStage(found, found.tasks, source, print).identity(found.model)
+        return identity_in(prepared(folder, engine={"arguments": arguments}))
 
     first = identity()
     assert identity(gpu_memory_utilization=0.8, tensor_parallel_size=2) == first
     assert identity(dtype="half") != first
+    assert identity_in(prepared(folder, name="other")) == first
+
+
+def test_replies_of_an_endpoint_are_not_shared_between_evaluations(folder: Path) -> None:
+    """It may serve other weights under the same name."""
+    with FakeServer(perfect) as server:
+        endpoint = {"url": server.url, "model": "fake"}
+        names = ("a", "b", "a")
+        identities = [
+            identity_in(prepared(folder, name=name, endpoint=endpoint, losses={"documents": 0}))
+            for name in names
+        ]
+    assert identities[0] == identities[2] != identities[1]

@@ -68,10 +68,11 @@ class ProbeStage:
 
     def identity(self, model: EvaluatedModel) -> str:
         """Identity of a model with all that decides its replies."""
-        endpoint = self.prepared.recipe.endpoint
-        if endpoint:
-            return content_id("endpoint", endpoint.url, endpoint.model)
-        arguments = reply_arguments(self.prepared.recipe.engine.arguments)
+        recipe = self.prepared.recipe
+        if recipe.endpoint:
+            # Its weights may be replaced under the same name: replies are not shared between evaluations.
+            return content_id("endpoint", recipe.endpoint.url, recipe.endpoint.model, recipe.name)
+        arguments = reply_arguments(recipe.engine.arguments)
         return content_id(model.identity, arguments)
 
     def generator(self, model: EvaluatedModel, window: int) -> TextGenerator:
