@@ -40,7 +40,7 @@ head: setup ## start a local Ray head with its dashboard (kept if it runs)
 quickstart: setup ## everything, from nothing to a trained and exported model
 	@tools/quickstart.sh
 
-pipeline: setup ## a chat model: the quickstart's, then self-instruct and finetuning (half an hour)
+pipeline: setup ## a chat model: the quickstart's, then self-instruct and finetuning (less than an hour)
 	@tools/pipeline.sh
 
 serve: setup ## a chat page and an OpenAI API for the newest model here, on this machine alone

@@ -24,7 +24,7 @@ what it does:
   evaluate/<name>/report.html and results.json in the store. Killed at any moment, the same command resumes.
 
 examples:
-  {program}                                              the quickstart's model, under ten minutes on two cores
+  {program}                                              the quickstart's model, some minutes on two cores
   {program} my.yaml --plan                               what it measures, at what cost, how wide the intervals are
   {program} my.yaml model=runs/my-run/model probes.samples=200
   {program} my.yaml --watch runs/my-run                  every checkpoint of a run that is being trained

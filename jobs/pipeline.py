@@ -18,13 +18,14 @@ QUICKSTART = ROOT / "jobs" / "recipes" / "pipeline" / "quickstart.yaml"
 
 EXAMPLES = """
 examples:
-  {program}                                        the sample model and corpora, less than half an hour
+  {program}                                        the sample model and corpora, less than an hour
   {program} my.yaml --plan                         which stages would run, and which are done
   {program} my.yaml storage.root=s3://bucket/runs  another store, for all stages
   {program} my.yaml sft.training.epochs=1          one value changed, in one stage
 
-A pipeline names a recipe for each stage (pretrain, self_instruct, sft); each is a recipe of that stage's own job.
-A stage is passed over when it has ended well with the same recipe, corpora and models; a killed one goes on.
+A pipeline names a recipe for each stage (pretrain, self_instruct, sft, evaluate); each is a recipe of that stage's own
+job. The evaluation follows each training stage.
+A stage is skipped if it already succeeded with the same recipe, corpora and models; a killed one resumes.
 """
 
 
