@@ -324,14 +324,16 @@ def test_a_user_s_turn_is_sent_as_such(store: Store) -> None:
 
 
 @pytest.mark.real
-def test_ray_makes_the_same_samples_and_the_same_files(store: Store, ray_session: str) -> None:
-    run(store, last(300), folder="here")
-    lines: list[str] = []
+def test_ray_makes_the_same_samples_and_the_same_files(
+    store: Store, tmp_path: Path, ray_session: str
+) -> None:
+    run(store, last(300), folder="e")
+    other, lines = Store(str(tmp_path / "other")), []
     with FakeServer(last(300)) as server:
         generator = EndpointGenerator(server.access())
-        ask_samples(GRID, generator, store, "there", lines.append)
+        ask_samples(GRID, generator, other, "e", lines.append)
         assert set(server.asked.values()) == {1}
     for task in GRID.tasks:
-        here, there = (records_path(folder, task.name) for folder in ("here", "there"))
-        assert store.read_bytes(here) == store.read_bytes(there)
+        path = records_path("e", task.name)
+        assert store.read_bytes(path) == other.read_bytes(path)
     assert lines[0] == "probes: 30 requests" and lines[-1].startswith("probes: 30/30 100% | ")
