@@ -1,4 +1,4 @@
-"""A process that asks a fake model for samples: python -m tests.evaluate.ask_driver STORE URL [ray].
+"""A process that asks a fake model for samples: python -m tests.evaluate.ask_driver STORE URL.
 
 Parts are small, so that a kill finds some of them.
 """
@@ -11,7 +11,7 @@ from longspan.evaluate.ask import ask_samples
 from longspan.evaluate.grid import SampleGrid
 from longspan.generate import parts
 from longspan.generate.endpoint import EndpointAccess, EndpointClient
-from longspan.generate.generators import EndpointGenerator, InProcessGenerator, TextGenerator
+from longspan.generate.generators import InProcessGenerator
 from longspan.generate.schema import Endpoint
 from longspan.storage import Store
 from tests.evaluate.fake_models import MODEL, Codes, fake_source
@@ -24,17 +24,11 @@ def grid() -> SampleGrid:
     return SampleGrid(tasks, (256, 512), 12, fake_source(), "m")
 
 
-def main(root: str, url: str, *options: str) -> None:
+def main(root: str, url: str) -> None:
     parts.PART_ROWS = PART_ROWS
     endpoint = Endpoint.model_validate({"url": url, "model": MODEL, "requests": 1, "retries": 0})
     access = EndpointAccess(endpoint, SecretStr("none"), "endpoint")
-    generator: TextGenerator = InProcessGenerator(EndpointClient(access))
-    if "ray" in options:
-        import ray
-
-        ray.init(logging_level="ERROR")
-        generator = EndpointGenerator(access)
-    ask_samples(grid(), generator, Store(root), "e", print)
+    ask_samples(grid(), InProcessGenerator(EndpointClient(access)), Store(root), "e", print)
 
 
 if __name__ == "__main__":

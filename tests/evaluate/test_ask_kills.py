@@ -1,6 +1,5 @@
 """A process that is killed again and again: no recorded request is made twice, and the files are the same."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,14 +23,9 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.real
 
 
-def driver(store: Store, server: FakeServer, options: Sequence[str]) -> "subprocess.Popen[bytes]":
-    arguments = ["-m", "tests.evaluate.ask_driver", store.root, server.url, *options]
-    environment = dict(os.environ)
-    if "ray" in options:
-        import ray
-
-        environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment)
+def driver(store: Store, server: FakeServer) -> "subprocess.Popen[bytes]":
+    arguments = ["-m", "tests.evaluate.ask_driver", store.root, server.url]
+    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT)
 
 
 def recorded(store: Store) -> set[str]:
@@ -40,7 +34,7 @@ def recorded(store: Store) -> set[str]:
     return {row["sample"] for row in rows}
 
 
-def killed_and_resumed(store: Store, options: Sequence[str], kills: Sequence[int]) -> None:
+def killed_and_resumed(store: Store, kills: Sequence[int]) -> None:
     """Kill the process whenever the server has answered so many requests more; then let it end."""
     source = grid().source
     samples = {
@@ -52,7 +46,7 @@ def killed_and_resumed(store: Store, options: Sequence[str], kills: Sequence[int
     with FakeServer(last(200)) as server:
         for after in (*kills, None):
             before, asked = recorded(store), Counter(server.asked)
-            process = driver(store, server, options)
+            process = driver(store, server)
             if after is None:
                 server.on_answer = lambda answered: None
             else:
@@ -76,27 +70,16 @@ def kill_at(
 def undisturbed(folder: Path) -> Store:
     store = Store(str(folder))
     with FakeServer(last(200)) as server:
-        assert driver(store, server, ()).wait(timeout=120) == 0
+        assert driver(store, server).wait(timeout=120) == 0
         assert set(server.asked.values()) == {1}
     return store
 
 
-@pytest.mark.parametrize(
-    ("options", "kills"),
-    [
-        ((), (9, 7)),
-        # Ray Data hands over a batch of four once it has the next one.
-        pytest.param(("ray",), (9, 13, 11), marks=pytest.mark.deep),
-    ],
-    ids=["in process", "ray"],
-)
 def test_after_kills_no_recorded_request_is_made_again_and_the_files_are_the_same(
-    options: Sequence[str], kills: Sequence[int], tmp_path: Path, request: pytest.FixtureRequest
+    tmp_path: Path,
 ) -> None:
-    if "ray" in options:
-        request.getfixturevalue("ray_session")
     store = Store(str(tmp_path / "killed"))
-    killed_and_resumed(store, options, kills)
+    killed_and_resumed(store, kills=(9, 7))
     expected = undisturbed(tmp_path / "undisturbed")
     for task in grid().tasks:
         path = records_path("e", task.name)
