@@ -56,7 +56,7 @@ BUDGET: Mapping[Kind, int] = MappingProxyType(
     {
         "Ray head": 3,
         "Ray node": 3,
-        "driver": 9,
+        "driver": 10,
         "rank group": 34,  # whole runs, of shared rows and of exported checkpoints, are a group each
         "torchrun": 1,
         "service command": 4,

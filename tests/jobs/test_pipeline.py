@@ -26,7 +26,7 @@ from tests.jobs.project import ROOT
 from tests.jobs.served import ask, model_served, server, speaks_as_transformers_says
 from tests.tiny import make_tiny_model
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1500)]
 
 WINDOW = 1024
 BASE = Positions("none", 10_000.0, 1.0, 256)
@@ -119,7 +119,7 @@ def run(folder: Path, endpoint: str, ray_session: str) -> Run:
             env=os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
         )
 
     return run

@@ -173,7 +173,10 @@ def test_an_evaluation_is_done_again_when_anything_that_it_reads_has_changed(
     tmp_path: Path, path: str
 ) -> None:
     stage = written(tmp_path)["evaluate_pretrain"]
-    assert evaluated(tmp_path, stage, "pass") == 0
+    inputs = stage.inputs()
+    stage.begin(inputs)
+    stage.store.write_bytes(stage.output, json.dumps({"verdict": {"status": "pass"}}).encode())
+    stage.end(inputs)
     assert stage.is_done()
     (tmp_path / "store" / path).write_text("changed")
     assert not stage.is_done()
