@@ -61,7 +61,7 @@ def evaluation_side(grid: SampleGrid, engine: Engine) -> tuple[int, float]:
 
 
 def write_requests(grid: SampleGrid, path: Path) -> None:
-    """What the plain side is asked: prompts and their sampling parameters."""
+    """Prompts of the plain side, with their sampling parameters."""
     tasks = {task.name: task for task in grid.tasks}
     source = SampleRequests(tasks, grid.identities, lambda: grid.source)
     with path.open("w") as file:
@@ -72,7 +72,7 @@ def write_requests(grid: SampleGrid, path: Path) -> None:
 
 
 def plain_side(engine: Engine, requests: Path) -> tuple[int, float]:
-    """The same with `LLM.generate`, in a process of its own."""
+    """Measure `LLM.generate` on the same prompts, in a process of its own."""
     done = subprocess.run(
         [sys.executable, __file__, "--plain", str(requests)],
         env=os.environ | engine.environment(),

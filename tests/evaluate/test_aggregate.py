@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from longspan.evaluate.aggregate import TaskInfo, compare, task_result
-from longspan.evaluate.comparison import compare_suites, loss_changes
+from longspan.evaluate.comparison import compare_suites
+from longspan.evaluate.losses.estimates import relative_change
+from longspan.evaluate.losses.sums import LossSums
 from longspan.evaluate.results import SampleRecord
 
 INFO = TaskInfo("needle", 1, "retrieval", "contains_all")
@@ -147,16 +149,20 @@ def test_tasks_are_compared_apart():
     assert found == [("a", 4096), ("a", None), ("b", 4096), ("b", None)]
 
 
-def test_loss_changes_are_paired_by_document_and_relative():
+@pytest.mark.parametrize(
+    ("factor", "low", "high"), [(1.002, -0.001, 0.005), (0.99, -0.015, -0.005)]
+)
+def test_changes_of_losses_are_paired_by_document_and_relative(factor, low, high):
     rng = np.random.default_rng(0)
-    counts = np.full((30, 2), 64)
+    counts = np.full((30, 1), 64)
+    documents = tuple(map(str, range(30)))
     # Documents differ by far more than the models do.
     reference = counts * rng.uniform(1, 5, size=(30, 1))
-    own = reference * [1.002, 0.99] * rng.normal(1, 0.002, size=(30, 2))
-    short, long = loss_changes([64, 128], (own, reference), counts, None, 0)
-    assert (short.context, long.context, short.change.n) == (64, 128, 30 * 64)
-    assert short.change.low < 0.002 < short.change.high < 0.005
-    assert long.change.low < -0.01 < long.change.high < -0.005
+    own = reference * factor * rng.normal(1, 0.002, size=(30, 1))
+    sums = (LossSums(documents, ("books",) * 30, losses, counts) for losses in (own, reference))
+    change = relative_change(*sums, seed=0)
+    assert change is not None and change.n == 30 * 64
+    assert low < change.low < factor - 1 < change.high < high
 
 
 @dataclass(frozen=True)

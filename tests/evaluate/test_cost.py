@@ -5,22 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from longspan.evaluate.cost import device_hours, forward_flops, probe_costs, total
-from longspan.model.facts import ModelFacts
-
-FACTS = ModelFacts(
-    layers=32,
-    hidden=4096,
-    heads=32,
-    kv_heads=8,
-    head_dim=128,
-    intermediate=14_336,
-    vocab=128_256,
-    window=131_072,
-    rope_base=5e5,
-    tied=False,
-    parameters=8_030_261_248,
-    model_type="llama",
-)
+from tests.model_facts import LLAMA3_8B
 
 
 @dataclass(frozen=True)
@@ -30,16 +15,16 @@ class Named:
 
 def test_a_forward_pass_is_two_operations_a_weight_and_half_the_attention_matrix() -> None:
     length = 32_768
-    weights = 2 * FACTS.parameters * length
-    attention = 2 * FACTS.layers * 4096 * length**2
-    assert forward_flops(FACTS, [length]) == pytest.approx(weights + attention)
+    weights = 2 * LLAMA3_8B.parameters * length
+    attention = 2 * LLAMA3_8B.layers * 4096 * length**2
+    assert forward_flops(LLAMA3_8B, [length]) == pytest.approx(weights + attention)
 
 
 def test_all_of_ruler_up_to_131072_tokens() -> None:
     """13 tasks, 500 prompts of each length: 1.68e9 tokens, 2.7e19 operations of weights, 3.9e19 of attention."""
     tasks = [Named(f"ruler_{number}") for number in range(13)]
     lengths = [4096 << step for step in range(6)]
-    costs = probe_costs(FACTS, tasks, lengths, 500)  # type: ignore[arg-type]
+    costs = probe_costs(LLAMA3_8B, tasks, lengths, 500)  # type: ignore[arg-type]
     assert len(costs) == 13 * 6
     everything = total(costs)
     assert everything.tokens == 13 * 500 * sum(lengths)

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from longspan.errors import UserError
 from longspan.evaluate.documents import Document
-from longspan.evaluate.losses.documents import row_prefix, tokenize
+from longspan.evaluate.losses.documents import tokenize
+from longspan.evaluate.row_prefix import row_prefix
 from tests.evaluate.scored import held_out
 from tests.tiny import make_tiny_tokenizer
 

@@ -4,27 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from longspan.model.facts import ModelFacts
 from longspan.plan.longest import longest_row
 from longspan.plan.memory import WorkerMemory, Workload, worker_memory
 from longspan.plan.savers import Savers, cheapest_first
+from tests.model_facts import LLAMA3_8B
 
 KIBI = 2**10
 TOKENS = 131_072
-LLAMA3_8B = ModelFacts(
-    layers=32,
-    hidden=4096,
-    heads=32,
-    kv_heads=8,
-    head_dim=128,
-    intermediate=14_336,
-    vocab=128_256,
-    window=8192,
-    rope_base=500_000.0,
-    tied=False,
-    parameters=8_030_261_248,
-    model_type="llama",
-)
 CHECKPOINTED = Workload(TOKENS, 1, True, 1024)
 
 

@@ -52,7 +52,7 @@ PARTS = pa.schema(
 
 @dataclass(frozen=True)
 class Asked:
-    """What a model was asked.
+    """Records of the samples that a model was asked.
 
     Attributes:
         records: of every sample, by task in the order of the grid, then by length and index.

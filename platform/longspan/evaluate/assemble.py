@@ -20,7 +20,7 @@ from longspan.evaluate.suites.run import SuiteRun
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one model.
+    """Measurements of one model.
 
     Attributes:
         model: which.
@@ -99,7 +99,7 @@ def _comparison(own: Measured, other: Measured, seed: int) -> Comparison:
 
 
 def _engine(prepared: Prepared) -> dict[str, Any]:
-    """What answers: arguments of the engine, or the endpoint's address."""
+    """Arguments of the engine that answers, or the endpoint's address."""
     endpoint = prepared.recipe.endpoint
     if endpoint:
         return {"endpoint": endpoint.url, "model": endpoint.model}

@@ -1,15 +1,13 @@
-"""Differences between two models in standard suites and in losses, on the same questions and tokens."""
+"""Differences between two models in standard suites, on the same questions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
 from longspan.evaluate.aggregate import grouped
-from longspan.evaluate.intervals import ClusterSums, mean_of, paired
-from longspan.evaluate.results import LossChange, PairedDifference
+from longspan.evaluate.intervals import paired
+from longspan.evaluate.results import PairedDifference
 from longspan.hashing import sampling_seed
 
 
@@ -83,35 +81,3 @@ def _difference(
         return None
     found = paired(key, None, scores, clusters, sampling_seed("suite", seed, key))
     return found.model_copy(update={"left_out": len(first.keys() | second.keys()) - len(scores)})
-
-
-def loss_changes(
-    contexts: Sequence[int],
-    losses: tuple[np.ndarray, np.ndarray],
-    counts: np.ndarray,
-    corpus: str | None,
-    seed: int,
-) -> list[LossChange]:
-    """Return the relative change of the loss against a reference on the same tokens, by tokens of context.
-
-    Args:
-        contexts: in tokens [contexts].
-        losses: sums in nats of the model and of the reference, each [documents, contexts].
-        counts: tokens [documents, contexts].
-        corpus: of the documents; None: of all corpora.
-        seed: of the bootstrap over documents.
-    """
-    own, reference = losses
-    assert own.shape == reference.shape == counts.shape, (
-        f"{own.shape}, {reference.shape}, {counts.shape}"
-    )
-    found = []
-    for column, context in enumerate(contexts):
-        has = counts[:, column] > 0
-        # A ratio of sums over the same tokens: their counts cancel.
-        ratio = ClusterSums(own[has, column] - reference[has, column], reference[has, column])
-        if ratio.clusters:
-            change = mean_of(ratio, sampling_seed("loss", seed, corpus, context))
-            change = change.model_copy(update={"n": int(counts[has, column].sum())})
-            found.append(LossChange(corpus=corpus, context=context, change=change))
-    return found

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from longspan.evaluate.gate.probes import counts_for_recall
+from longspan.evaluate.gate.probes import BEYOND_LITERAL, NEAR_USE, counts_for_recall
+from longspan.evaluate.gate.short_tasks import GROUP
 from longspan.evaluate.gate.thresholds import ItemName
 from longspan.evaluate.prepare import Prepared
-
-SHORT = "short"
-"""Name of the suite that the gate takes for short-context ability."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +43,21 @@ def _gaps(prepared: Prepared) -> Iterator[tuple[ItemName, str]]:
     no_reference = None if prepared.reference else "reference is unset"
     no_losses = None if recipe.losses.documents else "losses.documents is 0"
     no_suite = None
-    if all(suite.name != SHORT for suite in recipe.suites):
-        no_suite = f"suites has none that is named {SHORT!r}"
+    if all(suite.name != GROUP for suite in recipe.suites):
+        no_suite = f"suites has none that is named {GROUP!r}"
     if reason := no_reference or no_suite:
         yield "short_tasks_retained", reason
     if reason := no_reference or no_losses:
         yield "short_loss_retained", reason
     if not any(counts_for_recall(each.name, each.family, each.scoring) for each in prepared.tasks):
         yield "recall", "probes.tasks has none of ruler"
-    if missing := sorted({"association", "reasoning"} - families):
+    if missing := [family for family in BEYOND_LITERAL if family not in families]:
         names = {"association": "association", "reasoning": "stories"}
         yield "beyond_literal", f"probes.tasks lacks {', '.join(names[each] for each in missing)}"
     if no_losses:
         yield "context_gain", no_losses
         yield "far_context_used", no_losses
-    if not families & {"documents", "many_shot"}:
+    if families.isdisjoint(NEAR_USE):
         yield "no_drop_to_window", "probes.tasks lacks many_shot, and probes.files is empty"
     if recipe.own_documents is None:
         yield "own_documents_used", "own_documents is unset"

@@ -53,7 +53,7 @@ class HeldoutSource:
 
 @dataclass(frozen=True)
 class HeldoutChoice:
-    """What decides which documents are taken.
+    """Choice of documents.
 
     Attributes:
         sources: where they are from.
@@ -66,14 +66,14 @@ class HeldoutChoice:
     bad_input: Literal["stop", "skip"] = "skip"
 
     def path(self, source: HeldoutSource, info: ObjectInfo) -> str:
-        """What is taken of one object, in the store, without a suffix."""
+        """Path in the store of the documents that are taken of one object, without a suffix."""
         key = content_id(source.key(info), sorted(self.control_tokens), self.bad_input)
         return f"{FOLDER}/parts/{source.spec.name}-{key}"
 
 
 @dataclass(frozen=True)
 class Part:
-    """What was taken of one object.
+    """Documents that were taken of one object.
 
     Attributes:
         path: the documents in the store; there is no such object if none was taken.

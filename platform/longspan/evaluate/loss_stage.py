@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from longspan.evaluate.documents import Document
 from longspan.evaluate.losses.by_context import TargetChoice
@@ -17,6 +16,7 @@ from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.scoring.pool import Pool, ScoredModel, Workers
 from longspan.evaluate.scoring.scorer import Precision
 from longspan.generate.progress import Log
+from longspan.model.load import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class LossStage:
         return choose_key_tokens(self.prepared.store, score, name, tokenized, rule)
 
     def _tokenized(self, model: EvaluatedModel) -> TokenizedDocuments:
-        return tokenize(load_tokenizer(model), self._chosen)
+        return tokenize(load_tokenizer(model.folder), self._chosen)
 
     def pool(self, model: EvaluatedModel) -> Pool:
         """Actors that score with a model."""
@@ -102,12 +102,3 @@ class LossStage:
             self.log(
                 f"losses: documents shorter than the longest context are left out of losses by context: {counted}"
             )
-
-
-def load_tokenizer(model: EvaluatedModel) -> Any:
-    """Return the tokenizer of a model, as transformers has it."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(
-        str(model.folder), local_files_only=True, trust_remote_code=False
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from longspan.evaluate.combine import expected_half_width
 from longspan.evaluate.cost import (
     ASSUMED_UTILIZATION,
     Cost,
@@ -21,6 +22,7 @@ from longspan.recipe.sources import find_objects
 from longspan.recipe.tables import size, table
 
 TYPICAL_SCORE = 0.9
+"""Score for which the widths of intervals are stated."""
 
 
 def plan_text(prepared: Prepared) -> str:
@@ -59,14 +61,6 @@ def costs_of(prepared: Prepared) -> list[Cost]:
             cost = loss_cost(model.facts, documents, recipe.losses.places, window)
             found.append(_named(cost, f"{model.key}: losses"))
     return [*found, total(found)]
-
-
-def expected_half_width(samples: int, score: float = TYPICAL_SCORE) -> float:
-    """Return half of the width of Wilson's 95 % interval around a score of independent right and wrong answers."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(round(score * samples), samples).proportion_ci(0.95, method="wilson")
-    return (interval.high - interval.low) / 2
 
 
 def _values(prepared: Prepared) -> Sequence[tuple[str, str, str]]:
@@ -135,8 +129,8 @@ def _intervals(prepared: Prepared) -> str:
     samples = prepared.recipe.probes.samples
     if not prepared.tasks:
         return ""
-    half = expected_half_width(samples)
-    whole = expected_half_width(samples * len(prepared.tasks))
+    half = expected_half_width(samples, TYPICAL_SCORE)
+    whole = expected_half_width(samples * len(prepared.tasks), TYPICAL_SCORE)
     return (
         f"Intervals: at a score of {TYPICAL_SCORE:.0%}, ±{half:.1%} for a task at one length ({samples:,} samples), "
         f"±{whole:.1%} for all tasks together; wider where samples share a document"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from longspan.chat.tokenizer import ChatTokenizer, control_tokens
 from longspan.errors import UserError
+from longspan.evaluate.row_prefix import row_prefix
 from longspan.evaluate.samples import PromptFormat
 from longspan.hashing import content_id
+from longspan.model.load import load_tokenizer
+from longspan.model.source import named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,7 +22,7 @@ Template = Literal["none", "chat"]
 
 
 class _Format:
-    """What both formats share: identity, counting, and the control tokens that a prompt may have."""
+    """Identity, counting, and the control tokens that a prompt may have: the part that both formats share."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *facts: object) -> None:
         self.tokenizer: Any = tokenizer
@@ -78,7 +81,7 @@ class CompletionFormat(_Format):
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.prefix_ids = _prefix_ids(tokenizer)
+        self.prefix_ids = row_prefix(tokenizer)
         super().__init__(tokenizer, self.prefix_ids)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -113,7 +116,7 @@ class ChatFormat(_Format):
 
 
 def load_format(
-    folder: str | os.PathLike[str],
+    folder: str | Path,
     template: Template,
     *,
     append_answer_prefix: bool = False,
@@ -132,15 +135,8 @@ def load_format(
     """
     if template == "chat":
         return ChatFormat(ChatTokenizer.load(folder, key), append_answer_prefix)
-    from transformers import AutoTokenizer
-
-    try:
-        loaded = AutoTokenizer.from_pretrained(
-            os.fspath(folder), local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{key}: {os.fspath(folder)!r} holds no tokenizer: {first}") from error
+    with named(key):
+        loaded = load_tokenizer(folder)
     return CompletionFormat(loaded)
 
 
@@ -155,15 +151,6 @@ def _definition(tokenizer: Any) -> str:
     if backend is not None and hasattr(backend, "to_str"):
         return backend.to_str()
     return content_id(type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()))
-
-
-def _prefix_ids(tokenizer: Any) -> tuple[int, ...]:
-    """Ids that the tokenizer puts before a text of its own accord."""
-    plain = list(tokenizer("a", add_special_tokens=False)["input_ids"])
-    whole = list(tokenizer("a")["input_ids"])
-    starts = [n for n in range(len(whole)) if whole[n : n + len(plain)] == plain]
-    assert starts, f"the tokenizer encodes 'a' as {whole} and, without special tokens, {plain}"
-    return tuple(whole[: starts[0]])
 
 
 @lru_cache(maxsize=4)

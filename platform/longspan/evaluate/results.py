@@ -226,7 +226,7 @@ class ModelInfo(Section):
 
 
 class Provenance(Section):
-    """What is needed to repeat the evaluation."""
+    """Facts that are needed to repeat the evaluation."""
 
     code: str
     packages: dict[str, str]

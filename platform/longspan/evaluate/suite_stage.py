@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from longspan.evaluate.loss_stage import LossStage, load_tokenizer
+from longspan.evaluate.loss_stage import LossStage
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.probe_stage import ProbeStage
@@ -15,6 +15,7 @@ from longspan.evaluate.suites.model import SuiteModel
 from longspan.evaluate.suites.run import SuiteRun, run_tasks
 from longspan.generate.progress import Log
 from longspan.hashing import content_id
+from longspan.model.load import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class SuiteStage:
         described = SuiteModel(
             content_id(self.probes.identity(model), self.prepared.template),
             window,
-            load_tokenizer(self.prepared.model),
+            load_tokenizer(self.prepared.model.folder),
             scoring=None if recipe.endpoint else self.losses.pool(model),
             generator=self.probes.generator(model, window),
             chat=self.prepared.template == "chat",

@@ -74,7 +74,7 @@ class WatchedRun:
     name: str
 
     def needs(self, workspace: str) -> list[Need]:
-        """What watching does with the store, with exported checkpoints in ``workspace``."""
+        """Uses of the store by a watch with exported checkpoints in ``workspace``."""
         return [
             Need("read", f"{self.path}/**", "--watch"),
             Need("add", self.metrics_path, "--watch"),

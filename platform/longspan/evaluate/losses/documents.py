@@ -10,6 +10,7 @@ import numpy as np
 
 from longspan.errors import UserError
 from longspan.evaluate.documents import Document, documents_hash
+from longspan.evaluate.row_prefix import row_prefix
 from longspan.evaluate.scoring.requests import Span, Texts
 
 if TYPE_CHECKING:
@@ -105,16 +106,3 @@ def tokenize(
         key = texts.add(encoded["input_ids"])
         tokenized.append(TokenizedDocument(document, key, places[:, 0], places[:, 1]))
     return TokenizedDocuments(tuple(tokenized), row_prefix(tokenizer), texts)
-
-
-def row_prefix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Return the tokens that a tokenizer puts before a text of its own accord."""
-    plain = list(tokenizer("a", add_special_tokens=False)["input_ids"])
-    whole = list(tokenizer("a")["input_ids"])
-    for start in range(len(whole)):
-        if whole[start : start + len(plain)] == plain:
-            return tuple(whole[:start])
-    raise UserError(
-        f"model: the tokenizer of {tokenizer.name_or_path!r} encodes a text together with the tokens around it "
-        f"({whole}) differently from the text alone ({plain}); use a tokenizer that adds whole tokens"
-    )

@@ -1,4 +1,4 @@
-"""What the probes of this package share that do more than put needles into a haystack."""
+"""Functions of the probes that do more than put needles into a haystack."""
 
 from __future__ import annotations
 

@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from longspan.evaluate.documents import Document
 from longspan.evaluate.haystack import Frame, Placed
 from longspan.evaluate.probes.fitting import (
-    BASE,
     CHARACTERS_PER_TOKEN,
     fill_or_base,
     first_fitting,
     longest,
-    only_at_base,
     turns,
 )
 from longspan.evaluate.probes.pairs import Pair, PairSet
-from longspan.evaluate.probes.probe import Probe
+from longspan.evaluate.probes.questions import QuestionProbe
 from longspan.evaluate.samples import CLOSED_BOOK, ProbeSource, Sample
-from longspan.hashing import content_id
 
 MAX_TOKENS = 128
 MAX_PIECE_CHARACTERS = 300
@@ -41,7 +38,7 @@ _PIECE = re.compile(
 
 
 @dataclass(frozen=True)
-class OwnDocumentProbe(Probe):
+class OwnDocumentProbe(QuestionProbe):
     """Pairs of one set, each once before any is asked again.
 
     A pair whose chunk does not fit into a length gives way to the next one that does, so that all other samples are
@@ -49,30 +46,19 @@ class OwnDocumentProbe(Probe):
 
     Attributes:
         pairs: with their documents.
-        closed_book: ask without any document, at length 0.
     """
 
     pairs: PairSet
-    closed_book: bool = False
 
-    def sample_id(self, source: ProbeSource, length: int, index: int) -> str:
-        """See `Task.sample_id`."""
-        return content_id(super().sample_id(source, length, index), self.pairs.hash)
-
-    def problem(self, source: ProbeSource, length: int) -> str | None:
-        """See `Task.problem`."""
-        if self.closed_book:
-            return only_at_base(self.name, length)
-        if length == BASE:
-            return (
-                f"{self.name} is asked with text around; without any, {self.name}{CLOSED_BOOK} is"
-            )
-        return super().problem(source, length)
+    @property
+    def questions_hash(self) -> str:
+        """See `QuestionProbe.questions_hash`."""
+        return self.pairs.hash
 
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
         pairs = self.pairs.pairs
-        candidates = (pairs[at] for at in turns(source, self.pairs.hash, len(pairs), index))
+        candidates = (pairs[at] for at in turns(source, self.questions_hash, len(pairs), index))
         if self.closed_book:
             pair = next(candidates)
             frame = Frame("", _asking(_CLOSED_BOOK, pair), ANSWER_PREFIX)

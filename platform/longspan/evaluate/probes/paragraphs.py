@@ -12,19 +12,16 @@ from dataclasses import dataclass
 
 from longspan.evaluate.haystack import Frame, Placed, place, split_sentences
 from longspan.evaluate.probes.fitting import (
-    BASE,
     STOP,
     enough,
     fill_or_base,
     first_fitting,
     longest,
-    only_at_base,
     turns,
 )
-from longspan.evaluate.probes.probe import Probe
 from longspan.evaluate.probes.question_files import Paragraph, Question, QuestionFile
+from longspan.evaluate.probes.questions import QuestionProbe
 from longspan.evaluate.samples import CLOSED_BOOK, ProbeSource, Sample
-from longspan.hashing import content_id
 
 MAX_TOKENS = 32
 _BEFORE = (
@@ -36,7 +33,7 @@ _SEPARATOR = "\n\n"
 
 
 @dataclass(frozen=True)
-class ParagraphProbe(Probe):
+class ParagraphProbe(QuestionProbe):
     """Questions of one file; the first paragraph that answers stands at the depth, further ones behind it.
 
     A question whose paragraphs do not fit into a length gives way to the next one whose do, so that all other samples
@@ -47,31 +44,22 @@ class ParagraphProbe(Probe):
 
     Attributes:
         file: questions and paragraphs.
-        closed_book: ask without any paragraph, at length 0.
     """
 
     file: QuestionFile
-    closed_book: bool = False
 
-    def sample_id(self, source: ProbeSource, length: int, index: int) -> str:
-        """See `Task.sample_id`."""
-        return content_id(super().sample_id(source, length, index), self.file.hash)
-
-    def problem(self, source: ProbeSource, length: int) -> str | None:
-        """See `Task.problem`."""
-        if self.closed_book:
-            return only_at_base(self.name, length)
-        if length == BASE:
-            return (
-                f"{self.name} is asked with text around; without any, {self.name}{CLOSED_BOOK} is"
-            )
-        return super().problem(source, length)
+    @property
+    def questions_hash(self) -> str:
+        """See `QuestionProbe.questions_hash`."""
+        return self.file.hash
 
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
         questions = self.file.questions
         # The same questions with and without paragraphs, at all lengths.
-        candidates = (questions[at] for at in turns(source, self.file.hash, len(questions), index))
+        candidates = (
+            questions[at] for at in turns(source, self.questions_hash, len(questions), index)
+        )
         if self.closed_book:
             asked = next(candidates)
             frame = Frame("", _asking(asked).lstrip(), ANSWER_PREFIX)

@@ -26,7 +26,7 @@ _LEAVES = ("{person} left the {thing} behind.", "{person} laid down the {thing}.
 
 @dataclass(frozen=True)
 class Event:
-    """What one sentence of a story says.
+    """Fact that one sentence of a story states.
 
     Attributes:
         kind: a person walks to a place, takes a thing, or leaves it where the person is.

@@ -83,7 +83,7 @@ def _suite_differences(own: StoredEvaluation, other: StoredEvaluation) -> list[P
 
 @dataclass(frozen=True)
 class SuiteSettings:
-    """What decides the prompts of a suite's task, but for the chat template."""
+    """Settings that decide the prompts of a suite's task, but for the chat template."""
 
     task: str
     metric: str
@@ -113,7 +113,7 @@ def _loss_changes(own: StoredEvaluation, other: StoredEvaluation) -> list[LossCh
 
 
 def _drawn_from(results: Results) -> tuple[int, str, str]:
-    """What the places and tokens of targets are chosen from."""
+    """Settings that decide the places and tokens of targets."""
     given = results.provenance
     return given.seed, given.documents_hash, results.model.tokenizer
 

@@ -85,12 +85,8 @@ def position_figure(
             _draw_losses(axes, [_middle(point) for point in points], points, look)
             edges |= {edge for point in points for edge in (point.first, point.last) if edge}
             label.append(f"{name}: {_said(points)}.")
-    _scale_losses(axes)
-    _scale_tokens(axes, sorted(edges), max_ticks=12)
-    _mark_windows(axes, windows)
+    _finish_losses(figure, axes, sorted(edges), windows)
     axes.set_xlabel("position in the document (tokens)")
-    axes.set_ylabel("loss (nats per token)")
-    figure.subplots_adjust(left=0.12, right=0.97, top=0.97, bottom=0.14)
     return figure, " ".join(label)
 
 
@@ -112,13 +108,18 @@ def context_figure(
             _draw_fit(axes, result.power_law, points, look)
         contexts |= {point.first for point in points}
         label.append(f"{name}: {_said(points)}.")
-    _scale_losses(axes)
-    _scale_tokens(axes, sorted(contexts), max_ticks=12)
-    _mark_windows(axes, windows)
+    _finish_losses(figure, axes, sorted(contexts), windows)
     axes.set_xlabel("context (tokens)")
+    return figure, " ".join(label)
+
+
+def _finish_losses(figure: Figure, axes: Axes, ticks: Sequence[int], windows: Windows) -> None:
+    """Scale and label a figure of losses by tokens."""
+    _scale_losses(axes)
+    _scale_tokens(axes, ticks, max_ticks=12)
+    _mark_windows(axes, windows)
     axes.set_ylabel("loss (nats per token)")
     figure.subplots_adjust(left=0.12, right=0.97, top=0.97, bottom=0.14)
-    return figure, " ".join(label)
 
 
 def _new_figure(size: tuple[float, float]) -> tuple[Figure, Axes]:

@@ -87,7 +87,7 @@ def write_report(
 
 
 def provenance(results: Results) -> dict[str, dict[str, str]]:
-    """What is needed to repeat the evaluation, as titles with names and values."""
+    """Facts that are needed to repeat the evaluation, as titles with names and values."""
     given = results.provenance
     parts = {"Evaluated model": _model(results.model)}
     if results.reference:

@@ -38,7 +38,7 @@ class Likelihood:
 
 
 class Answers:
-    """What tasks want to know of a model, and what it answered."""
+    """Requests of all tasks to a model, and its answers."""
 
     def __init__(self, model: SuiteModel) -> None:
         """Nothing is wanted of ``model`` yet."""
