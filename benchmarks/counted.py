@@ -81,7 +81,7 @@ def main(recipe_file: str, overrides: list[str]) -> None:
     recipe = load_recipe(Path(recipe_file), overrides)
     ray_host._train_worker = import_module("benchmarks.counted").worker
     with connected() as say:
-        ray_host.fit(prepare(recipe, cluster_device(recipe, say)), say)
+        ray_host.fit(prepare(recipe, cluster_device(recipe.workers, say)), say)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import ROOT, local_ray, machine, parse, parser, table
+from longspan.config.load import load
 from longspan.corpus.resolve import resolve
 from longspan.generate.engine import Engine, sampling_parameters
 from longspan.generate.generators import EngineGenerator
@@ -34,7 +35,6 @@ from longspan.instruct.documents import DocumentFile, take
 from longspan.instruct.prepare import Prepared, prepare
 from longspan.instruct.requests import Questions
 from longspan.instruct.schema import InstructRecipe
-from longspan.recipe.load import load
 from longspan.recipe.sources import source_specs
 
 RECIPE = ROOT / "jobs/recipes/self_instruct.yaml"

@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import CHECKOUT
 from benchmarks.common import ROOT, local_ray, machine, parse, parser, table
+from longspan.config.load import parse as parse_settings
+from longspan.config.locations import open_store
 from longspan.doors import keys
-from longspan.recipe.load import parse as parse_settings
-from longspan.recipe.sources import open_store
 from longspan.serve.app import application
 from longspan.serve.engine import plan_engine
 from longspan.serve.hardware import look_around

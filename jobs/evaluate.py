@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
+from longspan.config.load import load
 from longspan.evaluate.schema import EvaluateRecipe
-from longspan.recipe.load import load
 from longspan.recipe.options import options_parser, read_options
 from longspan.run import console
 

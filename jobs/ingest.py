@@ -23,10 +23,10 @@ def main(arguments: list[str]) -> int:
         QUICKSTART,
     )
     recipe = load_training(options.recipe, options.overrides)
-    if options.plan:
-        return console.print_plan(recipe)
-    if options.validate:
-        return console.print_ingest_validation(recipe)
+    if options.plan or options.validate:
+        from longspan.train.preview import print_ingest_validation, print_plan
+
+        return print_plan(recipe) if options.plan else print_ingest_validation(recipe)
 
     from longspan.run.cluster import connected
     from longspan.run.corpora import print_corpora

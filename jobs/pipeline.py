@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
+from longspan.config.load import load
 from longspan.pipeline.schema import PipelineRecipe
-from longspan.recipe.load import load
 from longspan.recipe.options import parse_options
 from longspan.run import console
 
@@ -39,12 +39,12 @@ def main(arguments: list[str]) -> int:
     )
     pipeline = load(PipelineRecipe, options.recipe)
 
-    from longspan.pipeline.run import run
+    from longspan.pipeline.run import print_stages, run
     from longspan.pipeline.stages import stages_of
 
     stages = stages_of(pipeline, options.recipe, options.overrides)
     if options.plan or options.validate:
-        return console.print_stages(stages, ROOT)
+        return print_stages(stages, ROOT)
     return run(stages, ROOT)
 
 

@@ -23,10 +23,10 @@ def main(arguments: list[str]) -> int:
         QUICKSTART,
     )
     recipe = load_recipe(options.recipe, options.overrides)
-    if options.plan:
-        return console.print_plan(recipe)
-    if options.validate:
-        return console.print_validation(recipe)
+    if options.plan or options.validate:
+        from longspan.train.preview import print_plan, print_validation
+
+        return print_plan(recipe) if options.plan else print_validation(recipe)
 
     from longspan.run.cluster import cluster_device, connected
     from longspan.run.summary import print_summary
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     from longspan.train.ray_host import fit
 
     with connected(recipe.data.pool) as say:
-        job = prepare(recipe, cluster_device(recipe, say))
+        job = prepare(recipe, cluster_device(recipe.workers, say))
         fit(job, say)
     print_summary(job)
     return 0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
+from longspan.config.load import load
 from longspan.instruct.schema import InstructRecipe
-from longspan.recipe.load import load
 from longspan.recipe.options import parse_options
 from longspan.run import console
 

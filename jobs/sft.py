@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from longspan.recipe.load import load
+from longspan.config.load import load
 from longspan.recipe.options import parse_options
 from longspan.recipe.sft import SftRecipe
 from longspan.run import console
@@ -24,10 +24,10 @@ def main(arguments: list[str]) -> int:
         EXAMPLE,
     )
     recipe = load(SftRecipe, options.recipe, options.overrides)
-    if options.plan:
-        return console.print_plan(recipe)
-    if options.validate:
-        return console.print_validation(recipe)
+    if options.plan or options.validate:
+        from longspan.train.preview import print_plan, print_validation
+
+        return print_plan(recipe) if options.plan else print_validation(recipe)
 
     from longspan.run.cluster import cluster_device, connected
     from longspan.run.summary import print_summary
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     from longspan.train.ray_host import fit
 
     with connected(recipe.data.pool) as say:
-        job = prepare(recipe, cluster_device(recipe, say))
+        job = prepare(recipe, cluster_device(recipe.workers, say))
         fit(job, say)
     print_summary(job)
     return 0

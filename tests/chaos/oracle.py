@@ -1,8 +1,8 @@
 """The undisturbed run that others are compared with: one process, without Ray."""
 
-from longspan.recipe.load import load
+from longspan.config.load import load
+from longspan.config.locations import open_store
 from longspan.recipe.schema import Recipe
-from longspan.recipe.sources import open_store
 from longspan.train import standalone
 from longspan.train.data import ingest_of
 from tests.chaos.run import LONG

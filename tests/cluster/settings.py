@@ -6,7 +6,8 @@ import yaml
 
 from longspan.cluster.schema import Settings
 from longspan.cluster.settings import SETTINGS, checked
-from longspan.recipe.load import apply_overrides, parse
+from longspan.config.load import parse
+from longspan.config.overrides import apply_overrides
 
 
 def settings(*overrides: str) -> Settings:

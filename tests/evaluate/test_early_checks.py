@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from longspan.config.load import parse
 from longspan.errors import UserError
 from longspan.evaluate import job
 from longspan.evaluate.documents import documents_hash
@@ -13,7 +14,6 @@ from longspan.evaluate.probe_stage import ProbeStage
 from longspan.evaluate.samples import ProbeSource
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.evaluate.suites.library import Library
-from longspan.recipe.load import parse
 from tests.evaluate.fake_models import Bytes, FakeServer, perfect
 from tests.tiny import make_tiny_model
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from longspan.config.load import parse
 from longspan.errors import UserError
 from longspan.evaluate.gate_coverage import gate_gaps
 from longspan.evaluate.plan import plan_text
 from longspan.evaluate.prepare import Prepared, prepare
 from longspan.evaluate.schema import EvaluateRecipe
-from longspan.recipe.load import parse
 from tests.tiny import make_tiny_model
 
 

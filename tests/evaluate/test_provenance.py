@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from longspan.config.load import parse
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.provenance import model_info, provenance
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.model.facts import ModelFacts
-from longspan.recipe.load import parse
 from longspan.storage import Store
 
 FACTS = ModelFacts(

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from longspan.config.load import load, parse
 from longspan.errors import UserError
 from longspan.evaluate.probes.registry import tasks_of
 from longspan.evaluate.schema import EvaluateRecipe
-from longspan.recipe.load import load, parse
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 CORPUS = {"name": "books", "path": "corpora/books", "heldout_fraction": 0.1}

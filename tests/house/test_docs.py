@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from longspan.cluster.__main__ import main as cluster
+from longspan.config.load import parse
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.evaluate.suites.presets import tasks_of
-from longspan.recipe.load import parse, parse_recipe
+from longspan.recipe.load import parse_recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.run.summary import FETCHED_MODELS
 from tools import head

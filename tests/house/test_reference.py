@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from longspan.config.explain import all_keys
 from longspan.instruct.schema import InstructRecipe
 from longspan.pipeline.schema import PipelineRecipe
-from longspan.recipe.load import all_keys
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.serve.schema import ServeSettings

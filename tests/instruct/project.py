@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from longspan.config.load import load
 from longspan.generate.parts import read_parts
 from longspan.instruct.outcome import read_manifest
 from longspan.instruct.prepare import Prepared, prepare
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.tables import REPLIES
-from longspan.recipe.load import load
 from longspan.storage import Store
 from tests.instruct.texts import story
 from tests.raw import jsonl, put, text

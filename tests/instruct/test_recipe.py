@@ -8,13 +8,14 @@ import pytest
 import yaml
 
 from longspan.chat.tokenizer import ChatTokenizer
+from longspan.config.explain import all_keys
+from longspan.config.load import load, parse
 from longspan.errors import UserError
 from longspan.generate.endpoint import read_api_key
 from longspan.generate.schema import Endpoint
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.sizes import derive_sizes
-from longspan.recipe.load import all_keys, load, parse
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.serve.schema import ServeSettings

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from longspan.config.load import load
+from longspan.config.locations import open_store
 from longspan.errors import UserError
 from longspan.recipe.device import this_machines_device
-from longspan.recipe.load import load, load_recipe
+from longspan.recipe.load import load_recipe
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
-from longspan.recipe.sources import open_store
 from longspan.run import console
 from longspan.train.checkpoint import Checkpoint
 from longspan.train.data import ingest_of

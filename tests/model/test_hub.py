@@ -9,9 +9,9 @@ import pytest
 
 from longspan.errors import UserError
 from longspan.generate.engine import Engine
+from longspan.model.address import model_address
 from longspan.model.hub import HubModel, pin
 from longspan.model.source import local_model_dir, local_tokenizer_dir, revision
-from longspan.recipe.model import resolve
 from longspan.serve.config import of_data
 from longspan.serve.model import fetch, look_at
 from longspan.storage import Store
@@ -45,7 +45,7 @@ def test_another_node_loads_the_commit_that_was_resolved_though_the_name_has_a_n
 ) -> None:
     store = Store(str(tmp_path / "store"))
     first = hub.push(NAME, tiny)
-    address = resolve(NAME, store)
+    address = model_address(NAME, store)
     assert address == f"{NAME}@{first}"
     assert revision(address, store) == first
     second = hub.push(NAME, another(tiny, tmp_path / "second"))
@@ -55,8 +55,8 @@ def test_another_node_loads_the_commit_that_was_resolved_though_the_name_has_a_n
     assert (folder / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
     assert eps(local_tokenizer_dir(address, store, tmp_path / "cache")) != 0.5
     # A new run begins with the new one, unless it names the old one.
-    assert resolve(NAME, store) == f"{NAME}@{second}"
-    assert resolve(address, store) == address
+    assert model_address(NAME, store) == f"{NAME}@{second}"
+    assert model_address(address, store) == address
     assert eps(local_model_dir(f"{NAME}@main", store, tmp_path / "cache")) == 0.5
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from longspan.config.load import parse
 from longspan.errors import UserError
 from longspan.evaluate.exit_status import EXIT_STATUS, VerdictStatus
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.pipeline.run import run
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.pipeline.stages import Stage, stages_of
-from longspan.recipe.load import parse
 
 CORPORA = [{"name": "books", "path": "corpora/books", "heldout_fraction": 0.1}]
 

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from longspan.config.load import load, parse
 from longspan.errors import UserError
 from longspan.instruct import prompt_files
-from longspan.pipeline.run import command_line, run
+from longspan.pipeline.run import command_line, print_stages, run
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.pipeline.stages import Stage, stages_of
-from longspan.recipe.load import load, parse
-from longspan.run import console
 from longspan.storage import sealed
 from tests.tiny import make_tiny_tokenizer
 
@@ -38,7 +37,7 @@ def test_a_printed_command_is_what_a_shell_runs(
     root, path = RECIPES.parents[1], RECIPES / "pipeline" / "quickstart.yaml"
     stages = stages_of(load(PipelineRecipe, path), path, ["sft.base_model=it's mine"])
     monkeypatch.chdir(root)
-    assert console.print_stages(stages, root) == 0
+    assert print_stages(stages, root) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("   ")]
     assert [shlex.split(line) for line in lines] == [["python", *each.command] for each in stages]
     assert any("corpora=[{" in word for word in shlex.split(lines[3]))

@@ -1,8 +1,9 @@
 """The printed plan says what a run will take, and nothing that is not known."""
 
+from longspan.config.load import load
 from longspan.recipe.derive import derive
 from longspan.recipe.describe import describe
-from longspan.recipe.load import load, load_recipe
+from longspan.recipe.load import load_recipe
 from longspan.recipe.repeats import SourceFacts
 from longspan.recipe.sft import SftRecipe
 from tests.recipe.test_derive import H100, RECIPES, facts_of, plan_of

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from longspan.config.explain import all_keys
+from longspan.config.overrides import apply_overrides
 from longspan.corpus.filters import Condition
 from longspan.corpus.repository import RepositoryRule
 from longspan.errors import UserError
-from longspan.recipe.load import all_keys, apply_overrides, load_recipe, parse_recipe
+from longspan.recipe.load import load_recipe, parse_recipe
 from longspan.recipe.schema import Architecture, Recipe
 from longspan.recipe.sources import source_specs
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from longspan.config.load import load, parse
+from longspan.config.overrides import apply_overrides
 from longspan.errors import UserError
-from longspan.recipe.load import apply_overrides, load, parse
 from longspan.recipe.sft import SftRecipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "jobs" / "recipes" / "sft").glob("*.yaml"))

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from longspan.config.locations import open_store, relative_root_note
 from longspan.errors import UserError
 from longspan.recipe.load import parse_recipe
-from longspan.recipe.sources import open_store, relative_root_note
 from tests.recipe.test_load import GOOD
 
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longspan.config.load import parse
+from longspan.config.overrides import apply_overrides
 from longspan.errors import UserError
-from longspan.recipe.load import apply_overrides, parse
 from longspan.recipe.sft import SftRecipe
 from longspan.recipe.update_size import MIN_UPDATES, update_tokens
 from tests.recipe.test_derive import plan_of

@@ -13,7 +13,7 @@ RECIPE = Path(__file__).parents[2] / "jobs" / "recipes" / "quickstart.yaml"
 def main(overrides: list[str]) -> int:
     recipe = load_recipe(RECIPE, overrides)
     with connected() as say:
-        print("device:", cluster_device(recipe, say).name)
+        print("device:", cluster_device(recipe.workers, say).name)
     return 0
 
 

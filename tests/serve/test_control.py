@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from longspan.config.load import parse
 from longspan.doors import keys
 from longspan.errors import UserError
-from longspan.recipe.load import parse
 from longspan.serve.__main__ import main
 from longspan.serve.control import open_control, open_to_others, require_writable
 from longspan.serve.schema import ServeSettings

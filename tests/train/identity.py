@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from longspan.recipe.load import apply_overrides
+from longspan.config.overrides import apply_overrides
 from longspan.train.identity import RunIdentity
 
 VALUES: dict[str, Any] = {

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from longspan.config.locations import open_store
+from longspan.config.overrides import apply_overrides
 from longspan.errors import UserError
 from longspan.ingest.corpora import Ingest, Manifests
 from longspan.ingest.state import SourceState
-from longspan.recipe.load import apply_overrides, parse_recipe
+from longspan.recipe.load import parse_recipe
 from longspan.recipe.schema import Recipe
-from longspan.recipe.sources import open_store
 from longspan.storage import Store, sealed
 from longspan.train.data import check_data, check_ingest, ingest_of, known_data, run_data
 from tests.in_process import ingest

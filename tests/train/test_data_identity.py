@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from longspan.recipe.load import apply_overrides, parse_recipe
+from longspan.config.overrides import apply_overrides
+from longspan.recipe.load import parse_recipe
 from longspan.recipe.schema import Corpus
 from longspan.recipe.sft import SftCorpus
 from longspan.train.data_identity import (

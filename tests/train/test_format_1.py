@@ -12,6 +12,8 @@ import pytest
 
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
+from longspan.config.load import load
+from longspan.config.locations import open_store
 from longspan.errors import UserError
 from longspan.ingest.conversations import ConversationTokenizer
 from longspan.ingest.corpora import Ingest
@@ -19,10 +21,8 @@ from longspan.ingest.objects import ingest_object
 from longspan.ingest.state import SourceState
 from longspan.ingest.tokenizer import Tokenizer
 from longspan.recipe.device import this_machines_device
-from longspan.recipe.load import load
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
-from longspan.recipe.sources import open_store
 from longspan.storage import Store, sealed
 from longspan.train.checkpoint import Checkpoint
 from longspan.train.data import ingest_of, run_data

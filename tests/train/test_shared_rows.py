@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from longspan.config.load import load
+from longspan.config.locations import open_store
 from longspan.errors import UserError
 from longspan.history.check import Finding, check, compare
 from longspan.history.starts import read_history
 from longspan.model import attention_functions
 from longspan.observe.metrics import read_metrics
-from longspan.recipe.load import load
 from longspan.recipe.schema import Recipe
-from longspan.recipe.sources import open_store
 from longspan.storage import Store
 from longspan.train import standalone
 from longspan.train.data import ingest_of

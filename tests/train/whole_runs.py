@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from longspan.config.locations import open_store
 from longspan.observe.metrics import read_metrics
 from longspan.recipe.load import load_training
-from longspan.recipe.sources import open_store
 from longspan.storage import Store
 from longspan.train import standalone
 from longspan.train.data import ingest_of

@@ -13,9 +13,9 @@ import yaml
 from pydantic import Field
 
 from longspan.cluster.schema import ANYWHERE, POOLS, InstanceType, Machine, Pool, Role, Settings
+from longspan.config.load import load, parse
 from longspan.errors import UserError
 from longspan.pools import LABEL
-from longspan.recipe.load import load, parse
 from longspan.recipe.schema import Section
 
 SETTINGS = Path("cluster/settings.yaml")

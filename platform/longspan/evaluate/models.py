@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from longspan.hashing import content_id
+from longspan.model.address import model_address
 from longspan.model.cache import model_cache_folder
 from longspan.model.facts import ModelFacts, read_facts
 from longspan.model.source import local_tokenizer_dir, named, require_weights, revision
-from longspan.recipe.model import resolve
 from longspan.storage import Store
 
 
@@ -47,7 +47,7 @@ def inspect_model(name: str, key: str, store: Store) -> EvaluatedModel:
         UserError: there is no such model, or it is no causal language model of safetensors.
     """
     with named(key):
-        address = resolve(name, store)
+        address = model_address(name, store)
         require_weights(address, store)
         folder = local_tokenizer_dir(address, store, model_cache_folder())
         facts = read_facts(folder)

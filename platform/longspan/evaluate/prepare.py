@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
+from longspan.config.locations import open_store
 from longspan.errors import UserError
 from longspan.evaluate.lengths import evaluated_lengths, evaluated_window
 from longspan.evaluate.models import EvaluatedModel, inspect_model
@@ -20,7 +21,7 @@ from longspan.evaluate.schema import EvaluateRecipe
 from longspan.evaluate.suites.checks import check_suites
 from longspan.evaluate.suites.files import suites_folder
 from longspan.generate.endpoint import EndpointAccess, checked_window, read_api_key
-from longspan.recipe.sources import find_objects, open_store, source_specs
+from longspan.recipe.sources import find_objects, source_specs
 from longspan.storage import Need, Store
 from longspan.storage.preflight import LIST_ROOT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from longspan.config.locations import open_store
 from longspan.errors import UserError
 from longspan.evaluate.job import write_evaluation
 from longspan.evaluate.prepare import Prepared, prepare
@@ -9,7 +10,6 @@ from longspan.evaluate.results import Results
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.evaluate.watch import WatchedEvaluation, WatchedRun, Watcher
 from longspan.hashing import content_id
-from longspan.recipe.sources import open_store
 from longspan.run.cluster import connected
 from longspan.storage import Store
 from longspan.train.run_record import read_run_record

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from longspan.instruct.choose import shares
 from longspan.instruct.prepare import Prepared
+from longspan.observe.tables import size, table
 from longspan.recipe.sources import find_objects
-from longspan.recipe.tables import size, table
 
 
 def plan_text(prepared: Prepared) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from longspan.chat.tokenizer import ChatTokenizer
+from longspan.config.locations import local_path, open_store
 from longspan.generate.endpoint import EndpointAccess, probe, read_api_key
 from longspan.generate.requests import Sampling
 from longspan.hashing import content_id
@@ -19,11 +20,11 @@ from longspan.instruct.replies import STOP, pair_schema
 from longspan.instruct.requests import Questions
 from longspan.instruct.schema import InstructRecipe
 from longspan.instruct.sizes import Sizes, derive_sizes
+from longspan.model.address import model_address
 from longspan.model.cache import model_cache_folder
 from longspan.model.facts import read_facts
 from longspan.model.source import local_tokenizer_dir, named, require_weights, revision
-from longspan.recipe.model import resolve
-from longspan.recipe.sources import find_objects, local_path, open_store, source_specs
+from longspan.recipe.sources import find_objects, source_specs
 from longspan.storage import Need, Store
 from longspan.storage.preflight import LIST_ROOT
 
@@ -139,7 +140,7 @@ def prepare(recipe: InstructRecipe) -> Prepared:
         own = chat
     else:
         assert generator.model is not None
-        model = resolve(generator.model, store)
+        model = model_address(generator.model, store)
         with named("generator.model"):
             require_weights(model, store)
             folder = local_tokenizer_dir(model, store, model_cache_folder())
@@ -167,7 +168,7 @@ def needs(prepared: Prepared) -> list[Need]:
 
 def _tokenizer(name: str, key: str, store: Store) -> ChatTokenizer:
     with named(key):
-        folder = local_tokenizer_dir(resolve(name, store), store, model_cache_folder())
+        folder = local_tokenizer_dir(model_address(name, store), store, model_cache_folder())
     return ChatTokenizer.load(folder, key)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from longspan.generate.tables import each_row
 from longspan.instruct.outcome import Outcome
 from longspan.instruct.sieve import STAGES
-from longspan.recipe.tables import table
+from longspan.observe.tables import table
 from longspan.storage import Store
 
 EXAMPLES_SHOWN = 10

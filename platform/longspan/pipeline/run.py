@@ -86,3 +86,18 @@ def _run(stage: Stage, root: Path) -> int:
         except KeyboardInterrupt:
             # The terminal has told the stage as well; it ends, and says how to resume.
             continue
+
+
+def print_stages(stages: Sequence[Stage], root: Path) -> int:
+    """Print what a pipeline would do: each stage, whether it is done, and its command.
+
+    Args:
+        stages: of one pipeline.
+        root: the checkout, in which `jobs` lies.
+    """
+    for number, stage in enumerate(stages, 1):
+        done = f"done: {stage.store.uri(stage.output)}" if stage.is_done() else "to be run"
+        print(f"{number}. {stage.name:<14} {stage.recipe.name:<24} {done}")
+        print(f"   {command_line(stage, root)}")
+    print("Each command takes --plan, which prints what that stage will do.")
+    return 0

@@ -14,19 +14,20 @@ from typing import Any, Literal
 import yaml
 from pydantic import AwareDatetime, ValidationError
 
+from longspan.config.load import load
+from longspan.config.locations import local_path, open_store
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.errors import UserError
 from longspan.evaluate.exit_status import EXIT_STATUS, verdict_of
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.instruct.prompt_files import load_prompts
 from longspan.instruct.schema import InstructRecipe
+from longspan.model.address import model_address
 from longspan.pipeline.schema import PipelineRecipe, StageRecipe
-from longspan.recipe.load import load
-from longspan.recipe.model import resolve
 from longspan.recipe.schema import Recipe
 from longspan.recipe.section import Section
 from longspan.recipe.sft import SftRecipe
-from longspan.recipe.sources import cleaning_rules, local_path, open_store, source_specs
+from longspan.recipe.sources import cleaning_rules, source_specs
 from longspan.storage import Store, sealed
 
 AnyRecipe = Recipe | InstructRecipe | EvaluateRecipe
@@ -182,7 +183,7 @@ class Stage:
         for spec in source_specs(recipe):
             found += [[item.path, item.version] for item in resolve_objects(store, spec)]
         for name in self._models():
-            folder = resolve(name, store)
+            folder = model_address(name, store)
             # A hub's are told by their name alone.
             if folder.startswith(("s3://", "/")) or store.list(f"{name}/*.json", limit=1):
                 found += [[item.path, item.version] for item in store.list(folder)]

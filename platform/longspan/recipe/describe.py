@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from longspan.config.locations import local_path
+from longspan.observe.tables import count, size, table
 from longspan.plan.flops import training_flops
 from longspan.plan.hardware import peak_tflops
 from longspan.plan.memory import state_bytes
 from longspan.recipe.describe_memory import MEMORY_HEADER, longest_row_text, memory_rows
 from longspan.recipe.describe_rows import RowSource, row_tables
 from longspan.recipe.repeats import SourceFacts, repeat_notes
-from longspan.recipe.sources import local_path
-from longspan.recipe.tables import count, shares, size, table
+from longspan.recipe.tables import shares
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts

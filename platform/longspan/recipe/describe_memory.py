@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from longspan.observe.tables import size
 from longspan.plan.longest import longest_row
 from longspan.plan.memory import Workload, worker_memory
 from longspan.plan.savers import Savers
-from longspan.recipe.tables import size
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from longspan.ingest.manifest import Bands
-from longspan.recipe.tables import shares, table
+from longspan.observe.tables import table
+from longspan.recipe.tables import shares
 
 if TYPE_CHECKING:
     from longspan.recipe.derive import RunPlan

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longspan.config.locations import local_path
 from longspan.errors import UserError
+from longspan.model.address import model_address
 from longspan.model.config_json import parse_config
 from longspan.model.facts import ModelFacts, facts_from_config
-from longspan.model.hub import HubModel, pin, read_file
+from longspan.model.hub import HubModel, read_file
 from longspan.model.support import measured
 from longspan.model.vocabulary import token_ids, why_foreign
-from longspan.recipe.sources import local_path
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Architecture, Recipe
@@ -53,17 +54,6 @@ def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
     return BaseModel(facts)
 
 
-def resolve(base_model: str, store: Store) -> str:
-    """Return ``base_model`` so that any process of the cluster finds the same one.
-
-    That is an absolute folder, an s3:// address, or a hub name with its commit.
-    """
-    folder = Path(local_path(base_model))
-    if "://" not in base_model and folder.is_dir():
-        return str(folder)
-    return store.uri(base_model) if store.exists(f"{base_model}/config.json") else pin(base_model)
-
-
 def _read_json(
     model: str, name: str, store: Store, key: str = "base_model"
 ) -> dict[str, Any] | None:
@@ -73,7 +63,7 @@ def _read_json(
 
 def _read(model: str, name: str, store: Store, key: str) -> bytes | None:
     """A small file of a model: local folder, then store, then hub; None where there is none."""
-    place = resolve(model, store)
+    place = model_address(model, store)
     if "://" in place or Path(place).is_absolute():
         path = f"{place}/{name}"
         return store.read_bytes(path) if store.exists(path) else None

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ray
 import ray.data  # Sets its own loggers up, before we turn them down.
@@ -20,8 +20,24 @@ from longspan.run.head_address import require_head
 from longspan.run.lines import Say, printed_lines
 from longspan.run.machines import Labels, awaited, gpus_of, machines, none_up, start_machine
 
-if TYPE_CHECKING:
-    from longspan.recipe.schema import Recipe
+
+class WorkerSettings(Protocol):
+    """Settings of a job's workers that decide which nodes they run on."""
+
+    @property
+    def gpus_per_worker(self) -> float | None:
+        """GPUs of one worker; None: one if the cluster has any."""
+        ...
+
+    @property
+    def pool(self) -> str | None:
+        """Pool whose nodes the workers run on; None: any node."""
+        ...
+
+    @property
+    def falls_back_after(self) -> float | None:
+        """Seconds without a spot machine after which one on demand is requested; None: never."""
+        ...
 
 
 @contextmanager
@@ -58,15 +74,14 @@ def connected(data_pool: str | None = None) -> Iterator[Say]:
         ray.shutdown()
 
 
-def cluster_device(recipe: Recipe, say: Callable[[str], None]) -> Device:
-    """What the recipe's workers will compute on: a GPU of the cluster, asked for by name, or its CPUs.
+def cluster_device(workers: WorkerSettings, say: Callable[[str], None]) -> Device:
+    """Return the device that workers will compute on: a GPU of the cluster, asked for by name, or its CPUs.
 
     A machine that is not up yet is waited for: Ray's autoscaler starts one.
 
     Raises:
-        UserError: the recipe asks for GPUs, and where Ray has them there are none.
+        UserError: the settings ask for GPUs, and where Ray has them there are none.
     """
-    workers = recipe.workers
     asked, pool, patience = workers.gpus_per_worker, workers.pool, workers.falls_back_after
     if not asked:
         start_machine(pool, say, patience)

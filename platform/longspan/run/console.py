@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import TextIOWrapper
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from longspan.addresses import redacted
 from longspan.errors import user_error_in
-
-if TYPE_CHECKING:
-    from longspan.pipeline.stages import Stage
-    from longspan.recipe.schema import Recipe
 
 
 def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
@@ -48,63 +42,3 @@ def _death_in(error: Exception) -> str | None:
     from longspan.run.deaths import death_in
 
     return death_in(error)
-
-
-def print_validation(recipe: Recipe) -> int:
-    """Say that a recipe is good; problems are raised."""
-    from longspan.train.prepare import check
-
-    check(recipe)
-    print(
-        f"{recipe.name}: the recipe is valid, its model, tokenizer and {len(recipe.corpora)} sources are there"
-    )
-    _print_root_note(recipe)
-    return 0
-
-
-def print_ingest_validation(recipe: Recipe) -> int:
-    """Say that a recipe's corpora can be ingested; problems are raised."""
-    from longspan.train.data import check_ingest
-
-    check_ingest(recipe)
-    print(
-        f"{recipe.name}: the recipe is valid, its tokenizer and {len(recipe.corpora)} sources are there"
-    )
-    _print_root_note(recipe)
-    return 0
-
-
-def _print_root_note(recipe: Recipe) -> None:
-    from longspan.recipe.sources import relative_root_note
-
-    if note := relative_root_note(recipe):
-        print(f"note: {note}")
-
-
-def print_stages(stages: Sequence[Stage], root: Path) -> int:
-    """Print what a pipeline would do: each stage, whether it is done, and its command.
-
-    Args:
-        stages: of one pipeline.
-        root: the checkout, in which `jobs` lies.
-    """
-    from longspan.pipeline.run import command_line
-
-    for number, stage in enumerate(stages, 1):
-        done = f"done: {stage.store.uri(stage.output)}" if stage.is_done() else "to be run"
-        print(f"{number}. {stage.name:<14} {stage.recipe.name:<24} {done}")
-        print(f"   {command_line(stage, root)}")
-    print("Each command takes --plan, which prints what that stage will do.")
-    return 0
-
-
-def print_plan(recipe: Recipe) -> int:
-    """Print the plan, then what stands in the way of running it; status 2 if anything does."""
-    from longspan.train.prepare import plan_text
-
-    text, problems = plan_text(recipe)
-    print(text)
-    _print_root_note(recipe)
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
-    return 2 if problems else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from longspan.ingest.manifest import SourceManifest
-from longspan.recipe.tables import size, table
+from longspan.observe.tables import size, table
 
 HEADER = ("source", "objects", "bytes", "documents", "tokens", "held out", "skipped")
 

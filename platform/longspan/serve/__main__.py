@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longspan.config.locations import local_path
 from longspan.doors import keys_command
 from longspan.errors import UserError
-from longspan.recipe.sources import local_path
 from longspan.run import console
 from longspan.serve.config import (
     ServeConfig,

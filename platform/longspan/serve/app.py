@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from longspan.config.load import parse
 from longspan.pools import selector
-from longspan.recipe.load import parse
 from longspan.run.machines import start_machine
 from longspan.serve.capacity import haproxy, max_ongoing, max_waiting
 from longspan.serve.describe import plan_text

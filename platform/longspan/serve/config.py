@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
+from longspan.config.load import missing_file, parse
+from longspan.config.locations import local_path, open_store
+from longspan.config.overrides import apply_overrides
 from longspan.config.yaml_text import load_yaml
 from longspan.errors import UserError
+from longspan.model.address import model_address
 from longspan.model.source import revision
 from longspan.recipe.kinds import SERVING, require_kind
-from longspan.recipe.load import apply_overrides, missing_file, parse
-from longspan.recipe.model import resolve
-from longspan.recipe.sources import local_path, open_store
 from longspan.serve.schema import ServeSettings
 
 BUILDER = "longspan.serve.app:build"
@@ -122,7 +123,7 @@ def of_data(data: Any, overrides: Sequence[str] = ()) -> ServeConfig:
         root = {"root": local_path(settings.control.root)}
         args["control"] = settings.control.model_dump(exclude_none=True) | root
     store = open_store(settings)
-    args["model"] = resolve(settings.model, store)
+    args["model"] = model_address(settings.model, store)
     # Without it Serve would take a newer export in the same folder for the model that it has.
     args.setdefault("revision", revision(args["model"], store))
     ours["args"] = args

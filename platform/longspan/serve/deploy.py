@@ -18,8 +18,8 @@ import yaml
 from ray import serve
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
+from longspan.config.load import parse
 from longspan.errors import UserError
-from longspan.recipe.load import parse
 from longspan.run.head_address import require_head
 from longspan.serve.config import BUILDER, ServeConfig, application_of
 from longspan.serve.control import open_control, open_to_others

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longspan.recipe.tables import size, table
+from longspan.observe.tables import size, table
 from longspan.serve.capacity import max_ongoing, max_waiting
 from longspan.serve.engine import EnginePlan
 from longspan.serve.hardware import Hardware

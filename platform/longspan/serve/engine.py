@@ -7,8 +7,8 @@ from typing import Any
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts
+from longspan.observe.tables import size
 from longspan.recipe.engine_options import ALWAYS
-from longspan.recipe.tables import size
 from longspan.serve.hardware import Hardware
 from longspan.serve.model import ServedModel
 from longspan.serve.schema import ServeSettings

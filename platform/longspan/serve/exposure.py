@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from longspan.recipe.tables import size
+from longspan.observe.tables import size
 
 if TYPE_CHECKING:
     from longspan.serve.config import ServeConfig

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from longspan.config.locations import open_store
 from longspan.errors import UserError
+from longspan.model.address import model_address
 from longspan.model.facts import ModelFacts, read_facts, rope_of_config
 from longspan.model.hub import HubModel
 from longspan.model.source import local_model_dir, local_tokenizer_dir, require_weights, revision
-from longspan.recipe.model import resolve
-from longspan.recipe.sources import open_store
 from longspan.serve.schema import ServeSettings
 from longspan.storage import Store
 
@@ -47,7 +47,7 @@ def look_at(settings: ServeSettings) -> ServedModel:
     """
     store = open_store(settings)
     with _as_model():
-        address = resolve(_at_revision(settings), store)
+        address = model_address(_at_revision(settings), store)
         require_weights(address, store)
         _require_revision(address, settings, store)
         folder = local_tokenizer_dir(address, store, cache_folder())

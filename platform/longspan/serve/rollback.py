@@ -12,9 +12,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from longspan.config.load import parse
+from longspan.config.locations import open_store
+from longspan.config.overrides import apply_overrides
 from longspan.errors import UserError
-from longspan.recipe.load import apply_overrides, parse
-from longspan.recipe.sources import open_store
 from longspan.serve.config import ServeConfig, application_of, of_data
 from longspan.serve.schema import ServeSettings
 from longspan.serve.versions import STORES, Version, plain

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
+from longspan.config.locations import open_store
 from longspan.corpus.example_sets import require_no_heldout
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec
@@ -15,14 +16,10 @@ from longspan.errors import UserError
 from longspan.ingest.corpora import Ingest, Manifests
 from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.tokenizer import Tokenizer
+from longspan.model.address import model_address
 from longspan.model.source import local_tokenizer_dir
-from longspan.recipe.model import look_at_tokenizer, resolve
-from longspan.recipe.sources import (
-    cleaning_rules,
-    ingest_needs,
-    open_store,
-    source_specs,
-)
+from longspan.recipe.model import look_at_tokenizer
+from longspan.recipe.sources import cleaning_rules, ingest_needs, source_specs
 from longspan.selection.cleaning import clean
 from longspan.train.data_identity import data_identity
 from longspan.train.job import Job
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
 
 def ingest_of(recipe: Recipe, store: Store) -> Ingest:
     """The ingest of a recipe's corpora."""
-    tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
+    tokenizer = model_address(recipe.tokenizer or recipe.base_model, store)
     return Ingest(
         store,
         source_specs(recipe),
@@ -57,7 +54,7 @@ def check_chat_template(recipe: Recipe, store: Store) -> None:
     if not any(corpus.format == "chat" for corpus in recipe.corpora):
         return
     key = "tokenizer" if recipe.tokenizer else "base_model"
-    tokenizer = resolve(recipe.tokenizer or recipe.base_model, store)
+    tokenizer = model_address(recipe.tokenizer or recipe.base_model, store)
     folder = local_tokenizer_dir(tokenizer, store, Job.cache_folder())
     Template(ChatTokenizer.load(folder, key), recipe.end_of_turn).require_end_of_turn(key)
 

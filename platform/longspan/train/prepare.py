@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longspan.config.locations import open_store
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.errors import UserError
 from longspan.ingest.corpora import Ingest
 from longspan.ingest.manifest import SourceManifest
+from longspan.model.address import model_address
 from longspan.model.attention import Conditions, choose
 from longspan.model.hub import HubModel
 from longspan.model.source import require_weights
@@ -21,11 +23,11 @@ from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import describe
 from longspan.recipe.describe_rows import RowSource
 from longspan.recipe.device import Device, this_machines_device
-from longspan.recipe.model import look_at_model, resolve
+from longspan.recipe.model import look_at_model
 from longspan.recipe.repeats import SourceFacts, absurd_repeats, repeat_notes
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sharing import require_shared_rows
-from longspan.recipe.sources import open_store, run_needs, source_specs
+from longspan.recipe.sources import run_needs, source_specs
 from longspan.storage import Store
 from longspan.train.checkpoint import Checkpoints
 from longspan.train.data import check_chat_template, check_data, known_data, run_data
@@ -122,7 +124,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
         UserError: something is not as the recipe needs it, or the name is of another run.
     """
     store = open_store(recipe)
-    store.preflight(run_needs(recipe, resolve(recipe.base_model, store)))
+    store.preflight(run_needs(recipe, model_address(recipe.base_model, store)))
     recipe = at_commits(recipe, store)
     _say_commits(recipe, print)
     plan = _planned(recipe, store, device)
@@ -167,9 +169,9 @@ def at_commits(recipe: Recipe, store: Store) -> Recipe:
 
     It is the commit that the run began with, where it has a checkpoint: a hub's model may have changed since.
     """
-    found = {"base_model": resolve(recipe.base_model, store)}
+    found = {"base_model": model_address(recipe.base_model, store)}
     if recipe.tokenizer:
-        found["tokenizer"] = resolve(recipe.tokenizer, store)
+        found["tokenizer"] = model_address(recipe.tokenizer, store)
     asked = HubModel.parse(recipe.base_model)
     if asked and not asked.revision and not found["base_model"].startswith(("/", "s3://")):
         checkpoint = Checkpoints(store, f"runs/{recipe.name}").latest()
@@ -199,7 +201,7 @@ def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     if model.unseen:
         raise UserError(model.unseen)
     require_isolation(recipe, model.facts)
-    base_model = resolve(recipe.base_model, store)
+    base_model = model_address(recipe.base_model, store)
     require_weights(base_model, store)
     if model.facts.tied and Path(base_model).is_dir():
         require_tied_alike(Path(base_model))

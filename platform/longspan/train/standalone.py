@@ -12,11 +12,12 @@ from dataclasses import asdict
 import torch
 import torch.distributed as dist
 
+from longspan.config.load import load
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
 from longspan.parallel.groups import join_sequence_group
 from longspan.recipe.device import Device, this_machines_device
-from longspan.recipe.load import load, load_training
+from longspan.recipe.load import load_training
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.stream.batch import Batch

@@ -31,8 +31,8 @@ from longspan.cluster.kubernetes.security import (
 )
 from longspan.cluster.schema import Settings
 from longspan.cluster.settings import node_types
+from longspan.config.load import parse
 from longspan.errors import UserError
-from longspan.recipe.load import parse
 from longspan.serve.schema import ServeSettings
 
 KUBERAY = "1.7"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from longspan.evaluate.preference.votes import Preference
 from longspan.evaluate.report.numbers import percent, percent_interval
 from longspan.observe.figures import BLUE, GREY, ORANGE, rendered, style
-from longspan.recipe.tables import table
+from longspan.observe.tables import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from longspan.config.locations import local_path
 from longspan.errors import UserError
 from longspan.evaluate.report.compare import compare_page, compare_stored, compare_text
 from longspan.evaluate.report.load import results_path
-from longspan.recipe.sources import local_path
 from longspan.storage import Store
 
 EXAMPLES = """

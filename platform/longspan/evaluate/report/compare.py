@@ -15,7 +15,7 @@ from longspan.evaluate.report.html import COMPARISON, render
 from longspan.evaluate.report.load import StoredEvaluation, load_evaluation
 from longspan.evaluate.results import Comparison, LossChange, PairedDifference, Results
 from longspan.evaluate.suites.schema import PromptCut
-from longspan.recipe.tables import table
+from longspan.observe.tables import table
 from longspan.storage import Store
 
 HEADER = ("task", "tokens", "points", "95 % interval", "finding", "w / t / l", "n", "detect")

@@ -14,7 +14,7 @@ from longspan.evaluate.report.numbers import (
 from longspan.evaluate.report.tables import ScoreCell, ScoreTable, score_table
 from longspan.evaluate.report.verdict import condition, headline, judged_window
 from longspan.evaluate.results import Results, Verdict
-from longspan.recipe.tables import table
+from longspan.observe.tables import table
 
 COLUMNS = 100
 KEY = (
