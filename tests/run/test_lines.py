@@ -11,16 +11,16 @@ from longspan.run.lines import LOST, Collector, Lines, printed_lines
 
 def test_taking_waits_for_lines_and_ends_after_the_last() -> None:
     async def conversation() -> list[list[str] | None]:
-        lines = Lines()
-        waiting = asyncio.create_task(lines.take())
+        queue = Lines()
+        waiting = asyncio.create_task(queue.take())
         await asyncio.sleep(0)
         assert not waiting.done()
-        await lines.put("one")
+        await queue.put("one")
         taken = [await waiting]
-        await lines.put("two")
-        await lines.put("three")
-        await lines.close()
-        return [*taken, await lines.take(), await lines.take()]
+        await queue.put("two")
+        await queue.put("three")
+        await queue.close()
+        return [*taken, await queue.take(), await queue.take()]
 
     assert asyncio.run(conversation()) == [["one"], ["two", "three"], None]
 

@@ -26,9 +26,9 @@ AGAIN, ENDS = FailureDecision.RETRY, FailureDecision.RAISE
 def decisions(updates: list[int], most: int, error: Exception) -> list[FailureDecision]:
     """What becomes of the same failure again and again, with the latest checkpoint at these updates."""
     left = iter(updates)
-    policy = ProgressPolicy(lambda: next(left), most, lambda line: None)
+    scaling = ProgressPolicy(lambda: next(left), most, lambda line: None)
     failure = WorkerGroupError("it failed", {1: error})
-    return [policy.make_decision(failure) for _ in updates]
+    return [scaling.make_decision(failure) for _ in updates]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("killed"), Unreachable("no answer")])
@@ -57,8 +57,8 @@ def test_a_group_starts_with_whole_groups_of_workers_that_share_rows(
     config = ScalingConfig(num_workers=(degree, 8), resources_per_worker={"CPU": 1})
     worker = Share({"CPU": 1.0}, {})
     fallback = Fallback(worker, None, lambda line: None)
-    policy = RoomPolicy(config, worker, False, fallback, lambda line: None, degree)
-    decision = policy.make_decision_for_non_running_worker_group()
+    scaling = RoomPolicy(config, worker, False, fallback, lambda line: None, degree)
+    decision = scaling.make_decision_for_non_running_worker_group()
     assert decision.num_workers == workers
 
 
@@ -69,10 +69,10 @@ def test_what_is_waited_for_is_said() -> None:
 
 def test_a_dead_process_is_told_before_those_that_it_has_taken_along() -> None:
     said: list[str] = []
-    policy = ProgressPolicy(lambda: 20, 1, said.append)
+    scaling = ProgressPolicy(lambda: 20, 1, said.append)
     broken = RuntimeError("Connection closed by peer\nand so on")
     failures = {0: broken, 1: died("RayTrainWorker")}
-    assert policy.make_decision(WorkerGroupError("it failed", failures)) is AGAIN
+    assert scaling.make_decision(WorkerGroupError("it failed", failures)) is AGAIN
     (line,) = said
     assert line.startswith("failed: worker 1: a training worker died (process 77 on 10.0.0.3): it ")
     assert line.endswith(
@@ -85,8 +85,8 @@ def test_what_all_workers_say_is_said_once() -> None:
     said: list[str] = []
     failures = {rank: ProcessDied("the coordinator died") for rank in range(64)}
     failures |= {64: ValueError("one"), 65: ValueError("two"), 66: ValueError("three")}
-    policy = ProgressPolicy(lambda: 20, 1, said.append)
-    policy.make_decision(WorkerGroupError("it failed", failures))
+    scaling = ProgressPolicy(lambda: 20, 1, said.append)
+    scaling.make_decision(WorkerGroupError("it failed", failures))
     assert said == [
         "failed: worker 0: the coordinator died (the same on 63 other workers); worker 64: ValueError: "
         "one; worker 65: ValueError: two; and 1 more; starting again from the checkpoint at update 20"
@@ -106,9 +106,9 @@ def test_deaths_of_the_controller_are_counted_as_other_failures_are(
             raise died("TrainController")
 
     monkeypatch.setattr(ray_host, "_trainer", lambda job, say, failures: Trainer())
-    policy = ProgressPolicy(lambda: next(checkpoints), 2, said.append)
+    scaling = ProgressPolicy(lambda: next(checkpoints), 2, said.append)
     with pytest.raises(ActorDiedError):
-        while not ray_host._fit_once(cast("Job", None), said.append, policy):
+        while not ray_host._fit_once(cast("Job", None), said.append, scaling):
             pass
     assert len(starts) == 4
     assert said[0].startswith(
