@@ -18,6 +18,7 @@ from longspan.model.source import revision
 from longspan.observe.evaluations import Measurement, measurements_of
 from longspan.observe.metrics import MetricsLog, read_metrics
 from longspan.storage import Store
+from longspan.storage.preflight import require_access
 from tests.evaluate.made_results import results
 from tests.s3 import S3Server, credentials
 from tests.train.made_run import MadeRun
@@ -298,7 +299,7 @@ def test_a_run_that_is_not_there_is_named(made: MadeRun, evaluations: Evaluation
 
 def test_what_watching_needs_is_permitted_in_a_folder(made: MadeRun) -> None:
     before = made.store.list("")
-    made.store.preflight(WatchedRun(made.store, "made").needs(WORKSPACE))
+    require_access(made.store, WatchedRun(made.store, "made").needs(WORKSPACE))
     assert made.store.list("") == before
 
 
@@ -313,7 +314,7 @@ def test_a_run_on_s3_is_watched(s3_server: S3Server, tiny_model: Path) -> None:
             made.save(update)
         made.finish()
         run = WatchedRun(store, made.record.name)
-        store.preflight(run.needs(WORKSPACE))
+        require_access(store, run.needs(WORKSPACE))
         models: list[str] = []
 
         def evaluate(model: str, update: int) -> Results:

@@ -11,6 +11,7 @@ import pytest
 from longspan.errors import UserError
 from longspan.storage import Store
 from longspan.storage.folder import Folder
+from longspan.storage.preflight import require_access
 
 WRITE_WITH_LITTLE_ROOM = """
 import resource, sys
@@ -58,7 +59,7 @@ def test_what_a_killed_process_left_is_not_listed(tmp_path: Path) -> None:
 
 
 def test_the_root_is_made_if_need_be(tmp_path: Path) -> None:
-    Store(str(tmp_path / "not/yet")).preflight()
+    require_access(Store(str(tmp_path / "not/yet")))
 
     assert (tmp_path / "not/yet").is_dir()
 
@@ -67,14 +68,14 @@ def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
 
     with pytest.raises(UserError, match=r"storage\.root: .*/file/store must be a folder"):
-        Store(str(tmp_path / "file/store")).preflight()
+        require_access(Store(str(tmp_path / "file/store")))
     with pytest.raises(UserError, match=r"storage\.root: .*/file must be a folder"):
-        Store(str(tmp_path / "file")).preflight()
+        require_access(Store(str(tmp_path / "file")))
 
 
 def test_a_root_that_cannot_be_written() -> None:
     with pytest.raises(UserError, match=r"storage\.root: /proc/self must be a folder"):
-        Store("/proc/self").preflight()
+        require_access(Store("/proc/self"))
 
 
 def test_links_are_followed_but_not_for_ever(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from longspan.errors import UserError
 from longspan.recipe.load import parse_recipe
 from longspan.recipe.sources import run_needs
 from longspan.storage import Need, Store
+from longspan.storage.preflight import require_access
 from tests.s3 import LIMITED_BUCKET, S3Server, credentials, limited
 
 pytestmark = pytest.mark.real
@@ -33,14 +34,14 @@ def test_everything_that_is_missing_is_named_at_once(s3_server: S3Server) -> Non
     owner.write_bytes("corpora/books/a.jsonl", b"{}")
     needs = run_needs(RECIPE, f"{root}/models/base")
     owner.write_bytes("models/base/config.json", b"{}")
-    owner.preflight(needs)
+    require_access(owner, needs)
     assert [item.path for item in owner.list("")] == [
         "corpora/books/a.jsonl",
         "models/base/config.json",
     ], "nothing is left behind"
 
     with credentials(s3_server.reader), pytest.raises(UserError) as raised:
-        Store(root, endpoint=s3_server.endpoint).preflight(needs)
+        require_access(Store(root, endpoint=s3_server.endpoint), needs)
     lines = str(raised.value).splitlines()
     assert lines[0] == "this run may not do all that it needs to:"
     write = ["PutObject", "AbortMultipartUpload"]
@@ -60,7 +61,7 @@ def test_a_corpus_in_a_bucket_that_may_not_be_read(s3_server: S3Server) -> None:
     needs = run_needs(RECIPE.model_copy(update={"corpora": [corpus]}), "/models/base")
     store = Store(f"s3://{s3_server.bucket}/preflight", endpoint=s3_server.endpoint)
     with credentials(s3_server.reader), pytest.raises(UserError) as raised:
-        store.preflight(needs)
+        require_access(store, needs)
     assert "corpora.books.path: s3:ListBucket on s3://closed-to-readers/web" in str(raised.value)
 
 
@@ -83,7 +84,7 @@ def root(s3_server: S3Server) -> Iterator[str]:
 def missing(s3_server: S3Server, root: str, user: str) -> list[str]:
     """The permissions that a preflight says a user lacks."""
     with credentials(limited(user)), pytest.raises(UserError) as raised:
-        Store(root, endpoint=s3_server.endpoint).preflight(NEEDS)
+        require_access(Store(root, endpoint=s3_server.endpoint), NEEDS)
     head, *lines, _advice = str(raised.value).split("\n")
     assert head == "this run may not do all that it needs to:"
     assert "secret-" not in str(raised.value)
@@ -93,7 +94,7 @@ def missing(s3_server: S3Server, root: str, user: str) -> list[str]:
 def test_rights_on_the_runs_and_shards_alone_are_enough(s3_server: S3Server, root: str) -> None:
     with credentials(limited("enough")):
         store = Store(root, endpoint=s3_server.endpoint)
-        store.preflight(NEEDS)
+        require_access(store, NEEDS)
         assert [item.path for item in store.list("")] == ["corpora/books/a.jsonl"]
 
 
@@ -152,7 +153,7 @@ def test_what_may_not_be_deleted_below_shards_is_no_hindrance(
     s3_server: S3Server, root: str
 ) -> None:
     with denied(s3_server, "DeleteObject", "shards"), credentials(limited("enough")):
-        Store(root, endpoint=s3_server.endpoint).preflight(NEEDS)
+        require_access(Store(root, endpoint=s3_server.endpoint), NEEDS)
 
 
 def test_arrow_writes_checkpoints_with_no_right_above_the_runs(
@@ -172,5 +173,5 @@ def test_arrow_writes_checkpoints_with_no_right_above_the_runs(
 def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "shards").write_text("no folder")
     with pytest.raises(UserError, match=r"storage\.root: .*/shards must be a folder") as raised:
-        Store(str(tmp_path)).preflight([Need("add", "shards", "storage.root")])
+        require_access(Store(str(tmp_path)), [Need("add", "shards", "storage.root")])
     assert "AWS" not in str(raised.value)

@@ -7,12 +7,13 @@ import pytest
 
 from longspan.errors import UserError
 from longspan.storage import Store
+from longspan.storage.preflight import require_access
 from tests.s3 import S3Server, User, credentials
 
 pytestmark = pytest.mark.real
 
 ACTIONS: dict[str, Callable[[Store], object]] = {
-    "preflight": lambda store: store.preflight(),
+    "preflight": lambda store: require_access(store),
     "read": lambda store: store.read_bytes("x"),
     "write": lambda store: store.write_bytes("x", b"1"),
     "list": lambda store: store.list(""),
@@ -66,7 +67,7 @@ def test_no_credentials(s3_server: S3Server, root: str, monkeypatch: pytest.Monk
         UserError,
         match=r"storage\.root: .*no credentials found in the environment of .*: set AWS_ACCESS",
     ):
-        Store(root, endpoint=s3_server.endpoint).preflight()
+        require_access(Store(root, endpoint=s3_server.endpoint))
 
 
 def test_a_user_who_may_only_read(s3_server: S3Server, root: str) -> None:
@@ -81,7 +82,7 @@ def test_a_user_who_may_only_read(s3_server: S3Server, root: str) -> None:
 
 def test_nothing_answers(s3_server: S3Server) -> None:
     with pytest.raises(UserError, match=r"no answer .*check storage\.endpoint"):
-        Store("s3://bucket", endpoint="http://127.0.0.1:1").preflight()
+        require_access(Store("s3://bucket", endpoint="http://127.0.0.1:1"))
 
 
 def test_more_objects_than_one_page_of_a_listing_has(s3_server: S3Server, tmp_path: Path) -> None:

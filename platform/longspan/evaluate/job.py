@@ -24,6 +24,7 @@ from longspan.evaluate.suite_stage import SuiteStage, load_tasks
 from longspan.generate.progress import Log
 from longspan.recipe.sources import source_specs
 from longspan.storage import Store
+from longspan.storage.preflight import require_access
 
 RESULTS = "results.json"
 REPORT = "report.html"
@@ -53,7 +54,7 @@ def write_evaluation(prepared: Prepared, log: Log) -> Results:
         UserError: as `run`.
     """
     store, folder = prepared.store, prepared.folder
-    store.preflight(needs(prepared))
+    require_access(store, needs(prepared))
     # Until they are written anew, results of another recipe would be taken for those of this one.
     for name in (RESULTS, REPORT, SUITE_SAMPLES, CONTEXT_LOSSES):
         store.delete(f"{folder}/{name}")

@@ -12,6 +12,7 @@ from longspan.evaluate.watch import WatchedEvaluation, WatchedRun, Watcher
 from longspan.hashing import content_id
 from longspan.run.cluster import connected
 from longspan.storage import Store
+from longspan.storage.preflight import require_access
 from longspan.train.run_record import read_run_record
 
 RUNS = "runs/"
@@ -55,7 +56,7 @@ def watch(recipe: EvaluateRecipe, run: str) -> int:
             changes = {"model": model, "name": f"{recipe.name}-{name}-{update:07d}"}
             return write_evaluation(prepare(recipe.model_copy(update=changes)), log)
 
-        store.preflight(watched.needs(evaluation.workspace))
+        require_access(store, watched.needs(evaluation.workspace))
         result = Watcher(watched, evaluation, evaluate, log=log).watch()
         log(
             f"watched {RUNS}{name}: {len(result.evaluated):,} checkpoints evaluated, {len(result.skipped):,} skipped "

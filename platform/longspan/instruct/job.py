@@ -34,6 +34,7 @@ from longspan.instruct.sieve import (
 )
 from longspan.instruct.tables import REPLIES, VERDICTS
 from longspan.recipe.sources import source_specs
+from longspan.storage.preflight import require_access
 
 FORMAT = 1
 GROUP_TOKENS = 2**22
@@ -51,7 +52,7 @@ def run(prepared: Prepared, say: Say = print) -> str | None:
     Raises:
         UserError: something is not as the recipe needs it, or the endpoint does not answer any more.
     """
-    prepared.store.preflight(needs(prepared))
+    require_access(prepared.store, needs(prepared))
     files = gather(prepared.store, source_specs(prepared.recipe), prepared.choice, say)
     files, documents = chosen(files, shares(prepared.recipe))
     facts = _facts(prepared, files)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from longspan.errors import UserError
 from longspan.storage.objects import Access
 from longspan.storage.patterns import WILDCARD
-
-if TYPE_CHECKING:
-    from longspan.storage.store import Store
+from longspan.storage.store import Store
 
 THREADS = 8
 
@@ -35,14 +32,17 @@ class Need:
 
 
 LIST_ROOT = Need("list", "", "storage.root")
+ROOT_NEEDS = (LIST_ROOT, Need("write", "", "storage.root"))
 
 
-def require(store: Store, needs: Sequence[Need]) -> None:
-    """Try everything; nothing is left behind, but for an object where writing is permitted and deleting is not.
+def require_access(store: Store, needs: Sequence[Need] = ROOT_NEEDS) -> None:
+    """Check that a run has the permissions that it needs; by default, that the root can be listed and written.
+
+    Nothing is left behind, except for an object where writing is permitted and deleting is not.
 
     Raises:
-        UserError: with all permissions that are missing, and the keys they are missing on; or the
-            store cannot be reached, for another reason.
+        UserError: permissions are missing, or the store cannot be reached. The message names every missing
+            permission, the bucket or the credentials, and never holds a secret.
     """
     first, *rest = needs
     missing = _missing(store, first)  # One message where nothing answers or the keys are wrong.

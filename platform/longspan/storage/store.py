@@ -22,7 +22,6 @@ from longspan.storage.local import LocalCopy
 from longspan.storage.objects import Access, Backend, ObjectInfo, is_transport, retried
 from longspan.storage.paths import is_relative, require_inside
 from longspan.storage.patterns import Glob, is_glob
-from longspan.storage.preflight import LIST_ROOT, Need, require
 
 S3 = "s3://"
 THREADS = 8
@@ -237,17 +236,6 @@ class Store:
         if access == "list" and key and (not path or path.endswith("/")):
             key = key.rstrip("/") + "/"
         return backend.denied(access, key)
-
-    def preflight(
-        self, needs: Sequence[Need] = (LIST_ROOT, Need("write", "", "storage.root"))
-    ) -> None:
-        """Check that a run may do what it needs to; by default, that the root can be listed and written.
-
-        Raises:
-            UserError: it may not; the message names every missing permission, the bucket or the
-                credentials, and never holds a secret.
-        """
-        require(self, needs)
 
     def _base(self, pattern: str) -> str:
         """The part of a pattern that is no pattern: nothing, "/", or s3://bucket."""

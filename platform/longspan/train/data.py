@@ -21,6 +21,7 @@ from longspan.model.source import local_tokenizer_dir
 from longspan.recipe.model import look_at_tokenizer
 from longspan.recipe.sources import cleaning_rules, ingest_needs, source_specs
 from longspan.selection.cleaning import clean
+from longspan.storage.preflight import require_access
 from longspan.train.data_identity import data_identity
 from longspan.train.job import Job
 from longspan.train.pin import Pin, news
@@ -74,7 +75,7 @@ def check_ingest(recipe: Recipe) -> None:
 def ingest_corpora(recipe: Recipe) -> Manifests:
     """Bring all of a recipe's token shards up to date; Ray must be connected."""
     store = open_store(recipe)
-    store.preflight(ingest_needs(recipe))
+    require_access(store, ingest_needs(recipe))
     look_at_tokenizer(recipe, store)
     check_chat_template(recipe, store)
     ingest = ingest_of(recipe, store)

@@ -29,6 +29,7 @@ from longspan.recipe.schema import Recipe
 from longspan.recipe.sharing import require_shared_rows
 from longspan.recipe.sources import run_needs, source_specs
 from longspan.storage import Store
+from longspan.storage.preflight import require_access
 from longspan.train.checkpoint import Checkpoints
 from longspan.train.data import check_chat_template, check_data, known_data, run_data
 from longspan.train.epochs import settled
@@ -124,7 +125,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
         UserError: something is not as the recipe needs it, or the name is of another run.
     """
     store = open_store(recipe)
-    store.preflight(run_needs(recipe, model_address(recipe.base_model, store)))
+    require_access(store, run_needs(recipe, model_address(recipe.base_model, store)))
     recipe = at_commits(recipe, store)
     _say_commits(recipe, print)
     plan = _planned(recipe, store, device)
