@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from longspan.config.explain import explain
 from longspan.config.loader import ConfigLoader
 from longspan.config.overrides import apply_overrides
+from longspan.config.renamed_keys import with_new_names
 from longspan.config.yaml_text import load_yaml
 from longspan.errors import UserError
 from longspan.place import is_submitted
@@ -55,6 +56,7 @@ def read_file(path: str | Path, kind: Kind) -> dict[str, Any]:
 
 def parse(schema: type[Described], data: dict[str, Any]) -> Described:
     """Validate plain data; all problems in one :class:`UserError`, a line each."""
+    data = with_new_names(schema, data)
     try:
         return schema.model_validate(data)
     except ValidationError as error:
