@@ -143,7 +143,7 @@ def turns(job: Job, model: Path, updates: int, rounds: int) -> dict[str, list[Tu
     found: dict[str, list[Turn]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory(prefix="longspan-benchmark-") as folder:
         ours = Ours(job, model, Path(folder) / "group")
-        batches: Iterator[Batch] = iter(local_batches(job.stream(0), 0, 1))
+        batches: Iterator[Batch] = iter(local_batches(job.data.stream(0), 0, 1))
         writers = Writers(ours.engine, Store(str(Path(folder) / "store")), Path(folder))
         for number in range(rounds + 1):
             shift = number % len(WAYS)  # None always goes first.

@@ -62,7 +62,7 @@ def worker(config: dict[str, Any]) -> None:
 
         def trackers(self) -> list[Any]:
             job = config["job"]
-            return [*super().trackers(), Counter(Path(job.store.root, job.run_path, FILE))]
+            return [*super().trackers(), Counter(Path(job.store.root, job.layout.run_path, FILE))]
 
     ray_host.RayHost = Host  # In this process, which is the worker's.
     ray_host._train_worker(config)

@@ -43,8 +43,7 @@ from longspan.recipe.model import look_at_model
 from longspan.storage import Store
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
-from longspan.train.job import Job
-from longspan.train.sources import sources_of_rows
+from longspan.train.job import Job, make_job
 
 RECIPE = ROOT / "jobs/recipes/quickstart.yaml"
 
@@ -72,8 +71,7 @@ def sample_job(store: Store, options: Sequence[str], model: Path, samples: Path)
     facts = look_at_model(recipe, store).facts
     manifests = sample_shards(store, model, samples)
     plan = derive(recipe, facts, this_machines_device(0))
-    sources = sources_of_rows(recipe, plan.long_threshold, store, manifests)
-    return Job(recipe, plan, store, manifests, sources)
+    return make_job(recipe, plan, store, manifests)
 
 
 class Ours:
@@ -108,7 +106,7 @@ def engine_rates(job: Job, model: Path) -> tuple[list[float], list[float], float
         mine: list[float] = []
         theirs: list[float] = []
         apart = 0.0
-        for number, batch in enumerate(local_batches(job.stream(0), 0, 1)):
+        for number, batch in enumerate(local_batches(job.data.stream(0), 0, 1)):
             sides = [ours, bare] if number % 2 == 0 else [bare, ours]  # Neither always goes first.
             done = {
                 side: timed(lambda side=side, batch=batch: side.update(batch)) for side in sides
@@ -130,7 +128,7 @@ def job_rates(
     """The whole job and the bare loop by turns: each stands still while the other makes an update."""
     from benchmarks.bare import Bare
 
-    bare, batches = Bare(job, model), list(local_batches(job.stream(0), 0, 1))
+    bare, batches = Bare(job, model), list(local_batches(job.data.stream(0), 0, 1))
     bare.update(batches[0])
     mine: list[float] = []
     theirs: list[float] = []

@@ -91,7 +91,7 @@ class Began:
         self.store.write_bytes(f"{self.path}/data/data.json", sealed.dumps(data))
         record = self._stored("checkpoint.json")
         record["facts"]["settings"]["base_model"] = str(model)
-        record["facts"]["order"] = self.job.fingerprint
+        record["facts"]["order"] = self.job.data.fingerprint
         path = f"{self.path}/checkpoints/update-0000004/checkpoint.json"
         self.store.write_bytes(path, sealed.dumps(record))
 

@@ -21,7 +21,7 @@ SERVED_CONTEXT = 8192
 
 def print_summary(job: Job) -> None:
     """Draw the plots and say what came out, where it is, and what to type next."""
-    records = read_metrics(job.store, job.metrics_path)
+    records = read_metrics(job.store, job.layout.metrics_path)
     uri = job.store.uri
     window = f"window {job.plan.window:,}, RoPE base {job.plan.positions.base:,.0f}"
     print()
@@ -30,15 +30,15 @@ def print_summary(job: Job) -> None:
     if starts := starts_line(records):
         print(f"Starts:          {starts}")
     print(f"Checkpoint:      {uri(job.checkpoints.folder(job.checkpoints.latest_update()))}")
-    print(f"Exported model:  {uri(job.model_path)}   ({window})")
+    print(f"Exported model:  {uri(job.layout.model_path)}   ({window})")
     print(
-        f"Metrics:         {uri(job.metrics_path)}   (TensorBoard: {uri(job.run_path + '/tensorboard')})"
+        f"Metrics:         {uri(job.layout.metrics_path)}   (TensorBoard: {uri(job.layout.tensorboard_path)})"
     )
     plan = job.plan
     title = PlotTitle(
         job.recipe.name, plan.window, plan.positions.base, plan.original.original_window
     )
-    for address in write_plots(job.store, f"{job.run_path}/plots", records, title).values():
+    for address in write_plots(job.store, job.layout.plots_path, records, title).values():
         if address.endswith(".png"):
             print(f"Plot:            {address}")
     print()
@@ -47,7 +47,7 @@ def print_summary(job: Job) -> None:
 
 def serve_command(job: Job) -> str:
     """What to type, in the project's environment, to chat with the exported model."""
-    model = job.store.uri(job.model_path)
+    model = job.store.uri(job.layout.model_path)
     fetch = ""
     if model.startswith("s3://"):
         endpoint = f"AWS_ENDPOINT_URL={job.store.endpoint} " if job.store.endpoint else ""

@@ -101,7 +101,9 @@ def _reason(error: Exception, code: str) -> str:
 def _for_one_job() -> str:
     if not is_submitted():
         return ""
-    return ", or give them to this job alone: ray job submit --runtime-env FILE (docs/run.md, On S3)"
+    return (
+        ", or give them to this job alone: ray job submit --runtime-env FILE (docs/run.md, On S3)"
+    )
 
 
 def _no_bucket(where: Where, buckets: list[str]) -> str:

@@ -17,13 +17,13 @@ from longspan.ingest.corpora import Ingest, Manifests
 from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.tokenizer import Tokenizer
 from longspan.model.address import model_address
+from longspan.model.cache import model_cache_folder
 from longspan.model.source import local_tokenizer_dir
 from longspan.recipe.model import look_at_tokenizer
 from longspan.recipe.sources import cleaning_rules, ingest_needs, source_specs
 from longspan.selection.cleaning import clean
 from longspan.storage.preflight import require_access
 from longspan.train.data_identity import data_identity
-from longspan.train.job import Job
 from longspan.train.pin import Pin, news
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def ingest_of(recipe: Recipe, store: Store) -> Ingest:
     return Ingest(
         store,
         source_specs(recipe),
-        str(local_tokenizer_dir(tokenizer, store, Job.cache_folder())),
+        str(local_tokenizer_dir(tokenizer, store, model_cache_folder())),
         recipe.document_separator,
         recipe.heldout.fraction,
         recipe.bad_input,
@@ -56,7 +56,7 @@ def check_chat_template(recipe: Recipe, store: Store) -> None:
         return
     key = "tokenizer" if recipe.tokenizer else "base_model"
     tokenizer = model_address(recipe.tokenizer or recipe.base_model, store)
-    folder = local_tokenizer_dir(tokenizer, store, Job.cache_folder())
+    folder = local_tokenizer_dir(tokenizer, store, model_cache_folder())
     Template(ChatTokenizer.load(folder, key), recipe.end_of_turn).require_end_of_turn(key)
 
 

@@ -135,4 +135,4 @@ class Guard:
 
     @property
     def _path(self) -> str:
-        return f"{self._job.run_path}/passed-over.json"
+        return f"{self._job.layout.run_path}/passed-over.json"

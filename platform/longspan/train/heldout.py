@@ -63,7 +63,7 @@ class HeldOut:
         """Read the rows: at the longest trained length, the same ones whatever the number of workers."""
         self._length = max(stage.length for stage in job.plan.stages)
         self._mask = job.recipe.packing.document_mask
-        self._sources = len(job.corpora)
+        self._sources = len(job.data.corpora)
         self._chat = [corpus.format == "chat" for corpus in job.recipe.corpora]
         # Of conversations the answers alone, whatever training counts.
         others = tuple(0.0 if chat else 1.0 for chat in self._chat)
@@ -71,7 +71,7 @@ class HeldOut:
         self._bands = position_bands(self._length)
         rows = [
             row
-            for source, manifest in enumerate(job.corpora)
+            for source, manifest in enumerate(job.data.corpora)
             if manifest.heldout
             for row in self._rows_of(job, source, manifest)
         ]

@@ -57,7 +57,7 @@ def latest_checkpoint(job: Job, host: Host) -> Checkpoint | None:
     Raises:
         UserError: it is of another run.
     """
-    checkpoints = Checkpoints(job.store, job.run_path, host.say)
+    checkpoints = Checkpoints(job.store, job.layout.run_path, host.say)
 
     def read() -> dict[str, Any] | None:
         latest = checkpoints.latest()

@@ -19,6 +19,7 @@ from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.model.attention import SDPA_BY_DOCUMENT, Conditions, choose
 from longspan.model.attention_checks import require_like_sdpa
+from longspan.model.cache import model_cache_folder
 from longspan.model.export import ExportSpec, export_model, write_model_files
 from longspan.model.facts import EXACT_FAMILIES, read_facts
 from longspan.model.load import load_model, load_tokenizer, offload_activations
@@ -52,7 +53,7 @@ def train(job: Job, host: Host) -> None:
     found = latest_checkpoint(job, host)
     # The stream starts up while the model is loaded and held-out losses are measured.
     with closing(ReadAhead(batches_left(job, host, found.facts.update if found else 0))) as batches:
-        model_dir = local_model_dir(job.recipe.base_model, job.store, job.cache_folder())
+        model_dir = local_model_dir(job.recipe.base_model, job.store, model_cache_folder())
         attention = choose(job.plan.attention, conditions(job))
         engine = build_engine(job, model_dir, attention.implementation, host.group)
         if found:
@@ -60,7 +61,7 @@ def train(job: Job, host: Host) -> None:
         facts = history_facts(engine, job, host)
         recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
         guard = Guard(job, recorder, found.facts if found else None)
-        history = HistoryLog(job.store, job.history_path, facts, recorder.note)
+        history = HistoryLog(job.store, job.layout.history_path, facts, recorder.note)
         keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
         try:
             recorder.note(f"attention: {attention.implementation} ({attention.reason})")
@@ -75,7 +76,7 @@ def train(job: Job, host: Host) -> None:
                 measure_before(engine, job, heldout, recorder)
             run_updates(engine, job, host, batches, heldout, recorder, guard, keeping)
             trained = found is None or found.facts.update < job.plan.updates
-            if trained or not broadcast_object(job.is_exported):
+            if trained or not broadcast_object(job.export.is_complete):
                 export(engine, job, recorder)
         finally:
             recorder.close()
@@ -135,7 +136,7 @@ def engine_config(job: Job) -> EngineConfig:
         eps=optimizer.eps,
         weight_decay=optimizer.weight_decay,
         gradient_clipping=optimizer.gradient_clipping,
-        num_sources=len(job.manifests),
+        num_sources=len(job.data.manifests),
         micro_batch=plan.micro_batch,
         seed=job.recipe.training.seed,
         offload_optimizer=plan.savers.offload_optimizer,
@@ -209,9 +210,9 @@ def history_facts(engine: Engine, job: Job, host: Host) -> Facts:
         engine.update_count,
         host.rank,
         host.world_size,
-        job.fingerprint,
+        job.data.fingerprint,
         job.recipe.packing.method,
-        job.source_names,
+        job.data.source_names,
     )
 
 
@@ -230,14 +231,14 @@ def rehearse(engine: Engine, job: Job) -> None:
         if model.config.model_type not in EXACT_FAMILIES:  # A test does it for these.
             require_round_trip(model.config.to_dict())
         save_buffers(model, folder)
-        write_run_record(job.store, job.run_path, record_of(job), folder)
+        write_run_record(job.store, job.layout.run_path, record_of(job), folder)
 
 
 def export_spec(engine: Engine, job: Job) -> ExportSpec:
     """How the run's model is written."""
     model = engine.model.model
     generation_config = model.generation_config
-    if any(source.chat for source in job.sources):
+    if any(source.chat for source in job.data.sources):
         tokenizer = load_tokenizer(job.tokenizer_folder())
         template = Template(ChatTokenizer(tokenizer), job.recipe.end_of_turn)
         generation_config = ending_turns(generation_config, template)
@@ -254,10 +255,10 @@ def export(engine: Engine, job: Job, recorder: Recorder) -> None:
         with tempfile.TemporaryDirectory(prefix="longspan-export-") as temporary:
             folder = Path(temporary) / "model"
             export_model(weights, job.tokenizer_folder(), export_spec(engine, job), folder)
-            job.begin_export()
-            job.store.upload(folder, job.model_path)
-        job.end_export()
-        recorder.event("exported", engine.update_count, model=job.store.uri(job.model_path))
+            job.export.begin()
+            job.store.upload(folder, job.layout.model_path)
+        job.export.end()
+        recorder.event("exported", engine.update_count, model=job.store.uri(job.layout.model_path))
     dist.barrier()
 
 

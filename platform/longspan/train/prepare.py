@@ -33,7 +33,7 @@ from longspan.storage.preflight import require_access
 from longspan.train.checkpoint import Checkpoints
 from longspan.train.data import check_chat_template, check_data, known_data, run_data
 from longspan.train.epochs import settled
-from longspan.train.job import Job
+from longspan.train.job import Job, make_job
 from longspan.train.sources import packing_facts, sources_of_rows
 
 if TYPE_CHECKING:
@@ -233,9 +233,8 @@ def _job(
         log(f"note: {note}")
     in_order = tuple(manifests[corpus.name] for corpus in recipe.corpora)
     peak = peak_tflops(device.name, plan.precision) if device.kind == "cuda" else None
-    sources = sources_of_rows(recipe, plan.long_threshold, store, in_order)
-    job = Job(recipe, plan, store, in_order, sources, peak * 1e12 if peak else None).packed()
-    job.require_whole()
+    job = make_job(recipe, plan, store, in_order, peak * 1e12 if peak else None)
+    job.data.require_whole_documents()
     return job
 
 

@@ -116,7 +116,7 @@ def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> 
         # A placeholder: the stream itself depends on the number of workers and on the latest checkpoint.
         datasets={"train": ray.data.range(1)},
         dataset_config=OrderedDataConfig(
-            lambda: job.stream(job.checkpoints.latest_update()),
+            lambda: job.data.stream(job.checkpoints.latest_update()),
             job.recipe.data.pool or workers.pool,
         ),
         failures=failures,
@@ -161,7 +161,9 @@ class RayHost:
     def batches(self, first_update: int) -> Iterator[Batch]:
         """The rows that the stream hands to this rank."""
         iterator = ray.train.get_dataset_shard("train")
-        return batches(iterator, self._job.stream(first_update), self.group.seat, self.world_size)
+        return batches(
+            iterator, self._job.data.stream(first_update), self.group.seat, self.world_size
+        )
 
     def notice(self) -> Notice | None:
         """What the first worker noticed; all of them call it."""

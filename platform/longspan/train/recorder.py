@@ -41,7 +41,7 @@ class Recorder:
             return
         workers = self._host.world_size
         details: dict[str, Any] = {"workers": workers}
-        records = read_metrics(self._job.store, self._job.metrics_path)
+        records = read_metrics(self._job.store, self._job.layout.metrics_path)
         if before := latest_start(records):
             if before["workers"] != workers:
                 self.event("resized", update, before=before["workers"], now=workers)
@@ -79,13 +79,13 @@ class Recorder:
             record["mfu"] = model_flops_utilization(
                 flops, seconds, self._job.peak_flops, self._host.world_size
             )
-        for name, tokens in zip(self._job.source_names, stats.source_tokens, strict=True):
+        for name, tokens in zip(self._job.data.source_names, stats.source_tokens, strict=True):
             record[f"source_tokens.{name}"] = tokens
         self._log(record)
 
     def heldout(self, loss: HeldOutLoss, phase: str, update: int) -> None:
         """Held-out loss was measured."""
-        names = [corpus.name for corpus in self._job.corpora]
+        names = [corpus.name for corpus in self._job.data.corpora]
         self._log(loss.record(phase, update, names))
 
     def keep(self) -> None:
@@ -113,12 +113,12 @@ class Recorder:
 
     def _make_trackers(self, first_update: int) -> list[Any]:
         job, say = self._job, self._host.say
-        self._metrics = MetricsLog(job.store, job.metrics_path, warn=say)
+        self._metrics = MetricsLog(job.store, job.layout.metrics_path, warn=say)
         return [
             Progress(self._totals(), say=say),
             self._metrics,
             TensorBoard(
-                job.store, f"{job.run_path}/tensorboard", first_update=first_update, warn=say
+                job.store, job.layout.tensorboard_path, first_update=first_update, warn=say
             ),
             *self._host.trackers(),
         ]

@@ -42,7 +42,7 @@ class LocalHost:
 
     def batches(self, first_update: int) -> Iterator[Batch]:
         """The rows of this rank's group, read in its own process."""
-        return local_batches(self._job.stream(first_update), self.group.seat, self.world_size)
+        return local_batches(self._job.data.stream(first_update), self.group.seat, self.world_size)
 
     def notice(self) -> None:
         """Nobody tells it anything."""
