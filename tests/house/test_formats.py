@@ -59,7 +59,7 @@ SAFE_YAML = {
     "platform/longspan/evaluate/probes/association.py",
     "platform/longspan/evaluate/suites/presets.py",
     # What the package itself has dumped.
-    "platform/longspan/recipe/load.py",
+    "platform/longspan/config/overrides.py",
 }
 
 
