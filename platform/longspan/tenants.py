@@ -15,14 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import ray
-from ray._raylet import node_labels_match_selector
-from ray.core.generated.common_pb2 import PlacementStrategy
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from longspan._compat.ray_core import PlacementGroupRecord, matches_selector, placement_groups
+from longspan._compat.ray_serve import replica_application
 
-FIRST = "SERVE_REPLICA::"
-"""How Ray Serve names the placement group of a replica; its application's name follows."""
-WAITING = (PlacementGroupTableData.PENDING, PlacementGroupTableData.RESCHEDULING)
+WAITING = ("PENDING", "RESCHEDULING")
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Share:
 
     def may_be_on(self, labels: Mapping[str, str]) -> bool:
         """Whether a node of these labels is one for it."""
-        return node_labels_match_selector(dict(labels), dict(self.selector))
+        return matches_selector(labels, self.selector)
 
 
 @dataclass(frozen=True)
@@ -59,31 +55,25 @@ class Claim:
 
 def claims() -> list[Claim]:
     """What replicas of Ray Serve wait for, those first that have waited longest."""
-    # Ray's own view of the table leaves out what labels are asked for.
-    accessor = ray._private.state.state._connect_and_get_accessor()
-    table = [
-        PlacementGroupTableData.FromString(row) for row in accessor.get_placement_group_table()
-    ]
-    waiting = [row for row in table if row.state in WAITING and row.name.startswith(FIRST)]
-    waiting.sort(key=lambda row: (row.placement_group_creation_timestamp_ms, row.name))
+    waiting = [group for group in placement_groups() if group.state in WAITING]
+    waiting.sort(key=lambda group: (group.created_ms, group.name))
     return [
-        Claim(
-            row.placement_group_id.hex(), row.name[len(FIRST) :].split("#")[0], tuple(_shares(row))
-        )
-        for row in waiting
+        Claim(group.id, application, tuple(_shares(group)))
+        for group in waiting
+        if (application := replica_application(group.name)) is not None
     ]
 
 
-def _shares(row: PlacementGroupTableData) -> Iterator[Share]:
+def _shares(group: PlacementGroupRecord) -> Iterator[Share]:
     # Of a group that has lost a node, those bundles wait that are on none.
-    bundles = [bundle for bundle in row.bundles if not bundle.node_id]
-    if row.strategy != PlacementStrategy.STRICT_PACK:
-        yield from (Share(dict(each.unit_resources), dict(each.label_selector)) for each in bundles)
+    bundles = [bundle for bundle in group.bundles if not bundle.is_placed]
+    if not group.is_strict_pack:
+        yield from (Share(each.resources, each.selector) for each in bundles)
         return
     resources: dict[str, float] = {}
     selector: dict[str, str] = {}
     for bundle in bundles:
-        selector |= bundle.label_selector
-        for name, amount in bundle.unit_resources.items():
+        selector |= bundle.selector
+        for name, amount in bundle.resources.items():
             resources[name] = resources.get(name, 0.0) + amount
     yield Share(resources, selector)

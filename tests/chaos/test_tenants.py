@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ray.util.state import list_placement_groups
 
+from longspan._compat.ray_serve import REPLICA_PREFIX
 from longspan.history.check import Finding
-from longspan.tenants import FIRST
 from tests.chaos.run import UPDATES, Run, is_the_same
 from tests.jobs.project import Project
 from tests.nodes import Cluster, until
@@ -63,7 +63,7 @@ def test_training_gives_up_a_worker_for_chat_and_takes_it_back(
 def waiting(cluster: Cluster) -> bool:
     """Whether a replica has no room."""
     pending = list_placement_groups(cluster.dashboard, filters=[("state", "=", "PENDING")])
-    return any(group["name"].startswith(FIRST) for group in pending)
+    return any(group["name"].startswith(REPLICA_PREFIX) for group in pending)
 
 
 def taken(cluster: Cluster) -> int:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from longspan._compat.ray_data_llm import ERROR_COLUMN
 from longspan.generate.cluster import end_tokens
-from longspan.generate.engine import ERROR, Engine, _Reply, sampling_parameters
+from longspan.generate.engine import Engine, _Reply, sampling_parameters
 from longspan.generate.requests import Reply, Request, Sampling
 
 END = 2
@@ -15,7 +16,11 @@ END = 2
 
 def reply(sampling: Sampling, text: str, tokens: list[int], **row: Any) -> Reply:
     """The reply that an engine's output becomes."""
-    prepared = Request("a", sampling, 1).row() | {ERROR: "", "failure": "", "known_tokens": 3}
+    prepared = Request("a", sampling, 1).row() | {
+        ERROR_COLUMN: "",
+        "failure": "",
+        "known_tokens": 3,
+    }
     generated = {
         "generated_text": text,
         "generated_tokens": tokens,
@@ -45,10 +50,10 @@ def test_a_reply_says_why_it_ended(
 
 
 def test_a_row_without_a_reply_keeps_its_reason_and_its_prompt_s_length() -> None:
-    over = reply(Sampling(4, 0.0), "", [], failure="over_length", **{ERROR: "too long"})
+    over = reply(Sampling(4, 0.0), "", [], failure="over_length", **{ERROR_COLUMN: "too long"})
     assert over.failure and (over.failure.kind, over.failure.message) == ("over_length", "too long")
     assert over.prompt_tokens == 3
-    refused = reply(Sampling(4, 0.0), "", [], **{ERROR: "ValueError:  bad\nthing"})
+    refused = reply(Sampling(4, 0.0), "", [], **{ERROR_COLUMN: "ValueError:  bad\nthing"})
     assert refused.failure and refused.failure.kind == "refused"
     assert refused.failure.message == "refused by the engine: ValueError: bad thing"
 
@@ -64,7 +69,7 @@ def test_a_row_without_a_reply_keeps_its_reason_and_its_prompt_s_length() -> Non
     ],
 )
 def test_only_what_is_wrong_with_a_request_is_a_refusal(error: str, kind: str) -> None:
-    found = reply(Sampling(4, 0.0), "", [], **{ERROR: error})
+    found = reply(Sampling(4, 0.0), "", [], **{ERROR_COLUMN: error})
     assert found.failure and found.failure.kind == kind
     assert error.split(":")[0] in found.failure.message
 

@@ -4,9 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from ray.exceptions import ActorDiedError
-from ray.train import ScalingConfig
-from ray.train.v2._internal.execution.failure_handling import FailureDecision
-from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.train import ScalingConfig, WorkerGroupError
 
 from longspan.errors import Unreachable, UserError
 from longspan.run.deaths import ProcessDied
@@ -20,15 +18,15 @@ from tests.deaths import died
 if TYPE_CHECKING:
     from longspan.train.job import Job
 
-AGAIN, ENDS = FailureDecision.RETRY, FailureDecision.RAISE
+AGAIN, ENDS = True, False
 
 
-def decisions(updates: list[int], most: int, error: Exception) -> list[FailureDecision]:
+def decisions(updates: list[int], most: int, error: Exception) -> list[bool]:
     """What becomes of the same failure again and again, with the latest checkpoint at these updates."""
     left = iter(updates)
     scaling = ProgressPolicy(lambda: next(left), most, lambda line: None)
     failure = WorkerGroupError("it failed", {1: error})
-    return [scaling.make_decision(failure) for _ in updates]
+    return [scaling.should_retry(failure) for _ in updates]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("killed"), Unreachable("no answer")])
@@ -53,13 +51,11 @@ def test_a_group_starts_with_whole_groups_of_workers_that_share_rows(
     monkeypatch.setattr(elastic, "free", lambda *_: {})
     monkeypatch.setattr(elastic, "places", lambda group: [])
     monkeypatch.setattr(elastic, "room", lambda *_: space)
-    monkeypatch.setattr(RoomPolicy, "_maybe_send_resource_request", lambda self: None)
     config = ScalingConfig(num_workers=(degree, 8), resources_per_worker={"CPU": 1})
     worker = Share({"CPU": 1.0}, {})
     fallback = Fallback(worker, None, lambda line: None)
     scaling = RoomPolicy(config, worker, False, fallback, lambda line: None, degree)
-    decision = scaling.make_decision_for_non_running_worker_group()
-    assert decision.num_workers == workers
+    assert scaling.num_workers_to_start() == workers
 
 
 def test_what_is_waited_for_is_said() -> None:
@@ -72,7 +68,7 @@ def test_a_dead_process_is_told_before_those_that_it_has_taken_along() -> None:
     scaling = ProgressPolicy(lambda: 20, 1, said.append)
     broken = RuntimeError("Connection closed by peer\nand so on")
     failures = {0: broken, 1: died("RayTrainWorker")}
-    assert scaling.make_decision(WorkerGroupError("it failed", failures)) is AGAIN
+    assert scaling.should_retry(WorkerGroupError("it failed", failures)) is AGAIN
     (line,) = said
     assert line.startswith("failed: worker 1: a training worker died (process 77 on 10.0.0.3): it ")
     assert line.endswith(
@@ -86,7 +82,7 @@ def test_what_all_workers_say_is_said_once() -> None:
     failures = {rank: ProcessDied("the coordinator died") for rank in range(64)}
     failures |= {64: ValueError("one"), 65: ValueError("two"), 66: ValueError("three")}
     scaling = ProgressPolicy(lambda: 20, 1, said.append)
-    scaling.make_decision(WorkerGroupError("it failed", failures))
+    scaling.should_retry(WorkerGroupError("it failed", failures))
     assert said == [
         "failed: worker 0: the coordinator died (the same on 63 other workers); worker 64: ValueError: "
         "one; worker 65: ValueError: two; and 1 more; starting again from the checkpoint at update 20"

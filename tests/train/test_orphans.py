@@ -1,41 +1,41 @@
 """Placement groups that a dead controller has left behind."""
 
-import pytest
-from ray import ActorID, JobID, PlacementGroupID
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from longspan._compat.ray_core import PlacementGroupRecord
 from longspan.train.orphans import orphaned
 
-JOB, OTHER = JobID.from_int(1), JobID.from_int(2)
-
-
-def group(**changes: object) -> PlacementGroupTableData:
-    facts = {
-        "placement_group_id": PlacementGroupID.of(JOB).binary(),
-        "creator_job_id": JOB.binary(),
-        "creator_actor_id": ActorID.from_random().binary(),
-        "creator_actor_dead": True,
-        "state": PlacementGroupTableData.CREATED,
-    }
-    return PlacementGroupTableData(**facts | changes)
+OF_DEAD_ACTOR = PlacementGroupRecord(
+    id="0a",
+    name="",
+    state="CREATED",
+    bundles=(),
+    is_strict_pack=False,
+    created_ms=0,
+    creator_job_id="01",
+    creator_actor_id="0b",
+    is_creator_actor_dead=True,
+    is_detached=False,
+)
 
 
 def test_a_group_of_a_dead_controller_is_one() -> None:
-    found = group()
-    assert orphaned([found, group(creator_actor_dead=False)], JOB.binary()) == [
-        found.placement_group_id
-    ]
+    other = replace(OF_DEAD_ACTOR, id="0c", is_creator_actor_dead=False)
+    assert orphaned([OF_DEAD_ACTOR, other], "01") == ["0a"]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"creator_actor_dead": False},
-        {"creator_job_id": OTHER.binary()},
-        {"creator_actor_id": ActorID.nil().binary()},
+        {"is_creator_actor_dead": False},
+        {"creator_job_id": "02"},
+        {"creator_actor_id": None},
         {"is_detached": True},
-        {"state": PlacementGroupTableData.REMOVED},
+        {"state": "REMOVED"},
     ],
 )
-def test_others_are_left_alone(change: dict[str, object]) -> None:
-    assert orphaned([group(**change)], JOB.binary()) == []
+def test_others_are_left_alone(change: dict[str, Any]) -> None:
+    assert orphaned([replace(OF_DEAD_ACTOR, **change)], "01") == []

@@ -4,10 +4,9 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
-import ray
 
 from longspan.tenants import Claim, Share
-from longspan.train import surroundings
+from longspan.train import room, surroundings
 from longspan.train.host import Notice
 from longspan.train.room import Node
 from longspan.train.surroundings import Group, Surroundings
@@ -42,7 +41,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(surroundings, "answering_nodes", there.staying)
     monkeypatch.setattr(surroundings, "draining_nodes", lambda: there.going)
     monkeypatch.setattr(surroundings, "claims", lambda: there.claims)
-    monkeypatch.setattr(ray._private.state, "available_resources_per_node", there.available)
+    monkeypatch.setattr(room, "available_resources_per_node", there.available)
     monkeypatch.setattr(Surroundings, "_watch", lambda self: None)
     return there
 

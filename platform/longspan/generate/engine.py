@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from longspan._compat.ray_data_llm import ERROR_COLUMN, set_engine_actor_options
 from longspan.generate.requests import (
     Failure,
     FinishReason,
@@ -33,9 +34,6 @@ TASK_CPUS = 0.5
 MAX_RESTARTS = 3
 """Times that Ray starts a dead engine anew; without a limit a request that kills engines goes on for ever."""
 WITHOUT_TRACKING = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-ERROR = "__inference_error__"
-"""Column of Ray's processor: a row that has one passes the engine by."""
-
 INPUT_ERRORS = ("ValueError", "TypeError", "VLLMValidationError", "VLLMUnprocessableEntityError")
 """Errors that vLLM raises when it checks a request; any other one may not come again."""
 
@@ -155,10 +153,8 @@ class Engine:
                 preprocess_map_kwargs=tasks,
                 postprocess_map_kwargs=tasks,
             )
-        stage = processor.get_stage_by_name("vLLMEngineStage")
-        # Set anew they would be derived once more, from less than there was.
-        stage.map_batches_kwargs.update(
-            max_restarts=MAX_RESTARTS, label_selector=selector(self.pool)
+        set_engine_actor_options(
+            processor, max_restarts=MAX_RESTARTS, label_selector=selector(self.pool)
         )
         return processor(dataset).map(_Reply(frozenset(self.end_tokens)), **tasks)
 
@@ -215,7 +211,7 @@ class _Prepare:
             "sampling_params": sampling_parameters(request.sampling) | whole,
             "known_tokens": len(request.prompt_ids),
             "failure": failure.kind if failure else "",
-            ERROR: failure.message if failure else "",
+            ERROR_COLUMN: failure.message if failure else "",
             # They would travel with the reply.
             "content": "",
             "prompt_ids": [],
@@ -244,7 +240,7 @@ class _Reply:
 
     def __call__(self, row: Row) -> Row:
         request = Request.from_row(row)
-        if error := row.get(ERROR) or "":
+        if error := row.get(ERROR_COLUMN) or "":
             failure = Failure("over_length", error) if row["failure"] else _failure(error)
             return Reply.failed(request, failure.kind, failure.message).row() | {
                 "prompt_tokens": row["known_tokens"]

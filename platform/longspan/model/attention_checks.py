@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from longspan._compat.transformers import set_attention_implementation
 from longspan.errors import UserError
 from longspan.model.attention import MASKED, TORCH_VARLEN
 from longspan.model.attention_functions import register
@@ -152,7 +153,7 @@ class _Layer(nn.Module):
     def __init__(self, config: PretrainedConfig, implementation: str, heads: Heads) -> None:
         super().__init__()
         self.config = copy.deepcopy(config)
-        self.config._attn_implementation = implementation
+        set_attention_implementation(self.config, implementation)
         self.is_causal = True
         self.layer_idx = 0
         self.num_key_value_groups = heads.queries // heads.keys

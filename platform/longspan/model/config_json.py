@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from longspan._compat.transformers import decode_special_floats
 from longspan.errors import UserError
 
 _TAG = "__float__"
@@ -29,7 +30,5 @@ def parse_config(text: str | bytes, source: str, key: str = "base_model") -> dic
     if not isinstance(value, dict):
         raise UserError(f"{key}: {source} is not a JSON object")
     if _TAG in json.dumps(value):
-        from transformers import PretrainedConfig
-
-        value = PretrainedConfig._decode_special_floats(value)
+        value = decode_special_floats(value)
     return value

@@ -193,13 +193,14 @@ def _require_same_parameters(model: PreTrainedModel, planned: PreTrainedModel) -
         UserError: weights that the config ties are apart, or the other way round.
         AssertionError: they differ otherwise.
     """
+    from longspan._compat.deepspeed import full_shape
+
     found, expected = _parameters(model), _parameters(planned)
     assert found.keys() == expected.keys(), (
         f"parameters of one only: {sorted(found.keys() ^ expected.keys())[:3]}"
     )
     for name, parameter in expected.items():
-        # A parameter that ZeRO-3 has sharded is empty, and keeps its shape beside it.
-        shape = tuple(getattr(found[name], "ds_shape", found[name].shape))
+        shape = full_shape(found[name])
         assert shape == tuple(parameter.shape), f"{name} is {shape}, not {tuple(parameter.shape)}"
     apart = _ties(expected) - _ties(found)
     if apart:

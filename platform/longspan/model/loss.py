@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from longspan._compat.transformers import attention_implementation
 from longspan.errors import UserError
 from longspan.model.loss_chunks import ChunkedHead, is_linear, pieces
 from longspan.parallel.documents import document_boundaries
@@ -131,7 +132,7 @@ class CausalLMLoss(nn.Module):
 
     def document_arguments(self, positions: Tensor) -> dict[str, Any]:
         """Return arguments of the model that say where documents begin, besides its positions (int64 [B, S])."""
-        by_mask = self.model.config._attn_implementation in _MASKED
+        by_mask = attention_implementation(self.model.config) in _MASKED
         return {} if by_mask else document_boundaries(positions)
 
     @property

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
+from longspan._compat.transformers import attention_implementation
 from longspan.errors import UserError
 from longspan.model.loss import CausalLMLoss
 from longspan.parallel.groups import SequenceGroup
@@ -49,7 +50,7 @@ def require_correct(
     if not change < (TOLERANCE if exact else LOW_PRECISION_LEAK):
         raise UserError(
             f"packing.document_mask: a document's loss in {name} changes by {change:.2g} nats with the document "
-            f"before it in its row (attention: {model.model.config._attn_implementation}); set "
+            f"before it in its row (attention: {attention_implementation(model.model.config)}); set "
             "packing.document_mask=false, or use an architecture of docs/models.md"
         )
 
@@ -90,8 +91,8 @@ def require_shared_alike(
         raise UserError(
             f"workers.sequence_parallel: a token's loss in {type(model.model).__name__} changes by "
             f"{change.item():.2g} nats when its row is divided among {group.degree} workers (attention: "
-            f"{model.model.config._attn_implementation}); set workers.sequence_parallel=1, or use an architecture of "
-            "docs/models.md"
+            f"{attention_implementation(model.model.config)}); set workers.sequence_parallel=1, or use an "
+            "architecture of docs/models.md"
         )
 
 

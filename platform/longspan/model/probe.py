@@ -17,6 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from longspan._compat.transformers import (
+    attention,
+    attention_implementation,
+    supports_flash_attention,
+    unmasked_attention,
+)
 from longspan.errors import UserError
 from longspan.model.attention import FLASH, MASKED, OWN, SDPA_BY_DOCUMENT
 from longspan.model.attention_functions import register
@@ -72,7 +78,7 @@ def probe(config: Mapping[str, Any]) -> Behavior:
         positions = own_positions(dict(tiny.rope_parameters), tiny.max_position_embeddings)
         model, masked = _built(tiny)
         measured = _measured(model, positions)
-        flash = FLASH if model._supports_flash_attn and _hands_on_boundaries(model) else ()
+        flash = FLASH if supports_flash_attention(model) and _hands_on_boundaries(model) else ()
         own = OWN if "sdpa" in masked and _attends_by_document(model) else ()
         untiled_mlp = _why_untiled(model)
     limits = [config.get(key) for key in WINDOW_KEYS]
@@ -98,7 +104,7 @@ def require_round_trip(config: Mapping[str, Any]) -> None:
         write_model(model, ExportSpec(model.config, ABF, 2 * WINDOW, torch.float32), Path(folder))
         loaded = AutoModelForCausalLM.from_pretrained(
             folder,
-            attn_implementation=model.config._attn_implementation,
+            attn_implementation=attention_implementation(model.config),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -226,7 +232,6 @@ def _randomize(model: nn.Module) -> None:
 
 def _hands_on_boundaries(model: PreTrainedModel) -> bool:
     """Whether every call of attention is told where documents begin, as FlashAttention needs it."""
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     told: list[bool] = []
@@ -235,18 +240,12 @@ def _hands_on_boundaries(model: PreTrainedModel) -> bool:
         told.append(kwargs.get("cu_seq_lens_q") is not None)
         return ALL_ATTENTION_FUNCTIONS["sdpa"](*args, **kwargs)
 
-    name, before = "longspan_probe", model.config._attn_implementation
-    ALL_ATTENTION_FUNCTIONS[name] = attend
-    ALL_MASK_ATTENTION_FUNCTIONS[name] = lambda *_, **__: None
-    model.config._attn_implementation = name
     row = document(FIRST, model.config.vocab_size, 1, "cpu")
     try:
-        CausalLMLoss(model, CHUNK).token_losses(row.tokens, row.positions, row.labels)
+        with unmasked_attention(model.config, "longspan_probe", attend):
+            CausalLMLoss(model, CHUNK).token_losses(row.tokens, row.positions, row.labels)
     except (ImportError, RuntimeError, TypeError, ValueError):
         return False  # Layers that need a library, or an argument, to be told.
-    finally:
-        model.config._attn_implementation = before
-        del ALL_ATTENTION_FUNCTIONS[name], ALL_MASK_ATTENTION_FUNCTIONS[name]
     return bool(told) and all(told)
 
 
@@ -257,13 +256,11 @@ def _attends_by_document(model: PreTrainedModel) -> bool:
     row = second.behind(first, apart=True)
     whole = wrapped.token_losses(row.tokens, row.positions, row.labels)
     register(SDPA_BY_DOCUMENT)
-    before, model.config._attn_implementation = model.config._attn_implementation, SDPA_BY_DOCUMENT
     try:
-        by_document = wrapped.token_losses(row.tokens, row.positions, row.labels)
+        with attention(model.config, SDPA_BY_DOCUMENT):
+            by_document = wrapped.token_losses(row.tokens, row.positions, row.labels)
     except Exception:  # Architectures fail in ways of their own; none of them can be trained so.
         return False
-    finally:
-        model.config._attn_implementation = before
     return float((by_document - whole).abs().max()) < TOLERANCE
 
 

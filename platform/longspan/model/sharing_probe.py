@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from longspan._compat.transformers import unmasked_attention
 from longspan.model.loss import CausalLMLoss
 from longspan.model.loss_checks import Row
 from longspan.parallel.simulated import SimulatedRank, run_ranks
@@ -46,7 +45,7 @@ def sharing_error(model: PreTrainedModel, row: Row) -> float:
             row.tokens[:, cut], row.positions[:, cut], row.labels[:, cut], shared
         )
 
-    with _attention(model, SharedAttention(_untold, "sdpa")):
+    with unmasked_attention(model.config, NAME, SharedAttention(_untold, "sdpa")):
         try:
             divided = torch.cat(run_ranks(DEGREE, losses), dim=1)
         except (
@@ -68,7 +67,7 @@ def mixing_layer(model: PreTrainedModel, row: Row) -> str | None:
     """
     other = row.tokens.clone()
     other[:, 0] = (other[:, 0] + 1) % model.config.vocab_size
-    with _attention(model, _unmixed):
+    with unmasked_attention(model.config, NAME, _unmixed):
         try:
             before, after = (
                 _states(model, Row(tokens, row.positions, row.labels))
@@ -112,20 +111,3 @@ def _unmixed(
     """Return each token's own value, as attention to itself alone would."""
     values = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
     return values.transpose(1, 2).contiguous(), None
-
-
-@contextmanager
-def _attention(model: PreTrainedModel, function: Callable[..., Any]) -> Iterator[None]:
-    """Have a model use an attention function, with no mask, within the block."""
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    before = model.config._attn_implementation
-    ALL_ATTENTION_FUNCTIONS[NAME] = function
-    ALL_MASK_ATTENTION_FUNCTIONS[NAME] = lambda *_, **__: None
-    model.config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = before
-        del ALL_ATTENTION_FUNCTIONS[NAME], ALL_MASK_ATTENTION_FUNCTIONS[NAME]

@@ -17,6 +17,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
+from longspan._compat.ray_core import ACTOR_ROLES
 from longspan.addresses import redacted
 from longspan.errors import errors_in, user_error_in
 
@@ -37,14 +38,7 @@ DEATHS = (
 )
 """Deaths other than an actor's."""
 
-ROLES = {
-    "TrainController": "Ray Train's controller",
-    "RayTrainWorker": "a training worker",
-    "DatasetManager": "Ray Train's data manager",
-    "SplitCoordinator": "the coordinator of the data stream",
-    "MapWorker": "a worker of Ray Data",
-    "Collector": "the process that collects the job's output",
-}
+ROLES = {**ACTOR_ROLES, "Collector": "the process that collects the job's output"}
 """Role of an actor in a job, by the beginning of its class's name."""
 
 DIED_WITH_ITS_OWNER = "the process that started it died before"

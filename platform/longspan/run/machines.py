@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
-from ray.autoscaler.v2.schema import LaunchRequest
-from ray.autoscaler.v2.sdk import get_cluster_status
 
+from longspan._compat.ray_core import available_resources_per_node, failed_launches
 from longspan.pools import LABEL, on_demand, selector
 
 LOOK_SECONDS = 10.0
@@ -41,7 +40,7 @@ def free_cpus(pool: str | None, say: Say) -> int:
     if not any(node["Resources"].get("CPU") for node in machines(pool)):
         of_pool = f" of pool {pool!r}" if pool else ""
         _start(pool, f"no machine{of_pool} has a CPU", say)
-    free = ray._private.state.available_resources_per_node()
+    free = available_resources_per_node()
     return int(sum(free.get(node["NodeID"], {}).get("CPU", 0) for node in machines(pool)))
 
 
@@ -89,17 +88,13 @@ def refused(pool: str | None, say: Say) -> list[str]:
     scarce only when its machines start and never come up. ``say`` hears of a head that does not answer.
     """
     try:
-        status = get_cluster_status(ray.get_runtime_context().gcs_address)
+        launches = failed_launches()
     except ray.exceptions.RayError as error:
         say(f"cannot see which machines are refused: {error}")
         return []
     lately = time.time() - REFUSED_SECONDS
-    failed = [each for each in status.failed_launches if (each.failed_ts_s or 0) >= lately]
-    return sorted({each.ray_node_type_name for each in failed if _is_of(pool, each)})
-
-
-def _is_of(pool: str | None, launch: LaunchRequest) -> bool:
-    return launch.ray_node_type_name.startswith(pool or "")
+    types = {each.node_type for each in launches if each.failed_at_s >= lately}
+    return sorted(each for each in types if each.startswith(pool or ""))
 
 
 def asks_on_demand(types: Sequence[str]) -> str:

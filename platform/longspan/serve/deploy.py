@@ -16,8 +16,8 @@ from typing import Any
 import ray
 import yaml
 from ray import serve
-from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
+from longspan._compat.ray_serve import serve_details
 from longspan.config.load import parse
 from longspan.errors import UserError
 from longspan.run.head_address import require_head
@@ -91,7 +91,7 @@ def serving(dashboard: str, name: str) -> Serving:
         dashboard: the cluster's address.
         name: of our application.
     """
-    found = ServeSubmissionClient(dashboard).get_serve_details()["applications"]
+    found = serve_details(dashboard)["applications"]
     configs = {key: each.get("deployed_app_config") for key, each in found.items()}
     ours = configs.get(name)
     if ours and ours.get("import_path") != BUILDER:
@@ -173,7 +173,7 @@ def _require_same_door(config: ServeConfig, dashboard: str) -> None:
     http = config.data["http_options"]
     host, port = http["host"], http.get("port", 8000)
     if serve.status().proxies:
-        running = ServeSubmissionClient(dashboard).get_serve_details()["http_options"]
+        running = serve_details(dashboard)["http_options"]
         if (running["host"], running["port"]) != (host, port):
             same = (
                 f"use that one (--port {running['port']})"

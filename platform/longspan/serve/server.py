@@ -13,9 +13,16 @@ from contextlib import ExitStack
 from typing import Any
 
 from ray import serve
-from ray.serve.llm import LLMConfig, LLMServer
+from ray.serve.llm import LLMConfig
 from starlette.types import Message
 
+from longspan._compat.llm_server import (
+    ASGIServer,
+    generate,
+    loaded_model,
+    set_model_root,
+    unfinished_requests,
+)
 from longspan.doors.access_log import AccessLog
 from longspan.doors.admission import Room
 from longspan.doors.control_tokens import ControlTokens
@@ -34,7 +41,7 @@ from longspan.serve.scaling import METRIC
 from longspan.serve.schema import ServeSettings
 
 
-class ChatServer(LLMServer):
+class ChatServer(ASGIServer):
     """vLLM behind an HTTP application of its own.
 
     Ray Serve gives requests to the application as they came and takes its answers as they are: no part of
@@ -56,17 +63,14 @@ class ChatServer(LLMServer):
         here = {"model_loading_config": {"model_id": model.name, "model_source": str(self._folder)}}
         stated = llm_config.model_dump(exclude_unset=True)
         await super().__init__(LLMConfig.model_validate(stated | here))
-        loaded = self._client.vllm_config.model_config
-        check_loaded(model, loaded.hf_config.to_dict(), loaded.max_model_len)
+        check_loaded(model, *loaded_model(self.async_llm))
         await self._warm_up()
 
-    async def __serve_build_asgi_app__(self) -> Any:
+    async def application(self, engine_app: Any) -> Any:
         """The doors around vLLM's own FastAPI application, our routes before its own."""
-        app = await super().__serve_build_asgi_app__()
-        self._engine_app = app
+        self._engine_app = app = engine_app
         # `/v1/models` shows where a model was loaded from: a path of this node.
-        for served in app.state.openai_serving_models.base_model_paths:
-            served.model_path = self._model.name
+        set_model_root(app, self._model.name)
         limits, meter = self._settings.limits, RayMeter()
         counter = TokenCounter(self._folder, self._model.name, self._model.window)
         if not limits.split_control_tokens:
@@ -116,27 +120,16 @@ class ChatServer(LLMServer):
             async for messages in answers(self._engine_app, scope, body, seconds):
                 yield messages
 
-    async def _maybe_resolve_lora_from_multiplex(self) -> None:
-        """No adapters are served: Ray would fail each request whose headers name one."""
-
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Tokens of all that the engine has queued or running: prompts, and answers as long as expected."""
         most = self._settings.expected_answer
-        states = self._client.output_processor.request_states.values()
-        tokens = sum(each.prompt_len + min(each.max_tokens_param or most, most) for each in states)
+        requests = unfinished_requests(self.async_llm)
+        tokens = sum(prompt + min(answer or most, most) for prompt, answer in requests)
         return {METRIC: float(tokens)}
-
-    @property
-    def _client(self) -> Any:
-        """The engine that Ray's wrapper has no public name for: vLLM's AsyncLLM."""
-        return self.engine._engine_client
 
     async def _warm_up(self) -> None:
         """The first request sets a good deal up; no user shall wait for it."""
-        from vllm import SamplingParams
-
-        prompt = {"prompt_token_ids": [0, 1]}
-        async for _ in self._client.generate(prompt, SamplingParams(max_tokens=2), "warm-up"):
+        async for _ in generate(self.async_llm, [0, 1], max_tokens=2):
             pass
 
 

@@ -10,33 +10,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
-from ray.train import FailureConfig, ScalingConfig
-from ray.train.constants import TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S
-from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.context import TrainRunContext
-from ray.train.v2._internal.execution.controller.state import (
-    ReschedulingState,
-    RunningState,
-    TrainControllerState,
-)
-from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
-from ray.train.v2._internal.execution.scaling_policy import (
-    ElasticScalingPolicy,
-    NoopDecision,
-    ScalingDecision,
-)
-from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus, WorkerGroupState
-from ray.train.v2.api.exceptions import (
+from ray.train import (
     ControllerError,
     PreemptionError,
+    ScalingConfig,
     TrainingFailedError,
     WorkerGroupError,
 )
+from ray.train.constants import TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S
 from ray.util.placement_group import PlacementGroup
 
+from longspan._compat.ray_train import GroupSizePolicy, is_startup_timeout
 from longspan.addresses import redacted
 from longspan.errors import Unreachable, UserError, user_error_in
 from longspan.run.deaths import death_in
@@ -51,43 +36,7 @@ SETTLING_SECONDS = 10.0
 SAY_SECONDS = 30.0
 
 
-class ElasticTrainer(TorchTrainer):
-    """Ray Train's trainer under our policies."""
-
-    def __init__(
-        self,
-        *args: Any,
-        failures: FailurePolicy,
-        worker: Share,
-        yields: bool,
-        fallback: Fallback,
-        say: Callable[[str], None],
-        degree: int = 1,
-        **options: Any,
-    ) -> None:
-        """Ray Train's own, and what is ours.
-
-        Args:
-            args: Ray Train's.
-            failures: decides what ends the run.
-            worker: what one takes, and of which nodes.
-            yields: whether those have their room before who go first (`longspan.tenants`).
-            fallback: is told how many workers are missing.
-            say: takes lines for a person to read.
-            degree: how many workers share a row; there are only whole groups of so many.
-            options: Ray Train's.
-        """
-        super().__init__(*args, **options)
-        self._failures = failures
-        self._policy = RoomPolicy(self.scaling_config, worker, yields, fallback, say, degree)
-
-    def _initialize_and_run_controller(self, **options: Any) -> Any:
-        options["failure_policy"] = self._failures
-        options["scaling_policy"] = self._policy
-        return super()._initialize_and_run_controller(**options)
-
-
-class RoomPolicy(ElasticScalingPolicy):
+class RoomPolicy(GroupSizePolicy):
     """Starts as many workers as there is room for; a group that runs is left alone.
 
     It ends itself, after a checkpoint, when there is room for more or a node is about to go (see
@@ -103,8 +52,17 @@ class RoomPolicy(ElasticScalingPolicy):
         say: Callable[[str], None],
         degree: int = 1,
     ) -> None:
-        """Nothing is asked yet; see `ElasticTrainer` for the arguments."""
-        super().__init__(scaling_config)
+        """Nothing is asked yet.
+
+        Args:
+            scaling_config: Ray Train's, with the least and the most workers.
+            worker: what one takes, and of which nodes.
+            yields: whether those have their room before who go first (`longspan.tenants`).
+            fallback: is told how many workers are missing.
+            say: takes lines for a person to read.
+            degree: how many workers share a row; there are only whole groups of so many.
+        """
+        self._config = scaling_config
         self._worker, self._yields, self._say, self._degree = worker, yields, say, degree
         self._fallback = fallback
         self._group: PlacementGroup | None = None
@@ -112,37 +70,25 @@ class RoomPolicy(ElasticScalingPolicy):
         self._asked: float | None = None
         self._said = -SAY_SECONDS
 
-    def after_controller_start(self, train_run_context: TrainRunContext) -> None:
-        """See `ScalingPolicy`; this is the controller's process."""
-        super().after_controller_start(train_run_context)
+    def on_controller_start(self) -> None:
+        """See `GroupSizePolicy`."""
         # A group that is taken down has failed, or has nothing left to do.
         os.environ[TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S] = "2"
 
-    def after_controller_state_update(
-        self, previous_state: TrainControllerState, current_state: TrainControllerState
-    ) -> None:
-        """A group has started, or could not."""
-        if isinstance(current_state, RunningState | ReschedulingState) and not isinstance(
-            previous_state, RunningState
-        ):
-            self._group, self._unseen = None, isinstance(current_state, RunningState)
+    def on_group_start(self, has_started: bool) -> None:
+        """See `GroupSizePolicy`."""
+        self._group, self._unseen = None, has_started
 
-    def make_decision_for_running_worker_group(
-        self, worker_group_state: WorkerGroupState, worker_group_status: WorkerGroupPollStatus
-    ) -> ScalingDecision:
-        """Keep asking for room, and leave the group alone."""
+    def on_group_poll(self, group: PlacementGroup, num_workers: int) -> None:
+        """See `GroupSizePolicy`."""
         # Ray Train asks what to do next before it takes a group down that has ended.
-        self._group = worker_group_state.placement_group_handle.placement_group
-        self._unseen, self._asked = False, None
-        self._maybe_send_resource_request()
-        self._fallback.look(self.scaling_config.max_workers - worker_group_state.num_workers)
-        return NoopDecision()
+        self._group, self._unseen, self._asked = group, False, None
+        self._fallback.look(self._config.max_workers - num_workers)
 
-    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
-        """Start with what there is room for, once that has settled."""
-        self._maybe_send_resource_request()
+    def num_workers_to_start(self) -> int | None:
+        """As many as there is room for, once that has settled."""
         remove_orphaned_groups()
-        config, worker = self.scaling_config, self._worker
+        config, worker = self._config, self._worker
         now = time.monotonic()
         self._asked = self._asked or now
         nodes = answering_nodes()
@@ -156,16 +102,16 @@ class RoomPolicy(ElasticScalingPolicy):
             self._fallback.look(config.max_workers - possible)
         waited = now - self._asked
         if workers < possible and waited < SETTLING_SECONDS:
-            return NoopDecision()
+            return None
         if workers < config.min_workers and self._unseen:
             # It failed before it was ever looked at, and still holds its place.
-            return self._get_resize_decision(config.min_workers)
+            return config.min_workers
         if workers < config.min_workers:
             if now - self._said >= SAY_SECONDS:
                 self._said = now
                 self._say(waiting_line(workers, config.min_workers, worker.resources))
-            return NoopDecision()
-        return self._get_resize_decision(workers)
+            return None
+        return workers
 
 
 def waiting_line(free: int, least: int, each: Resources) -> str:
@@ -177,7 +123,7 @@ def waiting_line(free: int, least: int, each: Resources) -> str:
     )
 
 
-class ProgressPolicy(FailurePolicy):
+class ProgressPolicy:
     """A failure is tried again, unless it is the user's to mend or comes back without any progress."""
 
     def __init__(
@@ -190,19 +136,17 @@ class ProgressPolicy(FailurePolicy):
             most: failures in a row without a new checkpoint between them.
             say: takes lines for a person to read.
         """
-        super().__init__(FailureConfig())
         self._latest_update, self._most, self._say = latest_update, most, say
         self._failures = self._update = 0
 
-    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
-        """See `FailurePolicy`; also the driver's decision where Ray Train's controller has died."""
-        error = training_failed_error
+    def should_retry(self, error: TrainingFailedError) -> bool:
+        """See `RetryPolicy`; also the driver's decision where Ray Train's controller has died."""
         mistake = user_error_in(error)
         if mistake and not isinstance(mistake, Unreachable):
-            return FailureDecision.RAISE
+            return False
         if _is_planned(error):
             self._say(f"starting again: {_reason(error) or _in_words(error)}")
-            return FailureDecision.RETRY
+            return True
         try:
             update = self._latest_update()
         except (UserError, OSError):  # The store is gone as well: no progress that is known of.
@@ -213,15 +157,15 @@ class ProgressPolicy(FailurePolicy):
         if self._failures > self._most:
             times = "once" if self._failures == 1 else f"{self._failures} times in a row"
             self._say(f"failed {times} without a new checkpoint: {what}")
-            return FailureDecision.RAISE
+            return False
         self._say(f"failed: {what}; starting again from the checkpoint at update {update}")
-        return FailureDecision.RETRY
+        return True
 
 
 def _is_planned(error: TrainingFailedError) -> bool:
     """Whether nothing is wrong: the workers left, their nodes were taken, or there was no room yet."""
     if isinstance(error, ControllerError):
-        return isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)
+        return is_startup_timeout(error.controller_failure)
     return isinstance(error, PreemptionError) or _reason(error) is not None
 
 

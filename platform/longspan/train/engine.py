@@ -17,10 +17,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from longspan._compat import deepspeed as zero
+from longspan._compat.transformers import sharded_loading
 from longspan.model.loss_checks import require_correct, require_shared_alike
 from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import SharedRows
-from longspan.train.fragments import Fragment, fragments_of, take_over
+from longspan.train.fragments import Fragment, fragments_of
 from longspan.train.gradient_types import DTYPES, require_gradient_types
 from longspan.train.schedule import CosineSchedule
 
@@ -107,7 +109,7 @@ class Engine:
             f"DeepSpeed would scale gradients for a batch of {self._deepspeed.train_batch_size()}, not {world}"
         )
         assert self._deepspeed.zero_optimization_stage() == config.zero_stage
-        require_gradient_types(self._deepspeed.optimizer, config)
+        require_gradient_types(self._deepspeed, config)
 
     @property
     def model(self) -> CausalLMLoss:
@@ -137,7 +139,7 @@ class Engine:
         loss = self._accumulate_gradients(batch, weight, accepts)
         self._deepspeed.step()
         grad_norm = float(self._deepspeed.get_global_grad_norm() or 0.0)
-        skipped = bool(self._deepspeed.optimizer.overflow)
+        skipped = not self._deepspeed.was_step_applied()
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         assert skipped or finite, f"a step at a loss of {loss} and a gradient norm of {grad_norm}"
         self.update_count += 1
@@ -205,13 +207,13 @@ class Engine:
 
         All ranks call it; ``steps`` is how many of the updates were not skipped.
         """
-        take_over(self._deepspeed, steps)
+        zero.sync_params_from_master(self._deepspeed, steps)
         self.update_count, self.steps = update, steps
 
     def state_dict(self) -> dict[str, torch.Tensor] | None:
         """Full weights of the inner Hugging Face model on rank 0 (CPU), None elsewhere; all ranks call it."""
         if self.config.zero_stage == 3:
-            state = self._deepspeed._zero3_consolidated_16bit_state_dict()
+            state = zero.full_state_dict(self._deepspeed)
         else:
             state = self._deepspeed.module.state_dict() if dist.get_rank() == 0 else None
         if dist.get_rank() != 0:
@@ -307,14 +309,8 @@ def loading(config: EngineConfig) -> Iterator[None]:
         yield
         return
     _use_deepspeed()
-    from transformers.integrations import deepspeed as integration
-
-    told = integration.HfDeepSpeedConfig(_deepspeed_config(config))
-    try:
+    with sharded_loading(_deepspeed_config(config)):
         yield
-    finally:
-        del told
-        integration.unset_hf_deepspeed_config()
 
 
 def _use_deepspeed() -> Any:
@@ -324,7 +320,7 @@ def _use_deepspeed() -> Any:
     import deepspeed
 
     # DeepSpeed would compile its shared-memory all-reduce for 100 s on the first start; gloo serves as well here.
-    deepspeed.ops.__compatible_ops__ = {}
+    zero.disable_compiled_ops()
     deepspeed.init_distributed(dist_backend=dist.get_backend(), dist_init_required=False)
     return deepspeed
 
@@ -396,5 +392,4 @@ def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[
 
 
 def _dimensions(parameter: torch.nn.Parameter) -> int:
-    # One that ZeRO-3 has sharded is empty, and keeps its shape beside it.
-    return len(getattr(parameter, "ds_shape", parameter.shape))
+    return len(zero.full_shape(parameter))

@@ -7,12 +7,13 @@ read by any number of ranks at any stage, without a conversion in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
+
+from longspan._compat.deepspeed import optimizer_shards
 
 MASTER = "master"
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -76,66 +77,8 @@ def fragments_of(deepspeed: Any) -> list[Fragment]:
 
     Every element of every parameter is in exactly one rank's fragments.
     """
-    _make_moments(deepspeed.optimizer)
-    stage_3 = deepspeed.zero_optimization_stage() == 3
-    found = _at_stage_3(deepspeed) if stage_3 else _below_stage_3(deepspeed)
+    found = (
+        Fragment(shard.name, shard.start, {MASTER: shard.master, **shard.moments})
+        for shard in optimizer_shards(deepspeed, MOMENTS)
+    )
     return [fragment for fragment in found if fragment.elements]
-
-
-def take_over(deepspeed: Any, steps: int) -> None:
-    """Use fragments that were written to, after `steps` steps of the optimizer; all ranks call it."""
-    optimizer = deepspeed.optimizer
-    for state in optimizer.optimizer.state.values():
-        state["step"].fill_(steps)
-    if deepspeed.zero_optimization_stage() < 3:
-        optimizer.update_lp_params()
-        return
-    # As DeepSpeed does when it loads a checkpoint of its own.
-    for low, master in zip(
-        optimizer.fp16_partitioned_groups_flat, optimizer.fp32_partitioned_groups_flat, strict=True
-    ):
-        low.data.copy_(master.data)
-    if kept_whole := optimizer.persistent_parameters:
-        kept_whole[0].partition(kept_whole)
-        kept_whole[0].all_gather(kept_whole)
-
-
-def _below_stage_3(deepspeed: Any) -> Iterator[Fragment]:
-    optimizer = deepspeed.optimizer
-    for name, parameter in deepspeed.module.named_parameters():
-        if (here := parameter._hp_mapping) is not None:
-            master = optimizer.single_partition_of_fp32_groups[here.param_group_index]
-            # DeepSpeed links the moments of the first group of parameters only.
-            whole = {MASTER: master.data, **optimizer.optimizer.state[master]}
-            at = here.hp_fragment_address
-            tensors = {kind: whole[kind].narrow(0, at.start, at.numel) for kind in KINDS}
-            yield Fragment(name, here.lp_fragment_address.start, tensors)
-
-
-def _at_stage_3(deepspeed: Any) -> Iterator[Fragment]:
-    optimizer, rank = deepspeed.optimizer, dist.get_rank()
-    for name, parameter in deepspeed.module.named_parameters():
-        # The last ranks' parts are padded.
-        size = parameter.ds_tensor.ds_numel
-        start = min(rank * size, parameter.ds_numel)
-        real = min(size, parameter.ds_numel - start)
-        tensors = {
-            kind: optimizer.get_local_fp32_param(parameter, None if kind == MASTER else kind)
-            for kind in KINDS
-        }
-        whole = {kind: tensor.detach()[:real] for kind, tensor in tensors.items()}
-        yield Fragment(name, start, whole)
-
-
-def _make_moments(optimizer: Any) -> None:
-    """The moments of AdamW, which it makes at its first step, where they are not there yet."""
-    if hasattr(optimizer, "fp32_partitioned_groups_flat"):
-        masters = optimizer.fp32_partitioned_groups_flat
-    else:
-        masters = optimizer.single_partition_of_fp32_groups
-    for master in masters:
-        state = optimizer.optimizer.state[master]
-        if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=master.device)
-            for kind in MOMENTS:
-                state[kind] = torch.zeros_like(master.data)

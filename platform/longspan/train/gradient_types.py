@@ -10,28 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from longspan._compat.deepspeed import gradient_types
+
 if TYPE_CHECKING:
     from longspan.train.engine import EngineConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def require_gradient_types(optimizer: Any, config: EngineConfig) -> None:
-    """Assert that a ZeRO optimizer accumulates in fp32 and communicates in the type of ``config``.
+def require_gradient_types(deepspeed: Any, config: EngineConfig) -> None:
+    """Assert that DeepSpeed's engine accumulates in fp32 and communicates in the type of ``config``.
 
     DeepSpeed ignores keys that it does not know, and for some combinations takes another optimizer.
     """
-    accumulated, sent = optimizer.gradient_accumulation_dtype, optimizer.communication_data_type
+    types = gradient_types(deepspeed)
+    accumulated, sent = types.accumulation, types.communication
     assert accumulated == torch.float32, f"gradients would accumulate in {accumulated}"
     assert sent == DTYPES[config.communication_data_type], f"gradients would be sent in {sent}"
-    assert set(optimizer.ipg_buckets) == {sent}, f"buckets are of {set(optimizer.ipg_buckets)}"
-    if config.zero_stage == 3:
-        buffer = optimizer.grad_partitions_flat_buffer
-        assert buffer.dtype == torch.float32, f"gradients would accumulate in {buffer.dtype}"
-    elif config.precision == "bf16":
+    assert types.buckets == {sent}, f"buckets are of {set(types.buckets)}"
+    assert types.partition == torch.float32, f"gradients would be kept in {types.partition}"
+    if config.precision == "bf16" and config.zero_stage < 3:
         assert config.zero_stage == 2, f"bf16 at stage {config.zero_stage}"
-        groups = range(len(optimizer.bit16_groups))
-        assert all(optimizer._use_compact_grad_partition_buffer(group) for group in groups), (
-            f"gradients would be kept in {optimizer.dtype}"
-        )
-        assert not optimizer.reduce_scatter, "gradients would be divided in bf16"
+        assert not types.has_reduce_scatter, "gradients would be divided in bf16"

@@ -9,29 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import ray
-from ray import ActorID, PlacementGroupID
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+from longspan._compat.ray_core import (
+    PlacementGroupRecord,
+    placement_groups,
+    remove_placement_group,
+)
 
 
 def remove_orphaned_groups() -> None:
     """Remove the groups of this job whose actors are dead."""
-    accessor = ray._private.state.state._connect_and_get_accessor()
-    table = map(PlacementGroupTableData.FromString, accessor.get_placement_group_table())
-    job = bytes.fromhex(ray.get_runtime_context().get_job_id())
-    for group in orphaned(table, job):
-        remove_placement_group(PlacementGroup(PlacementGroupID(group)))
+    for group in orphaned(placement_groups(), ray.get_runtime_context().get_job_id()):
+        remove_placement_group(group)
 
 
-def orphaned(table: Iterable[PlacementGroupTableData], job: bytes) -> list[bytes]:
+def orphaned(groups: Iterable[PlacementGroupRecord], job: str) -> list[str]:
     """Ids of the groups that a dead actor of a job has made, of those that still hold resources."""
     return [
-        row.placement_group_id
-        for row in table
-        if row.creator_job_id == job
-        and row.creator_actor_dead
-        # Ray takes the actor of a group that a driver has made for dead.
-        and not ActorID(row.creator_actor_id).is_nil()
-        and not row.is_detached
-        and row.state != PlacementGroupTableData.REMOVED
+        group.id
+        for group in groups
+        if group.creator_job_id == job
+        and group.creator_actor_id
+        and group.is_creator_actor_dead
+        and not group.is_detached
+        and group.state != "REMOVED"
     ]

@@ -12,10 +12,9 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray.exceptions import ActorDiedError
-from ray.train import RunConfig, ScalingConfig
-from ray.train.v2._internal.execution.failure_handling import FailureDecision
-from ray.train.v2.api.exceptions import ControllerError
+from ray.train import ControllerError, RunConfig, ScalingConfig
 
+from longspan._compat.ray_train import PolicyTrainer, controller_timeouts
 from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
 from longspan.parallel.arrangement import count_across_nodes
@@ -31,7 +30,7 @@ from longspan.train.collectives import (
     broadcast_object,
     device_of_messages,
 )
-from longspan.train.elastic import ElasticTrainer, ProgressPolicy
+from longspan.train.elastic import ProgressPolicy, RoomPolicy
 from longspan.train.fallback import Fallback
 from longspan.train.host import Notice
 from longspan.train.job import Job
@@ -52,11 +51,9 @@ KEEP_FREED_MEMORY = {
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
 EXPANDABLE_SEGMENTS = "expandable_segments:True"
 
-TIMES = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
-    # A group asks for room that is there: if it does not get it soon, that is gone.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
-}
+POLL_INTERVAL_S = 1
+GROUP_START_TIMEOUT_S = 15
+"""A group asks for room that is there: if it does not get it soon, that is gone."""
 
 
 def fit(job: Job, say: Callable[[str], None]) -> None:
@@ -70,7 +67,9 @@ def fit(job: Job, say: Callable[[str], None]) -> None:
     start_machine(job.recipe.data.pool, say)  # Its readers would wait for it without a word.
     workers = job.recipe.workers
     # Ray reads them here and passes them on.
-    os.environ.update(TIMES | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(workers.hang_after)})
+    os.environ.update(
+        controller_timeouts(POLL_INTERVAL_S, GROUP_START_TIMEOUT_S, workers.hang_after)
+    )
     failures = ProgressPolicy(job.checkpoints.latest_update, workers.max_failures, say)
     while not _fit_once(job, say, failures):
         pass
@@ -88,25 +87,26 @@ def _fit_once(job: Job, say: Callable[[str], None], failures: ProgressPolicy) ->
         raise KeyboardInterrupt from ended
     except ActorDiedError as error:
         # Ray ends the workers with their controller.
-        if failures.make_decision(ControllerError(error)) is FailureDecision.RAISE:
+        if not failures.should_retry(ControllerError(error)):
             raise
         return False
     return True
 
 
-def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> ElasticTrainer:
+def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> PolicyTrainer:
     filesystem, path = job.store.filesystem_and_path("runs")
     plan, workers, worker = job.plan, job.recipe.workers, _worker(job)
-    return ElasticTrainer(
+    scaling = ScalingConfig(
+        num_workers=workers.min if workers.min == workers.max else (workers.min, workers.max),
+        use_gpu=plan.gpus_per_worker > 0,
+        resources_per_worker=dict(worker.resources),
+        label_selector=dict(worker.selector) or None,
+    )
+    return PolicyTrainer(
         _train_worker,
         train_loop_config={"job": job, "say": say},
         torch_config=BoundTorchConfig(backend="nccl" if plan.gpus_per_worker else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=workers.min if workers.min == workers.max else (workers.min, workers.max),
-            use_gpu=plan.gpus_per_worker > 0,
-            resources_per_worker=dict(worker.resources),
-            label_selector=dict(worker.selector) or None,
-        ),
+        scaling_config=scaling,
         run_config=RunConfig(
             name=job.recipe.name,
             storage_path=path,
@@ -119,12 +119,15 @@ def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> 
             lambda: job.data.stream(job.checkpoints.latest_update()),
             job.recipe.data.pool or workers.pool,
         ),
-        failures=failures,
-        worker=worker,
-        yields=workers.yield_after is not None,
-        fallback=Fallback(worker, workers.falls_back_after, say),
-        say=say,
-        degree=workers.sequence_parallel,
+        group_size=RoomPolicy(
+            scaling,
+            worker,
+            yields=workers.yield_after is not None,
+            fallback=Fallback(worker, workers.falls_back_after, say),
+            say=say,
+            degree=workers.sequence_parallel,
+        ),
+        retry=failures,
     )
 
 

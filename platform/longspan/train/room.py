@@ -13,6 +13,7 @@ import ray
 from ray.util import placement_group_table
 from ray.util.placement_group import PlacementGroup
 
+from longspan._compat.ray_core import available_resources_per_node, draining_nodes
 from longspan.tenants import Claim, Share
 
 Resources = Mapping[str, float]
@@ -30,11 +31,6 @@ class Node:
 
 Nodes = Mapping[str, Node]
 """By their ids."""
-
-
-def draining_nodes() -> dict[str, int]:
-    """Nodes that are about to go: when, in milliseconds since 1970, or 0 where that is not known."""
-    return ray._private.state.state.get_draining_nodes()
 
 
 def nodes() -> dict[str, Node]:
@@ -62,7 +58,7 @@ def free(nodes: Nodes, worker: Share, ours: Iterable[str] = ()) -> dict[str, Nod
         worker: what one of our workers takes.
         ours: where they are, one after another: what they take counts as free.
     """
-    available = ray._private.state.available_resources_per_node()
+    available = available_resources_per_node()
     workers = Counter(ours)
     return {
         node: replace(known, resources=_plus(available.get(node, {}), worker, workers[node]))

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from longspan._compat.ray_core import draining_nodes
 from longspan.tenants import Claim, Share, claims
 from longspan.train.host import Notice
 from longspan.train.room import (
     Nodes,
     answering_nodes,
-    draining_nodes,
     free,
     nodes,
     room,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from longspan._compat.transformers import attention_implementation
 from longspan.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Scorer:
         self.window = window
         self._allow_beyond_window = allow_beyond_window
         self._model = model.eval()
-        self._attention: str = model.model.config._attn_implementation
+        self._attention: str = attention_implementation(model.model.config)
         self._device = next(model.parameters()).device
 
     @classmethod
@@ -229,7 +230,7 @@ class Scorer:
 
     def _use(self, attention: str) -> None:
         """Use an implementation of attention that the model has."""
-        if self._model.model.config._attn_implementation != attention:
+        if attention_implementation(self._model.model.config) != attention:
             self._model.model.set_attn_implementation(attention)
 
     def _padded(self, rows: Sequence[Sequence[int] | np.ndarray]) -> Tensor:

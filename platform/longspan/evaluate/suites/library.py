@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from longspan._compat.lm_eval import read_task_file
 from longspan.errors import UserError
 from longspan.evaluate.suites.schema import PromptCut, SuiteTask
 from longspan.evaluate.suites.settings import Config, Files, settings_over, shots_of
@@ -65,12 +66,10 @@ class Library:
 
     def config(self, leaf: str) -> Config:
         """Return the content of a task file, functions as their names."""
-        from lm_eval.tasks._yaml_loader import load_yaml
-
         if leaf not in self._configs:
             entry = self._manager(leaf).task_index[leaf]
             assert entry.yaml_path is not None
-            self._configs[leaf] = load_yaml(entry.yaml_path, resolve_func=False)
+            self._configs[leaf] = read_task_file(entry.yaml_path)
         return self._configs[leaf]
 
     def write(self, task: SuiteTask, files: Mapping[str, Files]) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longspan._compat.lm_eval import filter_names
 from longspan.evaluate.suites.checks import (
     data_of,
     open_library,
@@ -111,6 +112,6 @@ def _loaded(
 
 def _metrics(task: Any) -> Iterator[str]:
     for metric in task.aggregation():
-        for ensemble in task._filters:
+        for name in filter_names(task):
             yield metric
-            yield f"{metric},{ensemble.name}"
+            yield f"{metric},{name}"

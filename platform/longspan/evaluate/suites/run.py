@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from longspan._compat.lm_eval import discard_requests
 from longspan.evaluate.results import SuiteResult
 from longspan.evaluate.suites.answers import Answers
 from longspan.evaluate.suites.load import LoadedTask, Workspace, load_suites
@@ -105,7 +106,7 @@ def _requests(runnable: Runnable, chat: bool) -> list[Instance]:
             chat_template=runnable.lm.apply_chat_template if chat else None,
         )
         found += task.instances
-        task._instances = None  # They hold all prompts, and are made anew.
+        discard_requests(task)  # They hold all prompts.
     return found
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longspan._compat.lm_eval import read_task_file
 from longspan.evaluate.suites.sandbox import execute
 
 if TYPE_CHECKING:
@@ -50,11 +51,9 @@ def mbpp_examples(dataset: Dataset) -> Dataset:
 @cache
 def _mbpp_template() -> str:
     import lm_eval.tasks
-    from lm_eval.tasks._yaml_loader import load_yaml
 
-    # Its functions load a metric from the hub, and are not resolved.
     path = Path(lm_eval.tasks.__file__).parent / "mbpp" / "mbpp.yaml"
-    return load_yaml(path, resolve_func=False)["doc_to_text"]
+    return read_task_file(path)["doc_to_text"]
 
 
 def _score(program: str) -> dict[str, float]:
