@@ -16,6 +16,7 @@ GROUPS = (
     ("chaos", "chaos"),
     ("train", "ranks"),
     ("model", "ranks"),
+    ("compat/test_deepspeed.py", "ranks"),
     ("page", "page"),
     ("cluster", "clusters"),
 )  # fmt: skip

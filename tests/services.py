@@ -57,7 +57,7 @@ BUDGET: Mapping[Kind, int] = MappingProxyType(
         "Ray head": 3,
         "Ray node": 3,
         "driver": 10,
-        "rank group": 34,  # whole runs, of shared rows and of exported checkpoints, are a group each
+        "rank group": 35,  # whole runs, of shared rows and of exported checkpoints, are a group each; one for contracts
         "torchrun": 1,
         "service command": 4,
         "vLLM engine": 1,
