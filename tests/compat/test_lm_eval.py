@@ -19,14 +19,14 @@ def test_a_task_file_has_functions_as_their_names() -> None:
 
 def test_a_task_lists_its_filters() -> None:
     task = object.__new__(ConfigurableTask)
-    task._filters = [build_filter_ensemble("none", [["take_first", None]])]
+    task._filters = [build_filter_ensemble("none", [("take_first", None)])]
     assert filter_names(task) == ["none"]
     assert "_filters" in ClassSource("lm_eval.api.task", "Task").attributes()
 
 
 def test_a_task_builds_its_requests_anew() -> None:
     task = object.__new__(ConfigurableTask)
-    task._instances = ["request"]
-    assert task.instances == ["request"]
+    task._instances = built = []
+    assert task.instances is built
     discard_requests(task)
     assert task.instances is None
