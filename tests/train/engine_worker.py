@@ -31,6 +31,7 @@ from longspan.model.export import ExportSpec, rehearse_export
 from longspan.model.load import load_model, offload_activations
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
+from longspan.model.tiled_norms import tile_norms
 from longspan.model.tiling import tile_mlps
 from longspan.parallel.groups import SequenceGroup, join_sequence_group
 from longspan.parallel.ulysses import SharedRows, install
@@ -177,22 +178,28 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
         communication_data_type=case.communication,
         offload_optimizer="offload_optimizer" in case.savers,
         offload_parameters="offload_parameters" in case.savers,
+        headwise_attention="headwise_attention" in case.savers,
     )
+    offloads = "offload_activations" in case.savers
+    recomputes = case.checkpointing or "activation_checkpointing" in case.savers
     with loading(config):
-        model = load_model(model_dir, POSITIONS, 512, config.dtype, "sdpa", case.checkpointing)
+        model = load_model(
+            model_dir, POSITIONS, 512, config.dtype, "sdpa", recomputes and not offloads
+        )
     if case.kernel == "flash":
         # Without the package, transformers would not load a model with it.
         AttentionInterface.register("flash_attention_2", varlen.attend)
         model.config._attn_implementation = "flash_attention_2"
-    if case.degree > 1:
+    if case.degree > 1 or config.headwise_attention:
         install(model.config._attn_implementation)
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = case.dropout
-    if "offload_activations" in case.savers:
+    if offloads:
         offload_activations(model)
     if "tiled_mlp" in case.savers:
         tile_mlps(model, TILE)
+        tile_norms(model, TILE)
     model.train()
     with ExitStack() as stack:
         if case.bf16_gradients:
@@ -294,8 +301,10 @@ def forgotten_documents() -> Iterator[None]:
     """Within the block attention takes every shared row for one document."""
     told = SharedRows.from_positions
 
-    def one_each(group: SequenceGroup, positions: torch.Tensor) -> SharedRows:
-        return told(group, torch.arange(positions.shape[1]).repeat(len(positions), 1))
+    def one_each(
+        group: SequenceGroup, positions: torch.Tensor, headwise: bool = False
+    ) -> SharedRows:
+        return told(group, torch.arange(positions.shape[1]).repeat(len(positions), 1), headwise)
 
     with patch.object(SharedRows, "from_positions", one_each):
         yield

@@ -110,6 +110,16 @@ RESHARED = [
 ]
 FROM_EARLIER = [Case(stage, 2, precision="bf16", loads=EARLIER) for stage in (2, 3)]
 SAVERS = tuple(field.name for field in fields(Savers))
+BELOW_STAGE_3 = SAVERS[:-1]
+HEADWISE = [
+    replace(case, savers=("headwise_attention",))
+    for case in (
+        Case(1, 2, degree=2),
+        Case(2, 4, 2, degree=2, heads=4, checkpointing=True, kernel="flash"),
+        Case(3, 4, degree=4, heads=4),
+        Case(1, 1, 2, heads=4),
+    )
+]
 EVERY_SAVER = Case(3, 2, savers=SAVERS, saves=True)
 PLAIN_AFTER_SAVERS = Case(1, 1, loads=EVERY_SAVER)
 LOADING = [*RESIZED, *CONTINUED, *RESHARED, *FROM_EARLIER, PLAIN_AFTER_SAVERS]
@@ -125,6 +135,7 @@ ALL = [
     *ROUNDED,
     *SKIPPING,
     *SHARED,
+    *HEADWISE,
     FORGETFUL,
     *SAVING,
     *LOADING,
@@ -136,20 +147,20 @@ ONE_SAVER = [
     if stage == 3 or saver != "offload_parameters"
 ]
 SEVERAL_SAVERS = [
-    Case(1, 2, 2, savers=SAVERS[:3]),
-    Case(2, 1, savers=SAVERS[:3]),
+    Case(1, 2, 2, savers=BELOW_STAGE_3),
+    Case(2, 1, savers=BELOW_STAGE_3),
     Case(3, 1, 5, savers=SAVERS),
     Case(3, 2, savers=SAVERS, loads=Case(1, 1, saves=True, micro_batch=2)),
     Case(3, 2, savers=SAVERS, loads=EVERY_SAVER),
     Case(3, 2, degree=2, savers=SAVERS),
 ]
 SKIPPING_SAVERS = [
-    Case(2, 2, savers=SAVERS[:3], overflow=2),
+    Case(2, 2, savers=BELOW_STAGE_3, overflow=2),
     Case(3, 2, savers=SAVERS, overflow=2),
     Case(3, 2, savers=SAVERS, refuse=2),
 ]
 BF16_SAVERS = [
-    Case(2, 2, 2, precision="bf16", savers=SAVERS[:3]),
+    Case(2, 2, 2, precision="bf16", savers=BELOW_STAGE_3),
     Case(3, 2, 2, precision="bf16", savers=SAVERS),
     Case(3, 1, 5, precision="bf16", savers=("tiled_mlp",)),
 ]
@@ -288,7 +299,7 @@ def test_weighted_losses_do_not_either(trained: Trained, tiny_model: Path, case:
     assert norms == pytest.approx([norm for _, norm in expected], rel=1e-4)
 
 
-@pytest.mark.parametrize("case", SHARED, ids=str)
+@pytest.mark.parametrize("case", [*SHARED, *HEADWISE], ids=str)
 def test_losses_do_not_depend_on_how_many_workers_share_a_row(
     trained: Trained, models: Mapping[int, Path], case: Case
 ) -> None:
