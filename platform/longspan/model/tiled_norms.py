@@ -47,11 +47,14 @@ def _is_norm(module: nn.Module) -> bool:
     )
 
 
-def _tiled_forward(norm: nn.Module, tile_tokens: int, hidden: Tensor) -> Tensor:
-    """Output of a norm for hidden states [B, S, ...], computed over tiles of at most ``tile_tokens`` tokens."""
+def _tiled_forward(norm: nn.Module, tile_tokens: int, hidden: Tensor, *others: Any) -> Tensor:
+    """Output of a norm for hidden states [B, S, ...], computed over tiles of at most ``tile_tokens`` tokens.
+
+    Norms of ``others`` besides (gates) are computed whole.
+    """
     tile = max(1, tile_tokens // hidden.shape[0])
-    if hidden.dim() < 3 or hidden.shape[1] <= tile:
-        return type(norm).forward(norm, hidden)
+    if others or hidden.dim() < 3 or hidden.shape[1] <= tile:
+        return type(norm).forward(norm, hidden, *others)
     names = [name for name, _ in norm.named_parameters(recurse=False)]
     return _TiledNorm.apply(hidden, norm, tile, names, *norm.parameters(recurse=False))
 
