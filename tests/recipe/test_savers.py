@@ -79,14 +79,13 @@ def test_what_the_recipe_sets_is_kept() -> None:
 
 
 def test_heads_take_turns_where_that_is_missing() -> None:
-    plans = [shared(gibibytes) for gibibytes in range(30, 8, -1)]
-    found = next(each for each in plans if each.savers.headwise_attention)
+    sizes = range(30, 8, -3)
+    size, found = next((n, p) for n in sizes if (p := shared(n)).savers.headwise_attention)
     reason = found.reasons["training.headwise_attention"]
     assert reason.startswith("the estimate does not fit without it; it frees ")
     assert shared(80, "training.headwise_attention=true").savers.headwise_attention
-    for each in range(30, 8, -1):
-        refused = shared(each, "training.headwise_attention=false")
-        assert not refused.savers.headwise_attention
+    refused = shared(size, "training.headwise_attention=false")
+    assert not refused.savers.headwise_attention
 
 
 def test_all_heads_at_once_where_attention_is_no_function() -> None:
@@ -160,6 +159,7 @@ def test_the_plan_prints_savers_and_bytes_on_device_and_host() -> None:
     on_nodes = describe(
         recipe, facts_of(NAME), plan_of(NAME, *overrides), replace(H100, per_node=8), sources
     )
+    assert " of host memory per node)" in on_nodes
     assert "119.7 GiB  8 workers together; host memory of a node: unknown" in on_nodes
     (longest,) = [line for line in text.splitlines() if line.startswith("longest row")]
     numbers = [int(word.replace(",", "")) for word in longest.split() if "," in word.rstrip(",")]

@@ -41,6 +41,7 @@ from longspan.stream.row import Row
 from longspan.train import engine as engine_module
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.export_checkpoint import read_weights
 from longspan.train.fragments import MASTER
 from longspan.train.parts import read_parts
 from longspan.train.saver import Saver
@@ -57,6 +58,8 @@ WEIGHTS = {
     "per_token": TokenWeights((0.25, 0.0)),
     "per_sequence": TokenWeights((0.25, 0.0), per_sequence=True),
 }
+FROZEN = ("embed_tokens", "layers.0.", "model.norm")
+"""Parts of the names of parameters that are not trained where a case says so."""
 SCHEDULE = CosineSchedule(peak=1e-2, final=1e-3, warmup_updates=2, total_updates=UPDATES)
 
 
@@ -84,6 +87,7 @@ class Case:
         kernel: of attention; "flash" is a plain implementation of what FlashAttention does.
         forgets: whether attention is told of one document per row where there are three.
         savers: memory savers by the names of :class:`longspan.plan.savers.Savers`.
+        frozen: whether the parameters of `FROZEN` are not trained.
     """
 
     zero_stage: Literal[1, 2, 3]
@@ -105,6 +109,7 @@ class Case:
     saves: bool = False
     loads: Case | None = None
     savers: tuple[str, ...] = ()
+    frozen: bool = False
 
     def __str__(self) -> str:
         words = [f"zero{self.zero_stage}", f"{self.workers}-workers", f"micro{self.micro_batch}"]
@@ -117,6 +122,7 @@ class Case:
         words += ["gradient"] * self.measures_gradient
         words += ["overflow"] * (self.overflow is not None) + ["refuse"] * (self.refuse is not None)
         words += self.savers
+        words += ["frozen"] * self.frozen
         words += ["saves"] * self.saves + [f"from-{self.loads}"] * (self.loads is not None)
         return "-".join(word for word in words if word)
 
@@ -200,6 +206,8 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
     if "tiled_mlp" in case.savers:
         tile_mlps(model, TILE)
         tile_norms(model, TILE)
+    if case.frozen:
+        freeze(model)
     model.train()
     with ExitStack() as stack:
         if case.bf16_gradients:
@@ -213,6 +221,36 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
         inner = engine.model.model
         rehearse_export(inner, model_dir, ExportSpec(inner.config, POSITIONS, 512, config.dtype))
     return engine
+
+
+def freeze(model: torch.nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(part in name for part in FROZEN))
+
+
+def forget_frozen(engine: Engine) -> None:
+    """Overwrite the parameters that are not trained, so that only a checkpoint has their values."""
+    for parameter in engine.model.parameters():
+        if not parameter.requires_grad:
+            getattr(parameter, "ds_tensor", parameter).data.fill_(7.0)
+
+
+def is_whole(engine: Engine, model_dir: Path, checkpoint: Store) -> bool:
+    """Whether the weights in a checkpoint are the engine's, and those that are not trained the model's own; all ranks
+    call it."""
+    weights = engine.state_dict()
+    if weights is None:
+        return True
+    found = Checkpoints(checkpoint, "runs/x").latest()
+    assert found is not None
+    model = load_model(model_dir, POSITIONS, 512, engine.config.dtype, "sdpa", False)
+    stored, own = read_weights(checkpoint, found, model), dict(model.named_parameters())
+    freeze(model)
+    return all(
+        torch.equal(tensor, weights[name])
+        and (own[name].requires_grad or torch.equal(tensor, own[name]))
+        for name, tensor in stored.items()
+    )
 
 
 @contextmanager
@@ -326,6 +364,7 @@ def never(_: float) -> bool:
 def load(engine: Engine, store: Store) -> None:
     found = Checkpoints(store, "runs/x").latest()
     assert found is not None
+    forget_frozen(engine)
     read_parts(store, found.parts, engine.fragments())
     engine.continue_from(found.facts.update, found.facts.steps)
 
@@ -343,7 +382,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
     refused = refusal(engine) if case.forgets else ""
     if case.loads:
         load(engine, Store(str(folder / str(case.loads))))
-    stats, masters = [], {}
+    stats, masters, whole = [], {}, None
     if case.loads and case.loads.bf16_gradients:
         masters["read"] = save_masters(engine, folder / f"{case}.read")
     for update in range(engine.update_count, UPDATES):
@@ -351,6 +390,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
             if case.bf16_gradients:
                 masters["written"] = save_masters(engine, folder / f"{case}.written")
             save(engine, Store(str(folder / str(case))))
+            whole = is_whole(engine, model_dir, Store(str(folder / str(case))))
         hook = too_much(engine) if case.overflow == update and rank == 0 else None
         accepts = math.isfinite if case.refuse != update else never
         batch = batch_of(update, group.index, group.count, WEIGHTS.get(case.weights))
@@ -372,6 +412,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
         "names": sorted(weights),
         "refused": refused,
         "packed": PACKED,
+        "whole": whole,
     }
 
 

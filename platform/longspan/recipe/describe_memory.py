@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from longspan.observe.tables import size
 from longspan.plan.longest import longest_row
-from longspan.plan.memory import Workload, worker_memory
-from longspan.recipe.host_memory import workers_of_node
+from longspan.plan.memory import USABLE, WorkerMemory, Workload, worker_memory
+from longspan.recipe.host_memory import host_fits, workers_of_node
 from longspan.recipe.savers import available_savers
 
 if TYPE_CHECKING:
@@ -71,12 +71,21 @@ def _node_remark(recipe: Recipe, device: Device) -> str:
 def longest_row_text(recipe: Recipe, facts: ModelFacts, plan: RunPlan, device: Device) -> str:
     """Longest row that fits on these devices: with the plan's savers and ZeRO stage, and with all savers."""
     workload, workers = _workload(recipe, plan), plan.workers[0]
-    planned = longest_row(facts, workload, plan.zero_stage, workers, plan.precision, device.memory)
+
+    def is_enough(memory: WorkerMemory) -> bool:
+        return memory.total <= USABLE * device.memory and host_fits(memory, recipe, device)
+
+    planned = longest_row(facts, workload, plan.zero_stage, workers, plan.precision, is_enough)
     if device.kind == "cpu":  # Offloading frees nothing there.
         return f"longest row  {planned:,} tokens with this plan"
     every = replace(workload, savers=available_savers(recipe, facts, device))
-    most = longest_row(facts, every, 3, workers, plan.precision, device.memory)
-    return f"longest row  {planned:,} tokens with this plan, {most:,} with all memory savers at ZeRO stage 3"
+    most = longest_row(facts, every, 3, workers, plan.precision, is_enough)
+    longest = replace(every, length=most, micro_batch=1)
+    host = worker_memory(facts, longest, 3, workers, plan.precision).host.total
+    return (
+        f"longest row  {planned:,} tokens with this plan, {most:,} with all memory savers at ZeRO stage 3 "
+        f"({size(host * workers_of_node(recipe, device))} of host memory per node)"
+    )
 
 
 def _workload(recipe: Recipe, plan: RunPlan) -> Workload:

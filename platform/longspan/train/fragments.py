@@ -26,7 +26,8 @@ class Fragment:
     Attributes:
         name: of the parameter.
         start: its first element here, in the flattened parameter.
-        tensors: by kind (the fp32 master, and Adam's moments), fp32 [elements].
+        tensors: by kind, [elements]: the fp32 master and Adam's moments, fp32; of a parameter that is not trained only
+            the parameter itself, in its own type, in place of the master.
     """
 
     name: str
@@ -89,6 +90,7 @@ def take_over(deepspeed: Any, steps: int) -> None:
         state["step"].fill_(steps)
     if deepspeed.zero_optimization_stage() < 3:
         optimizer.update_lp_params()
+        _broadcast_frozen(deepspeed.module)
         return
     # As DeepSpeed does when it loads a checkpoint of its own.
     for low, master in zip(
@@ -101,9 +103,12 @@ def take_over(deepspeed: Any, steps: int) -> None:
 
 
 def _below_stage_3(deepspeed: Any) -> Iterator[Fragment]:
-    optimizer = deepspeed.optimizer
+    optimizer, rank = deepspeed.optimizer, dist.get_rank()
     for name, parameter in deepspeed.module.named_parameters():
-        if (here := parameter._hp_mapping) is not None:
+        if not parameter.requires_grad:
+            share = _frozen_share(parameter, rank)
+            yield Fragment(name, share.start, {MASTER: parameter.data.view(-1)[share]})
+        elif (here := parameter._hp_mapping) is not None:
             master = optimizer.single_partition_of_fp32_groups[here.param_group_index]
             # DeepSpeed links the moments of the first group of parameters only.
             whole = {MASTER: master.data, **optimizer.optimizer.state[master]}
@@ -119,12 +124,32 @@ def _at_stage_3(deepspeed: Any) -> Iterator[Fragment]:
         size = parameter.ds_tensor.ds_numel
         start = min(rank * size, parameter.ds_numel)
         real = min(size, parameter.ds_numel - start)
+        if not parameter.requires_grad:
+            yield Fragment(name, start, {MASTER: parameter.ds_tensor.data[:real]})
+            continue
         tensors = {
             kind: optimizer.get_local_fp32_param(parameter, None if kind == MASTER else kind)
             for kind in KINDS
         }
         whole = {kind: tensor.detach()[:real] for kind, tensor in tensors.items()}
         yield Fragment(name, start, whole)
+
+
+def _frozen_share(parameter: torch.nn.Parameter, rank: int) -> slice:
+    """Elements of a parameter that is not trained, and that every rank has whole, which a rank writes and reads."""
+    size = -(-parameter.numel() // dist.get_world_size())
+    return slice(min(rank * size, parameter.numel()), min((rank + 1) * size, parameter.numel()))
+
+
+def _broadcast_frozen(module: torch.nn.Module) -> None:
+    """Let all ranks have the elements of parameters that are not trained which each of them has read."""
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            continue
+        for rank in range(dist.get_world_size()):
+            share = parameter.data.view(-1)[_frozen_share(parameter, rank)]
+            if share.numel():
+                dist.broadcast(share, rank)
 
 
 def _make_moments(optimizer: Any) -> None:
