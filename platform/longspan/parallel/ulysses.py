@@ -91,6 +91,7 @@ class SharedAttention:
         key: Tensor,
         value: Tensor,
         attention_mask: Tensor | None,
+        *,
         shared_rows: SharedRows | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
