@@ -31,6 +31,7 @@ from longspan.model.export import ExportSpec, rehearse_export
 from longspan.model.load import load_model, offload_activations
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import Positions, verify
+from longspan.model.tiled_norms import tile_norms
 from longspan.model.tiling import tile_mlps
 from longspan.parallel.groups import SequenceGroup, join_sequence_group
 from longspan.parallel.ulysses import SharedRows, install
@@ -40,6 +41,7 @@ from longspan.stream.row import Row
 from longspan.train import engine as engine_module
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
 from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.export_checkpoint import read_weights
 from longspan.train.fragments import MASTER
 from longspan.train.parts import read_parts
 from longspan.train.saver import Saver
@@ -56,6 +58,8 @@ WEIGHTS = {
     "per_token": TokenWeights((0.25, 0.0)),
     "per_sequence": TokenWeights((0.25, 0.0), per_sequence=True),
 }
+FROZEN = ("embed_tokens", "layers.0.", "model.norm")
+"""Parts of the names of parameters that are not trained where a case says so."""
 SCHEDULE = CosineSchedule(peak=1e-2, final=1e-3, warmup_updates=2, total_updates=UPDATES)
 
 
@@ -83,6 +87,7 @@ class Case:
         kernel: of attention; "flash" is a plain implementation of what FlashAttention does.
         forgets: whether attention is told of one document per row where there are three.
         savers: memory savers by the names of :class:`longspan.plan.savers.Savers`.
+        frozen: whether the parameters of `FROZEN` are not trained.
     """
 
     zero_stage: Literal[1, 2, 3]
@@ -104,6 +109,7 @@ class Case:
     saves: bool = False
     loads: Case | None = None
     savers: tuple[str, ...] = ()
+    frozen: bool = False
 
     def __str__(self) -> str:
         words = [f"zero{self.zero_stage}", f"{self.workers}-workers", f"micro{self.micro_batch}"]
@@ -116,6 +122,7 @@ class Case:
         words += ["gradient"] * self.measures_gradient
         words += ["overflow"] * (self.overflow is not None) + ["refuse"] * (self.refuse is not None)
         words += self.savers
+        words += ["frozen"] * self.frozen
         words += ["saves"] * self.saves + [f"from-{self.loads}"] * (self.loads is not None)
         return "-".join(word for word in words if word)
 
@@ -177,22 +184,30 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
         communication_data_type=case.communication,
         offload_optimizer="offload_optimizer" in case.savers,
         offload_parameters="offload_parameters" in case.savers,
+        headwise_attention="headwise_attention" in case.savers,
     )
+    offloads = "offload_activations" in case.savers
+    recomputes = case.checkpointing or "activation_checkpointing" in case.savers
     with loading(config):
-        model = load_model(model_dir, POSITIONS, 512, config.dtype, "sdpa", case.checkpointing)
+        model = load_model(
+            model_dir, POSITIONS, 512, config.dtype, "sdpa", recomputes and not offloads
+        )
     if case.kernel == "flash":
         # Without the package, transformers would not load a model with it.
         AttentionInterface.register("flash_attention_2", varlen.attend)
         model.config._attn_implementation = "flash_attention_2"
-    if case.degree > 1:
+    if case.degree > 1 or config.headwise_attention:
         install(model.config._attn_implementation)
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = case.dropout
-    if "offload_activations" in case.savers:
+    if offloads:
         offload_activations(model)
     if "tiled_mlp" in case.savers:
         tile_mlps(model, TILE)
+        tile_norms(model, TILE)
+    if case.frozen:
+        freeze(model)
     model.train()
     with ExitStack() as stack:
         if case.bf16_gradients:
@@ -206,6 +221,36 @@ def build(model_dir: Path, case: Case, group: SequenceGroup) -> Engine:
         inner = engine.model.model
         rehearse_export(inner, model_dir, ExportSpec(inner.config, POSITIONS, 512, config.dtype))
     return engine
+
+
+def freeze(model: torch.nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(part in name for part in FROZEN))
+
+
+def forget_frozen(engine: Engine) -> None:
+    """Overwrite the parameters that are not trained, so that only a checkpoint has their values."""
+    for parameter in engine.model.parameters():
+        if not parameter.requires_grad:
+            getattr(parameter, "ds_tensor", parameter).data.fill_(7.0)
+
+
+def is_whole(engine: Engine, model_dir: Path, checkpoint: Store) -> bool:
+    """Whether the weights in a checkpoint are the engine's, and those that are not trained the model's own; all ranks
+    call it."""
+    weights = engine.state_dict()
+    if weights is None:
+        return True
+    found = Checkpoints(checkpoint, "runs/x").latest()
+    assert found is not None
+    model = load_model(model_dir, POSITIONS, 512, engine.config.dtype, "sdpa", False)
+    stored, own = read_weights(checkpoint, found, model), dict(model.named_parameters())
+    freeze(model)
+    return all(
+        torch.equal(tensor, weights[name])
+        and (own[name].requires_grad or torch.equal(tensor, own[name]))
+        for name, tensor in stored.items()
+    )
 
 
 @contextmanager
@@ -294,8 +339,10 @@ def forgotten_documents() -> Iterator[None]:
     """Within the block attention takes every shared row for one document."""
     told = SharedRows.from_positions
 
-    def one_each(group: SequenceGroup, positions: torch.Tensor) -> SharedRows:
-        return told(group, torch.arange(positions.shape[1]).repeat(len(positions), 1))
+    def one_each(
+        group: SequenceGroup, positions: torch.Tensor, headwise: bool = False
+    ) -> SharedRows:
+        return told(group, torch.arange(positions.shape[1]).repeat(len(positions), 1), headwise)
 
     with patch.object(SharedRows, "from_positions", one_each):
         yield
@@ -317,6 +364,7 @@ def never(_: float) -> bool:
 def load(engine: Engine, store: Store) -> None:
     found = Checkpoints(store, "runs/x").latest()
     assert found is not None
+    forget_frozen(engine)
     read_parts(store, found.parts, engine.fragments())
     engine.continue_from(found.facts.update, found.facts.steps)
 
@@ -334,7 +382,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
     refused = refusal(engine) if case.forgets else ""
     if case.loads:
         load(engine, Store(str(folder / str(case.loads))))
-    stats, masters = [], {}
+    stats, masters, whole = [], {}, None
     if case.loads and case.loads.bf16_gradients:
         masters["read"] = save_masters(engine, folder / f"{case}.read")
     for update in range(engine.update_count, UPDATES):
@@ -342,6 +390,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
             if case.bf16_gradients:
                 masters["written"] = save_masters(engine, folder / f"{case}.written")
             save(engine, Store(str(folder / str(case))))
+            whole = is_whole(engine, model_dir, Store(str(folder / str(case))))
         hook = too_much(engine) if case.overflow == update and rank == 0 else None
         accepts = math.isfinite if case.refuse != update else never
         batch = batch_of(update, group.index, group.count, WEIGHTS.get(case.weights))
@@ -363,6 +412,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
         "names": sorted(weights),
         "refused": refused,
         "packed": PACKED,
+        "whole": whole,
     }
 
 

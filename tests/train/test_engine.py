@@ -109,10 +109,37 @@ RESHARED = [
     )
 ]
 FROM_EARLIER = [Case(stage, 2, precision="bf16", loads=EARLIER) for stage in (2, 3)]
+PARTLY_FROZEN = [
+    replace(loaded, loads=replace(saved, saves=True, frozen=True), frozen=True)
+    for saved, loaded in (
+        (Case(2, 2), Case(3, 3)),
+        (Case(3, 2), Case(1, 1, 5)),
+        (Case(1, 3), Case(2, 2)),
+        (Case(3, 3), Case(3, 2, savers=("tiled_mlp",))),
+        (Case(2, 2, precision="bf16"), Case(3, 2, precision="bf16")),
+    )
+]
 SAVERS = tuple(field.name for field in fields(Savers))
+BELOW_STAGE_3 = SAVERS[:-1]
+HEADWISE = [
+    replace(case, savers=("headwise_attention",))
+    for case in (
+        Case(1, 2, degree=2),
+        Case(2, 4, 2, degree=2, heads=4, checkpointing=True, kernel="flash"),
+        Case(3, 4, degree=4, heads=4),
+        Case(1, 1, 2, heads=4),
+    )
+]
 EVERY_SAVER = Case(3, 2, savers=SAVERS, saves=True)
 PLAIN_AFTER_SAVERS = Case(1, 1, loads=EVERY_SAVER)
-LOADING = [*RESIZED, *CONTINUED, *RESHARED, *FROM_EARLIER, PLAIN_AFTER_SAVERS]
+LOADING = [
+    *RESIZED,
+    *CONTINUED,
+    *RESHARED,
+    *FROM_EARLIER,
+    *PARTLY_FROZEN,
+    PLAIN_AFTER_SAVERS,
+]
 SAVING = [case.loads for case in LOADING if case.loads]
 ALL = [
     *DIVIDED,
@@ -125,6 +152,7 @@ ALL = [
     *ROUNDED,
     *SKIPPING,
     *SHARED,
+    *HEADWISE,
     FORGETFUL,
     *SAVING,
     *LOADING,
@@ -136,20 +164,20 @@ ONE_SAVER = [
     if stage == 3 or saver != "offload_parameters"
 ]
 SEVERAL_SAVERS = [
-    Case(1, 2, 2, savers=SAVERS[:3]),
-    Case(2, 1, savers=SAVERS[:3]),
+    Case(1, 2, 2, savers=BELOW_STAGE_3),
+    Case(2, 1, savers=BELOW_STAGE_3),
     Case(3, 1, 5, savers=SAVERS),
     Case(3, 2, savers=SAVERS, loads=Case(1, 1, saves=True, micro_batch=2)),
     Case(3, 2, savers=SAVERS, loads=EVERY_SAVER),
     Case(3, 2, degree=2, savers=SAVERS),
 ]
 SKIPPING_SAVERS = [
-    Case(2, 2, savers=SAVERS[:3], overflow=2),
+    Case(2, 2, savers=BELOW_STAGE_3, overflow=2),
     Case(3, 2, savers=SAVERS, overflow=2),
     Case(3, 2, savers=SAVERS, refuse=2),
 ]
 BF16_SAVERS = [
-    Case(2, 2, 2, precision="bf16", savers=SAVERS[:3]),
+    Case(2, 2, 2, precision="bf16", savers=BELOW_STAGE_3),
     Case(3, 2, 2, precision="bf16", savers=SAVERS),
     Case(3, 1, 5, precision="bf16", savers=("tiled_mlp",)),
 ]
@@ -238,16 +266,19 @@ def plain_loss(model: CausalLMLoss, batch: Batch) -> torch.Tensor:
 
 
 def plain_loop(
-    tiny_model: Path, skipped: int | None = None, weights: str = ""
+    tiny_model: Path, skipped: int | None = None, weights: str = "", frozen: bool = False
 ) -> list[tuple[float, float]]:
-    """As above; without a step at one of the updates, or with tokens that count differently."""
+    """As above; without a step at one of the updates, with tokens that count differently, or partly frozen."""
     torch.set_num_threads(1)
     model = load_model(
         tiny_model, POSITIONS, 512, torch.float32, "sdpa", activation_checkpointing=False
     )
+    if frozen:
+        engine_worker.freeze(model)
     wrapped = CausalLMLoss(model, 10_000)
-    matrices = [p for p in wrapped.parameters() if p.dim() > 1]
-    vectors = [p for p in wrapped.parameters() if p.dim() <= 1]
+    trained = [p for p in wrapped.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() > 1]
+    vectors = [p for p in trained if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8)
     curve = []
@@ -288,7 +319,7 @@ def test_weighted_losses_do_not_either(trained: Trained, tiny_model: Path, case:
     assert norms == pytest.approx([norm for _, norm in expected], rel=1e-4)
 
 
-@pytest.mark.parametrize("case", SHARED, ids=str)
+@pytest.mark.parametrize("case", [*SHARED, *HEADWISE], ids=str)
 def test_losses_do_not_depend_on_how_many_workers_share_a_row(
     trained: Trained, models: Mapping[int, Path], case: Case
 ) -> None:
@@ -380,6 +411,18 @@ def test_a_checkpoint_continues_at_any_stage_with_any_number_of_workers(
 ) -> None:
     result = trained(case)
     assert losses(result) == pytest.approx([loss for loss, _ in reference[3:]], rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("case", PARTLY_FROZEN, ids=str)
+def test_parameters_that_are_not_trained_are_in_checkpoints_and_read_from_them(
+    trained: Trained, tiny_model: Path, case: Case
+) -> None:
+    assert case.loads
+    tolerance = TOLERANCE if case.precision == "fp32" else BF16_TOLERANCE
+    expected = [loss for loss, _ in plain_loop(tiny_model, frozen=True)]
+    assert losses(trained(case.loads)) == pytest.approx(expected, rel=tolerance)
+    assert losses(trained(case)) == pytest.approx(expected[3:], rel=tolerance)
+    assert trained(case.loads)["whole"]
 
 
 @pytest.mark.parametrize("case", CONTINUED, ids=str)

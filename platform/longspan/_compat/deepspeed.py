@@ -44,8 +44,8 @@ class OptimizerShard:
     Attributes:
         name: of the parameter.
         start: its first element here, in the flattened parameter.
-        master: weights that the optimizer steps.
-        moments: the optimizer's state, by key.
+        master: weights that the optimizer steps; of a frozen parameter the parameter itself, in its own type.
+        moments: the optimizer's state, by key; empty for a frozen parameter.
     """
 
     name: str
@@ -80,6 +80,7 @@ def sync_params_from_master(engine: Any, optimizer_steps: int) -> None:
         state["step"].fill_(optimizer_steps)
     if engine.zero_optimization_stage() < 3:
         optimizer.update_lp_params()
+        _broadcast_frozen(engine.module)
         return
     # As DeepSpeed does when it loads a checkpoint of its own.
     for low, master in zip(
@@ -129,9 +130,12 @@ def gradient_types(engine: Any) -> GradientTypes:
 
 
 def _shards_below_stage_3(engine: Any, moments: Sequence[str]) -> Iterator[OptimizerShard]:
-    optimizer = engine.optimizer
+    optimizer, rank = engine.optimizer, dist.get_rank()
     for name, parameter in engine.module.named_parameters():
-        if (here := parameter._hp_mapping) is not None:
+        if not parameter.requires_grad:
+            share = _frozen_share(parameter, rank)
+            yield OptimizerShard(name, share.start, parameter.data.view(-1)[share], {})
+        elif (here := parameter._hp_mapping) is not None:
             master = optimizer.single_partition_of_fp32_groups[here.param_group_index]
             # DeepSpeed links the moments of the first group of parameters only.
             state = optimizer.optimizer.state[master]
@@ -151,11 +155,31 @@ def _shards_at_stage_3(engine: Any, moments: Sequence[str]) -> Iterator[Optimize
         size = parameter.ds_tensor.ds_numel
         start = min(rank * size, parameter.ds_numel)
         real = min(size, parameter.ds_numel - start)
+        if not parameter.requires_grad:
+            yield OptimizerShard(name, start, parameter.ds_tensor.data[:real], {})
+            continue
         master, *states = (
             optimizer.get_local_fp32_param(parameter, key).detach()[:real]
             for key in (None, *moments)
         )
         yield OptimizerShard(name, start, master, dict(zip(moments, states, strict=True)))
+
+
+def _frozen_share(parameter: torch.nn.Parameter, rank: int) -> slice:
+    """Return the elements that a rank writes and reads of a frozen parameter, which every rank has whole."""
+    size = -(-parameter.numel() // dist.get_world_size())
+    return slice(min(rank * size, parameter.numel()), min((rank + 1) * size, parameter.numel()))
+
+
+def _broadcast_frozen(module: torch.nn.Module) -> None:
+    """Give all ranks the elements of frozen parameters that each of them has read."""
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            continue
+        for rank in range(dist.get_world_size()):
+            share = parameter.data.view(-1)[_frozen_share(parameter, rank)]
+            if share.numel():
+                dist.broadcast(share, rank)
 
 
 def _make_moments(optimizer: Any, moments: Sequence[str]) -> None:

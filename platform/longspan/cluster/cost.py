@@ -220,7 +220,16 @@ def _training(settings: Settings) -> NodeType:
 
 def _plan(recipe: Recipe, node: NodeType) -> RunPlan:
     gpu, memory = f"NVIDIA {node.instance.gpu}", int(node.instance.gpu_memory * GIBI)
-    device = Device("cuda", gpu, memory, supports_bf16(gpu), assumed=True)
+    instance = node.instance
+    device = Device(
+        "cuda",
+        gpu,
+        memory,
+        supports_bf16(gpu),
+        assumed=True,
+        per_node=instance.gpus,
+        node_memory=int(instance.memory * GIBI),
+    )
     return derive(recipe, _facts(recipe), device)
 
 

@@ -57,7 +57,11 @@ def require_correct(
 
 @torch.no_grad()
 def require_shared_alike(
-    model: CausalLMLoss, group: SequenceGroup, document_mask: bool, device: torch.device
+    model: CausalLMLoss,
+    group: SequenceGroup,
+    document_mask: bool,
+    device: torch.device,
+    headwise: bool,
 ) -> None:
     """Compare losses of a row of two documents, divided among the ranks of a group, with those of the whole row.
 
@@ -68,6 +72,7 @@ def require_shared_alike(
         group: this rank's.
         document_mask: whether documents are to be kept apart.
         device: of the model.
+        headwise: whether query heads take turns; rows may be of a single rank then.
 
     Raises:
         UserError: they differ, on any rank.
@@ -81,13 +86,19 @@ def require_shared_alike(
         row.tokens[:, cut],
         row.positions[:, cut],
         row.labels[:, cut],
-        SharedRows.from_positions(group, row.positions),
+        SharedRows.from_positions(group, row.positions, headwise),
     )
     whole = model.token_losses(row.tokens, row.positions, row.labels)
     change = (divided - whole[:, cut]).abs().max().double()
     dist.all_reduce(change, dist.ReduceOp.MAX)
     exact = next(model.parameters()).dtype == torch.float32
     if not change.item() < (TOLERANCE if exact else LOW_PRECISION_LEAK):
+        if group.degree == 1:
+            raise UserError(
+                f"training.headwise_attention: a token's loss in {type(model.model).__name__} changes by "
+                f"{change.item():.2g} nats when heads take turns (attention: "
+                f"{model.model.config._attn_implementation}); set training.headwise_attention=false"
+            )
         raise UserError(
             f"workers.sequence_parallel: a token's loss in {type(model.model).__name__} changes by "
             f"{change.item():.2g} nats when its row is divided among {group.degree} workers (attention: "

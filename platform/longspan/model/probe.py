@@ -33,6 +33,7 @@ from longspan.model.loss_checks import FIRST, SECOND, TOLERANCE, document, leak,
 from longspan.model.positions import Positions, own_positions, using_positions, verify
 from longspan.model.sharing_probe import mixing_layer, sharing_error
 from longspan.model.shrink import WINDOW, WINDOW_KEYS, tiny_config
+from longspan.model.tiled_norms import tile_norms
 from longspan.model.tiling import tile_mlps, why_not_tiled
 
 if TYPE_CHECKING:
@@ -185,13 +186,12 @@ def _why_untiled(model: PreTrainedModel) -> str | None:
     row = document(SECOND, model.config.vocab_size, 2, "cpu")
     whole = wrapped.token_losses(row.tokens, row.positions, row.labels)
     tile_mlps(model, SECOND // 3)
+    tile_norms(model, SECOND // 3)
     tiled = wrapped.token_losses(row.tokens, row.positions, row.labels)
     error = float((tiled - whole).abs().max())
     if error < TOLERANCE:
         return None
-    return (
-        f"the MLPs of {type(model).__name__} mix tokens (in tiles, a loss is {error:.2g} nats off)"
-    )
+    return f"the MLPs or norms of {type(model).__name__} mix tokens (in tiles, a loss is {error:.2g} nats off)"
 
 
 def _built(config: PretrainedConfig) -> tuple[PreTrainedModel, tuple[str, ...]]:

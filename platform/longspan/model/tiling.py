@@ -96,7 +96,10 @@ def _tiled_forward(
     num_tiles = -(-hidden.shape[:-1].numel() // tile_tokens)
     if num_tiles == 1:
         return forward(hidden)
-    tiles = hidden.reshape(1, -1, hidden.shape[-1]).tensor_split(num_tiles, dim=1)
+    tokens = hidden.reshape(1, -1, hidden.shape[-1])
+    sizes = [tile.shape[1] for tile in tokens.detach().tensor_split(num_tiles, dim=1)]
+    # One node of the graph: the gradient of each of several slices would be as large as that of all tokens.
+    tiles = tokens.split_with_sizes(sizes, dim=1)
     if not torch.is_grad_enabled():
         output = torch.cat([forward(tile) for tile in tiles], dim=1)
     else:

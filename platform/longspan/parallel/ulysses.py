@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from longspan.parallel.documents import attention_by_document, document_boundaries
+from longspan.parallel.headwise import attend_by_head
 from longspan.parallel.limits import require_shareable
 
 _LOCAL = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
@@ -41,25 +43,31 @@ class SharedRows:
     """Rows whose tokens are divided among the ranks of a group, as attention needs to know them.
 
     Attributes:
-        group: the ranks.
+        group: the ranks; a single one where rows are not divided.
         boundaries: of the documents in the whole rows, see `document_boundaries`.
         document_lengths: tokens of each document of all rows, one row after another.
+        headwise: whether a rank's query heads take turns, see `longspan.parallel.headwise`.
     """
 
     group: Exchange
     boundaries: dict[str, Any]
     document_lengths: tuple[int, ...]
+    headwise: bool = False
 
     @classmethod
-    def from_positions(cls, group: Exchange, positions: Tensor) -> SharedRows:
+    def from_positions(
+        cls, group: Exchange, positions: Tensor, headwise: bool = False
+    ) -> SharedRows:
         """Return rows by the positions of all their tokens.
 
         Args:
             group: the ranks.
             positions: int64 [B, S] of the whole rows; 0 where a document begins.
+            headwise: see the attributes.
         """
         boundaries = document_boundaries(positions)
-        return cls(group, boundaries, tuple(boundaries["cu_seq_lens_q"].diff().tolist()))
+        lengths = tuple(boundaries["cu_seq_lens_q"].diff().tolist())
+        return cls(group, boundaries, lengths, headwise)
 
     @property
     def num_tokens(self) -> int:
@@ -83,6 +91,7 @@ class SharedAttention:
         key: Tensor,
         value: Tensor,
         attention_mask: Tensor | None,
+        *,
         shared_rows: SharedRows | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
@@ -98,25 +107,29 @@ class SharedAttention:
             kwargs: of the function.
 
         Returns:
-            Outputs [B, s, H, E], and the function's second result.
+            Outputs [B, s, H, E], and the function's second result; None in its place where rows are shared.
         """
         if shared_rows is None:
             return self._function(module, query, key, value, attention_mask, **kwargs)
         if kwargs.get("s_aux") is not None:
             raise ValueError("attention sinks are not divided among workers")
         group = shared_rows.group
-        query, key, value = (
-            _exchanged(group, tensor)
-            for tensor in (query, _replicated(key, group.degree), _replicated(value, group.degree))
-        )
-        assert query.shape[0] * query.shape[2] == shared_rows.num_tokens, (
-            f"{query.shape[0]} rows of {query.shape[2]} tokens, not {shared_rows.num_tokens} tokens"
-        )
+        key, value = _replicated(key, group.degree), _replicated(value, group.degree)
         kwargs = {name: each for name, each in kwargs.items() if name not in _LOCAL}
         function, documents = self._over_documents(shared_rows)
-        with _key_value_groups(module, query.shape[1] // key.shape[1]):
-            output, weights = function(module, query, key, value, None, **kwargs, **documents)
-        return _exchanged(group, output), weights
+        exchange = partial(_heads_of_all_tokens, group)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            assert query.shape[0] * query.shape[2] == shared_rows.num_tokens, (
+                f"{query.shape[0]} rows of {query.shape[2]} tokens, not {shared_rows.num_tokens} tokens"
+            )
+            with _key_value_groups(module, query.shape[1] // key.shape[1]):
+                output, _ = function(module, query, key, value, None, **kwargs, **documents)
+            return _tokens_of_all_heads(group, output)
+
+        if shared_rows.headwise:
+            return attend_by_head(query, key, value, group.degree, exchange, attend), None
+        return attend(exchange(query), exchange(key), exchange(value)), None
 
     def _over_documents(self, shared_rows: SharedRows) -> tuple[Callable[..., Any], dict[str, Any]]:
         """Return the function to call on whole rows, and how it is told where documents begin."""
@@ -148,10 +161,22 @@ def decoder_arguments(shared_rows: SharedRows, device: torch.device) -> dict[str
     return {"attention_mask": placeholder, "shared_rows": shared_rows}
 
 
-def _exchanged(group: Exchange, tensor: Tensor) -> Tensor:
-    """Divide dimension 1 among the ranks and join dimension 2: [B, n, m, D] to [B, n / degree, m * degree, D]."""
+def _heads_of_all_tokens(group: Exchange, tensor: Tensor) -> Tensor:
+    """Divide heads among the ranks and join their tokens: [B, n, m, D] to [B, n / degree, m * degree, D]."""
+    if group.degree == 1:
+        return tensor
     assert tensor.shape[1] % group.degree == 0, f"{tensor.shape} among {group.degree} workers"
-    parts = tensor.unflatten(1, (group.degree, -1)).transpose(0, 1).contiguous()
+    # Tokens come before heads, as projections have written them: what one row receives needs no other copy.
+    parts = tensor.transpose(1, 2).unflatten(2, (group.degree, -1))
+    received = group.all_to_all(parts.permute(2, 0, 1, 3, 4).contiguous())
+    return received.transpose(0, 1).flatten(1, 2).transpose(1, 2)
+
+
+def _tokens_of_all_heads(group: Exchange, output: Tensor) -> Tensor:
+    """Divide tokens among the ranks and join their heads: [B, m * degree, n, E] to [B, m, n * degree, E]."""
+    if group.degree == 1:
+        return output
+    parts = output.unflatten(1, (group.degree, -1)).transpose(0, 1).contiguous()
     return group.all_to_all(parts).permute(1, 2, 0, 3, 4).flatten(2, 3)
 
 

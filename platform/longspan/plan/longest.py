@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from longspan.plan.memory import USABLE, Workload, worker_memory
+from longspan.plan.memory import WorkerMemory, Workload, worker_memory
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
@@ -21,7 +22,7 @@ def longest_row(
     stage: int,
     workers: int,
     precision: str,
-    device_memory: int,
+    is_enough: Callable[[WorkerMemory], bool],
 ) -> int:
     """Tokens of the longest row of one per micro-batch, in whole 1,024s per worker; 0 if none fits.
 
@@ -31,14 +32,13 @@ def longest_row(
         stage: of ZeRO.
         workers: all of them.
         precision: "bf16" or "fp32".
-        device_memory: bytes of one device.
+        is_enough: whether there is as much memory, on the device and on the host.
     """
     step = _GRAIN * workload.sequence_parallel
 
     def fits(steps: int) -> bool:
         row = replace(workload, length=steps * step, micro_batch=1)
-        total = worker_memory(facts, row, stage, workers, precision).total
-        return total <= USABLE * device_memory
+        return is_enough(worker_memory(facts, row, stage, workers, precision))
 
     low, high = 0, _LIMIT // step
     while low < high:

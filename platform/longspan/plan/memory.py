@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from longspan.plan.savers import NO_SAVERS, NOTHING_ON_HOST, HostBytes, Savers, with_savers
+from longspan.plan.layer_memory import final_norm_bytes, layer_bytes
+from longspan.plan.savers import NO_SAVERS, NOTHING_ON_HOST, HostBytes, Savers, with_offloads
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
@@ -43,7 +44,6 @@ class Workload:
     """Tokens per row; the longest of the run."""
     micro_batch: int = 1
     """Rows per forward pass."""
-    activation_checkpointing: bool = False
     loss_chunk: int | None = None
     """Tokens whose logits exist at one time; None: all of them."""
     sequence_parallel: int = 1
@@ -82,21 +82,22 @@ class WorkerMemory:
     buffers: int
     """Gathered weights (ZeRO-3) and the buckets for reducing gradients."""
     activations: int
-    logits: int
-    """Logits, and where they are computed in chunks the output head's gradients."""
+    """Tensors of all layers that are kept from the forward to the backward pass."""
+    layer: int
+    """Tensors of one layer besides, while its gradients are computed."""
+    loss: int
+    """The last norm, logits, and where these are computed in chunks the output head's gradients."""
     update: int
     """Copies of gradients while the optimizer steps, when there are no activations."""
     exchange: int = 0
-    """Copies that workers which share a row send each other for attention."""
-    recomputed: int = 0
-    """Part of the activations: the layer that is recomputed, which does not exist while there are logits."""
+    """Part of `layer`: copies that workers which share a row send each other for attention."""
     host: HostBytes = NOTHING_ON_HOST
     """Not part of `total`."""
 
     @property
     def total(self) -> int:
-        """The peak: the layers, the loss and the optimizer's step take turns."""
-        at_work = self.activations + max(self.exchange, self.logits - self.recomputed)
+        """The peak: a layer, the loss and the optimizer's step take turns."""
+        at_work = self.activations + max(self.layer, self.loss)
         return self.states.total + self.buffers + max(at_work, self.update)
 
 
@@ -128,19 +129,11 @@ def state_bytes(parameters: int, stage: int, workers: int, precision: str) -> St
     )
 
 
-def activation_bytes(facts: ModelFacts, tokens: int, precision: str, checkpointing: bool) -> int:
-    """Tensors kept for backward, without the logits, for ``tokens`` tokens of a Llama-like model.
-
-    Counted as Korthikanti et al. do for GPT (arXiv 2205.05198, section 4.1), for RMSNorm, grouped
-    queries and a gated MLP. With ``checkpointing`` only each layer's input is kept, and one layer's
-    tensors exist while it is recomputed.
-    """
-    one_layer = _layer_bytes_per_token(facts, precision)
-    layer_input = facts.hidden * _element(precision)
-    final_norm = _norm_bytes_per_token(facts, precision)
-    if checkpointing:
-        return tokens * (facts.layers * layer_input + one_layer + final_norm)
-    return tokens * (facts.layers * one_layer + final_norm)
+def activation_bytes(facts: ModelFacts, tokens: int, precision: str) -> int:
+    """Tensors kept for backward, without the logits, for ``tokens`` tokens that are neither checkpointed nor shared."""
+    workload, element = Workload(tokens), _element(precision)
+    final_norm = final_norm_bytes(facts, workload, element) - tokens * facts.hidden * element
+    return layer_bytes(facts, workload, element).kept + final_norm
 
 
 def logits_bytes(facts: ModelFacts, tokens: int, chunk: int | None) -> int:
@@ -182,18 +175,6 @@ def reduction_bytes(parameters: int, stage: int, precision: str, communication: 
     return bucket * (2 * element + (sent if sent != element else 0))
 
 
-def exchange_bytes(facts: ModelFacts, workload: Workload, precision: str) -> int:
-    """Send and receive copies of one layer's queries, keys, values and output under Ulysses (arXiv 2309.14509).
-
-    Key-value heads are replicated where more workers share a row than there are such heads.
-    """
-    degree = workload.sequence_parallel
-    if degree == 1:
-        return 0
-    heads = 2 * facts.heads + 2 * max(facts.kv_heads, degree)
-    return 2 * workload.tokens * heads * facts.head_dim * _element(precision)
-
-
 def worker_memory(
     facts: ModelFacts,
     workload: Workload,
@@ -203,27 +184,27 @@ def worker_memory(
 ) -> WorkerMemory:
     """Memory of one of ``workers`` that trains ``facts``'s model on ``workload``."""
     weight, _, _ = _bytes_per_parameter(precision)
-    tokens, chunk = workload.tokens, workload.loss_chunk
+    element, tokens, chunk = _element(precision), workload.tokens, workload.loss_chunk
     is_gathered = stage == 3 and (workers > 1 or workload.savers.offload_parameters)
     assert stage == 3 or not workload.savers.offload_parameters, f"parameter offload at {stage=}"
     gathered = min(facts.parameters, _LIVE_PARAMETERS) if is_gathered else 0
     share = _share(facts.parameters, workers, stage >= 1)
+    layers = layer_bytes(facts, workload, element)
     memory = WorkerMemory(
         states=state_bytes(facts.parameters, stage, workers, precision),
         buffers=weight * gathered
         + reduction_bytes(facts.parameters, stage, precision, workload.communication),
-        activations=activation_bytes(facts, tokens, precision, workload.activation_checkpointing),
-        logits=logits_bytes(facts, tokens, chunk)
+        activations=layers.kept,
+        layer=layers.work,
+        loss=final_norm_bytes(facts, workload, element)
+        + logits_bytes(facts, tokens, chunk)
         + head_gradient_bytes(facts, tokens, chunk, precision),
         # Stage 2 under bf16 steps with the accumulated gradients themselves, stage 3 with a copy of one
         # sub-group at a time (_prepare_fp32_grad_for_sub_group).
         update=4 * min(share, _SUB_GROUP) if stage == 3 else 0,
-        exchange=exchange_bytes(facts, workload, precision),
-        recomputed=tokens * _layer_bytes_per_token(facts, precision)
-        if workload.activation_checkpointing
-        else 0,
+        exchange=layers.exchange,
     )
-    return with_savers(memory, facts, workload, stage, share, _element(precision))
+    return with_offloads(memory, facts, workload, stage, share, element)
 
 
 def choose_zero_stage(
@@ -266,9 +247,9 @@ def _reason(stage: int, needs: dict[int, WorkerMemory], workers: int, device_mem
 
 
 def _why_none_fits(need: WorkerMemory, workload: Workload, workers: int, device_memory: int) -> str:
-    if need.activations + need.logits < need.states.total:
+    if need.activations + max(need.layer, need.loss) < need.states.total:
         help_ = "more workers, or devices with more memory"
-    elif not workload.activation_checkpointing:
+    elif not workload.savers.activation_checkpointing:
         help_ = "activation checkpointing"
     elif workload.loss_chunk is None:
         help_ = "a loss chunk"
@@ -287,24 +268,8 @@ def _describe(need: WorkerMemory, workers: int) -> str:
     host = f"; host memory {_gib(need.host.total)}" if need.host.total else ""
     return (
         f"{among} takes {_gib(need.total)} (model states {_gib(need.states.total)}, activations "
-        f"and logits {_gib(need.activations + need.logits)}, buffers {_gib(need.buffers)}{host})"
+        f"and logits {_gib(need.activations + max(need.layer, need.loss))}, buffers {_gib(need.buffers)}{host})"
     )
-
-
-def _layer_bytes_per_token(facts: ModelFacts, precision: str) -> int:
-    element = _element(precision)
-    queries = facts.heads * facts.head_dim
-    keys_and_values = 2 * facts.kv_heads * facts.head_dim
-    # Queries, keys and values as attention takes them, its output, and its row sums in fp32.
-    attention = element * (2 * queries + keys_and_values) + 4 * facts.heads
-    # The gate before and after its activation, the other half, and their product.
-    mlp = 4 * element * facts.intermediate
-    return 2 * _norm_bytes_per_token(facts, precision) + attention + mlp
-
-
-def _norm_bytes_per_token(facts: ModelFacts, precision: str) -> int:
-    # The input in fp32, the normed value, and that times the weight, which the next matrix takes.
-    return facts.hidden * (4 + 2 * _element(precision))
 
 
 def _bytes_per_parameter(precision: str) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from longspan.errors import UserError
 from longspan.model.attention import IMPLEMENTATIONS, MASKED
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
 from longspan.order.order import Stage
-from longspan.plan.memory import ZERO_STAGES, Workload, activation_bytes, choose_zero_stage
+from longspan.plan.memory import ZERO_STAGES, Workload, choose_zero_stage
 from longspan.plan.savers import NO_SAVERS, Savers
 from longspan.recipe.plan_notes import notes_of
 from longspan.recipe.rope_bases import rope_base_for
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from longspan.recipe.device import Device
     from longspan.recipe.schema import Recipe
 
-GIBI = 2**30
+_GIBI = 2**30
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,6 @@ class RunPlan:
     communication_data_type: Literal["bf16", "fp32"]
     """Data type in which workers sum their gradients."""
     attention: str
-    activation_checkpointing: bool
     loss_chunk: int
     workers: tuple[int, int]
     gpus_per_worker: float
@@ -64,6 +63,11 @@ class RunPlan:
     """What the user should know before starting."""
     unknown: frozenset[str] = frozenset()
     """Keys whose values follow from data that is not ingested yet: their values here are placeholders."""
+
+    @property
+    def activation_checkpointing(self) -> bool:
+        """Whether layers are recomputed in the backward pass."""
+        return self.savers.activation_checkpointing
 
     @property
     def updates(self) -> int:
@@ -90,13 +94,11 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
     precision = dials.precision()
     learning_rate = dials.learning_rate()
     micro_batch = dials.micro_batch(stages)
-    checkpointing = dials.activation_checkpointing(longest * micro_batch[longest], precision)
     loss_chunk = dials.loss_chunk()
     communication = dials.communication_data_type(precision)
     workload = Workload(
         longest,
         micro_batch[longest],
-        checkpointing,
         loss_chunk,
         recipe.workers.sequence_parallel,
         communication=communication,
@@ -115,7 +117,6 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         precision=precision,
         communication_data_type=communication,
         attention=dials.attention(),
-        activation_checkpointing=checkpointing,
         loss_chunk=loss_chunk,
         workers=(recipe.workers.min, recipe.workers.max),
         gpus_per_worker=dials.gpus_per_worker(),
@@ -379,23 +380,6 @@ class _Dials:
             self.notes.append(f"training.zero_stage: {choice.reason}")
         return _STAGES[choice.stage]
 
-    def activation_checkpointing(self, tokens: int, precision: str) -> bool:
-        asked = self.recipe.training.activation_checkpointing
-        if asked is not None:
-            self._because("training.activation_checkpointing", "set in the recipe")
-            return asked
-        if self.recipe.training.offload_activations:
-            self._because("training.activation_checkpointing", "for training.offload_activations")
-            return True
-        tokens //= self.recipe.workers.sequence_parallel
-        need = activation_bytes(self.facts, tokens, precision, checkpointing=False)
-        self._because(
-            "training.activation_checkpointing",
-            f"a micro-batch's activations take {need / GIBI:.1f} GiB; recomputed when over a "
-            f"quarter of {self.device.memory / GIBI:.0f} GiB",
-        )
-        return need > self.device.memory / 4
-
     def with_savers(self, workload: Workload, precision: str) -> Workload:
         """The workload with its memory savers, which are chosen last: only what does not fit needs them."""
         key, tile = "training.mlp_tile", self.recipe.training.mlp_tile
@@ -412,7 +396,7 @@ class _Dials:
         if asked is not None:
             self._because("training.loss_chunk", "set in the recipe")
             return asked
-        chunk = max(256, 2 ** int(math.log2(GIBI / (4 * self.facts.vocab))))
+        chunk = max(256, 2 ** int(math.log2(_GIBI / (4 * self.facts.vocab))))
         self._because(
             "training.loss_chunk",
             f"fp32 logits of {chunk:,} tokens over {self.facts.vocab:,} words stay under 1 GiB",

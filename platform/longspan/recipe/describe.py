@@ -57,7 +57,7 @@ def _memory_parts(recipe: Recipe, facts: ModelFacts, plan: RunPlan, device: Devi
     if "training.micro_batch" in plan.unknown:
         return []
     return [
-        table(memory_rows(recipe, facts, plan), header=MEMORY_HEADER),
+        table(memory_rows(recipe, facts, plan, device), header=MEMORY_HEADER),
         longest_row_text(recipe, facts, plan, device),
     ]
 
@@ -102,6 +102,7 @@ def _value_rows(plan: RunPlan) -> list[tuple[str, ...]]:
         "training.zero_stage": plan.zero_stage,
         "training.micro_batch": ", ".join(str(rows) for rows in plan.micro_batch.values()),
         "training.activation_checkpointing": plan.activation_checkpointing,
+        "training.headwise_attention": plan.savers.headwise_attention,
         "training.tiled_mlp": plan.savers.tiled_mlp,
         "training.mlp_tile": f"{plan.mlp_tile:,}" if plan.savers.tiled_mlp else "unused",
         "training.offload_activations": plan.savers.offload_activations,

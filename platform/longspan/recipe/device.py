@@ -24,6 +24,10 @@ class Device:
     bf16: bool
     assumed: bool = False
     """Not seen, only planned for."""
+    per_node: int = 1
+    """Devices of a node."""
+    node_memory: int | None = None
+    """Host memory of a node, in bytes; None: unknown."""
 
 
 def this_machines_device(gpus_per_worker: float | None = None) -> Device:
@@ -32,9 +36,10 @@ def this_machines_device(gpus_per_worker: float | None = None) -> Device:
     if gpu is not None:
         return gpu
     if gpus_per_worker:
-        return Device("cuda", "NVIDIA H100 80GB HBM3", 80 * 2**30, bf16=True, assumed=True)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Device("cpu", _cpu_name(), memory, supports_bf16("cpu"))
+        name = "NVIDIA H100 80GB HBM3"
+        return Device("cuda", name, 80 * 2**30, bf16=True, assumed=True, per_node=8)
+    memory = _host_memory()
+    return Device("cpu", _cpu_name(), memory, supports_bf16("cpu"), node_memory=memory)
 
 
 def _gpu() -> Device | None:
@@ -43,11 +48,18 @@ def _gpu() -> Device | None:
         return None
     query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     found = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
-    first = found.stdout.strip().splitlines()[:1]
-    if found.returncode or not first:
+    devices = found.stdout.strip().splitlines()
+    if found.returncode or not devices:
         return None
-    name, _, mebibytes = first[0].rpartition(", ")
-    return Device("cuda", name, int(mebibytes) * 2**20, supports_bf16(name))
+    name, _, mebibytes = devices[0].rpartition(", ")
+    memory, node = int(mebibytes) * 2**20, _host_memory()
+    return Device(
+        "cuda", name, memory, supports_bf16(name), per_node=len(devices), node_memory=node
+    )
+
+
+def _host_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -110,13 +110,16 @@ class Training(Section):
     variable-length kernel (`torch_varlen`), all on GPUs in bf16; else SDPA, called once for each document
     (`sdpa_by_document`) where rows are longer than 8,192 tokens."""
     activation_checkpointing: bool | None = None
-    """Recompute activations in the backward pass. Unset: where those of a micro-batch take more than a quarter of
-    the device's memory."""
+    """Recompute each layer in the backward pass, from its input. Unset: only where a worker's memory does not suffice
+    without it."""
+    headwise_attention: bool | None = None
+    """Compute attention for one query head of each worker at a time. Unset: only where a worker's memory does not
+    suffice without it."""
     tiled_mlp: bool | None = None
-    """Compute each layer's MLP over tiles of the sequence, recomputed in the backward pass. Unset: only where a
-    worker's memory does not suffice without it."""
+    """Compute each layer's MLP and norms over tiles of the sequence, recomputed in the backward pass. Unset: only
+    where a worker's memory does not suffice without it."""
     mlp_tile: int | None = Field(None, ge=1)
-    """Tokens of a tile of the MLP. Unset: the model's hidden size (ALST's rule)."""
+    """Tokens of a tile of the MLP and of norms. Unset: the model's hidden size (ALST's rule)."""
     offload_activations: bool | None = None
     """Keep the inputs of checkpointed layers in host memory; needs `activation_checkpointing` and a GPU. Unset: only
     where a worker's memory does not suffice without it."""

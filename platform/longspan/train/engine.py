@@ -57,6 +57,8 @@ class EngineConfig:
     """Keep the optimizer's state in host memory, and step there."""
     offload_parameters: bool = False
     """Keep this rank's shard of the weights in host memory; at ZeRO stage 3 only."""
+    headwise_attention: bool = False
+    """Compute attention for one query head of each rank at a time; its function is installed as for shared rows."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -193,10 +195,16 @@ class Engine:
         self.model.eval()
         try:
             require_correct(self.model, document_mask, self.device, self.config.dtype)
-            if self.group.degree > 1:
-                require_shared_alike(self.model, self.group, document_mask, self.device)
+            if self._tells_attention:
+                headwise = self.config.headwise_attention
+                require_shared_alike(self.model, self.group, document_mask, self.device, headwise)
         finally:
             self.model.train(was_training)
+
+    @property
+    def _tells_attention(self) -> bool:
+        """Whether attention is told of whole rows."""
+        return self.group.degree > 1 or self.config.headwise_attention
 
     def fragments(self) -> list[Fragment]:
         """This rank's part of the state: views, to be copied before the next update or written to."""
@@ -269,9 +277,10 @@ class Engine:
             if batch.weights is not None:
                 weights = torch.as_tensor(batch.weights[rows, cut], device=self.device)
             shared_rows = None
-            if self.group.degree > 1:
+            if self._tells_attention:
                 whole = torch.as_tensor(batch.positions[rows], device=self.device)
-                shared_rows = SharedRows.from_positions(self.group, whole)
+                headwise = self.config.headwise_attention
+                shared_rows = SharedRows.from_positions(self.group, whole, headwise)
             yield (tokens, positions, labels, weights), shared_rows
 
     def _global_weight(self, batch: Batch, counted: int) -> float:

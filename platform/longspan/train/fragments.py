@@ -27,7 +27,8 @@ class Fragment:
     Attributes:
         name: of the parameter.
         start: its first element here, in the flattened parameter.
-        tensors: by kind (the fp32 master, and Adam's moments), fp32 [elements].
+        tensors: by kind, [elements]: the fp32 master and Adam's moments, fp32; of a parameter that is not trained only
+            the parameter itself, in its own type, in place of the master.
     """
 
     name: str

@@ -27,6 +27,7 @@ from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
 from longspan.model.probe import require_round_trip
 from longspan.model.source import local_model_dir
+from longspan.model.tiled_norms import tile_norms
 from longspan.model.tiling import tile_mlps
 from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import install
@@ -99,18 +100,19 @@ def build_engine(
             attention,
             plan.activation_checkpointing and not plan.savers.offload_activations,
         )
-    if group and group.degree > 1:
+    shared = (group is not None and group.degree > 1) or config.headwise_attention
+    if shared:
         install(attention)
     if plan.savers.offload_activations:
         offload_activations(model)
     if plan.savers.tiled_mlp:
         tile_mlps(model, plan.mlp_tile)
+        tile_norms(model, plan.mlp_tile)
     model.train()
     engine = Engine(CausalLMLoss(model, plan.loss_chunk), config, group)
     verify(engine.model, plan.positions)
-    # Rows that are shared under SDPA are computed by document.
-    by_document = engine.group.degree > 1 and attention == "sdpa"
-    computed = SDPA_BY_DOCUMENT if by_document else attention
+    # Rows that are shared, or whose heads take turns, are computed by document under SDPA.
+    computed = SDPA_BY_DOCUMENT if shared and attention == "sdpa" else attention
     require_like_sdpa(computed, model.config, engine.device, config.dtype)
     engine.require_own_losses(job.recipe.packing.document_mask)
     return engine
@@ -141,6 +143,7 @@ def engine_config(job: Job) -> EngineConfig:
         seed=job.recipe.training.seed,
         offload_optimizer=plan.savers.offload_optimizer,
         offload_parameters=plan.savers.offload_parameters,
+        headwise_attention=plan.savers.headwise_attention,
     )
 
 
