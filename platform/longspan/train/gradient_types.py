@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from longspan.train.engine import EngineConfig
+    from longspan.train.engine_config import EngineConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

@@ -36,7 +36,9 @@ from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import install
 from longspan.stream.batch import Batch
 from longspan.train.collectives import broadcast_object
-from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.deepspeed_setup import loading
+from longspan.train.engine import Engine
+from longspan.train.engine_config import EngineConfig
 from longspan.train.guard import Guard
 from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
