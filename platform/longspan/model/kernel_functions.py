@@ -102,6 +102,10 @@ def install(model: nn.Module, kernels: Kernels) -> None:
         UserError: see `parts_of`.
     """
     parts = parts_of(model)
+    changed = [
+        each for each in (*parts.norms, *parts.mlps, *parts.attentions) if "forward" in vars(each)
+    ]
+    assert not changed, f"{type(changed[0]).__name__} has a forward of its own already"
     for norm in parts.norms:
         install_norm(norm, kernels)
     for mlp in parts.mlps:
