@@ -18,10 +18,10 @@ from tests.model.test_kernels import CPU, model_of
 def _with_floats(convert):
     """What a compiled kernel does with arguments that are Python's floats, and the interpreter does not."""
 
-    def converted(argument):
-        if not isinstance(argument, float):
-            return convert(argument)
-        handle = interpreter.TensorHandle(np.array([argument], dtype=np.float32), tl.float32)
+    def converted(arg):
+        if not isinstance(arg, float):
+            return convert(arg)
+        handle = interpreter.TensorHandle(np.array([arg], dtype=np.float32), tl.float32)
         return tl.tensor(handle, tl.float32)
 
     return converted

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from torch import Tensor
@@ -127,9 +128,12 @@ def test_wrong_attention_ends_the_run_before_the_first_update(runs: Runs) -> Non
 
 def _train_with_kernels(kernels: Kernels, arguments: list[str]) -> int:
     """Train with kernels that would be chosen on a GPU."""
-    loop.choose_kernels = lambda *_: KernelChoice("liger", "of a test")
-    loop.load_kernels = lambda _: kernels
-    return standalone.main(arguments)
+    chosen = KernelChoice("liger", "of a test")
+    with (
+        patch.object(loop, "choose_kernels", lambda *_: chosen),
+        patch.object(loop, "load_kernels", lambda _: kernels),
+    ):
+        return standalone.main(arguments)
 
 
 @pytest.mark.deep
