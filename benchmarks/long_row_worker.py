@@ -111,7 +111,9 @@ def build(folder: Path, case: Case, group: Any) -> Any:
     from longspan.model.positions import Positions
     from longspan.model.tiling import tile_mlps
     from longspan.parallel.ulysses import install
-    from longspan.train.engine import Engine, EngineConfig, loading
+    from longspan.train.deepspeed_setup import loading
+    from longspan.train.engine import Engine
+    from longspan.train.engine_config import EngineConfig
     from longspan.train.schedule import CosineSchedule
 
     config = EngineConfig(

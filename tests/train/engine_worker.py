@@ -38,9 +38,12 @@ from longspan.parallel.ulysses import SharedRows, install
 from longspan.storage import Store
 from longspan.stream.batch import Batch, TokenWeights, collate, rank_share
 from longspan.stream.row import Row
+from longspan.train import deepspeed_setup
 from longspan.train import engine as engine_module
 from longspan.train.checkpoint import CheckpointFacts, Checkpoints
-from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.deepspeed_setup import loading
+from longspan.train.engine import Engine
+from longspan.train.engine_config import EngineConfig
 from longspan.train.export_checkpoint import read_weights
 from longspan.train.fragments import MASTER
 from longspan.train.parts import read_parts
@@ -256,7 +259,7 @@ def is_whole(engine: Engine, model_dir: Path, checkpoint: Store) -> bool:
 @contextmanager
 def as_before_fp32_gradients() -> Iterator[None]:
     """Engines are built with the DeepSpeed configuration of earlier versions, which had no data types."""
-    current = engine_module._deepspeed_config
+    current = deepspeed_setup.deepspeed_config
 
     def before(config: EngineConfig) -> dict[str, Any]:
         told = current(config)
@@ -265,7 +268,7 @@ def as_before_fp32_gradients() -> Iterator[None]:
         return told
 
     with (
-        patch.object(engine_module, "_deepspeed_config", before),
+        patch.object(deepspeed_setup, "deepspeed_config", before),
         patch.object(engine_module, "require_gradient_types", lambda *_: None),
     ):
         yield

@@ -21,7 +21,9 @@ from longspan.parallel.groups import SequenceGroup, join_sequence_group
 from longspan.parallel.ulysses import install
 from longspan.stream.batch import Batch, collate
 from longspan.stream.row import Row
-from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.deepspeed_setup import loading
+from longspan.train.engine import Engine
+from longspan.train.engine_config import EngineConfig
 from longspan.train.schedule import CosineSchedule
 from tests import varlen
 

@@ -1,10 +1,14 @@
 """A whole run whose rows are shared by workers, from one recipe, without Ray."""
 
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from torch import Tensor
 
 from longspan.config.load import load
 from longspan.config.locations import open_store
@@ -12,11 +16,14 @@ from longspan.errors import UserError
 from longspan.history.check import Finding, check, compare
 from longspan.history.starts import read_history
 from longspan.model import attention_functions
+from longspan.model.kernel_functions import Kernels
+from longspan.model.kernels import KernelChoice
 from longspan.observe.metrics import read_metrics
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
-from longspan.train import standalone
+from longspan.train import loop, standalone
 from longspan.train.data import ingest_of
+from tests.fused import OVERWRITING, SwiGlu
 from tests.in_process import ingest, main_of
 from tests.jobs.project import write_corpora, write_recipe
 from tests.ranks import RankServer
@@ -117,6 +124,44 @@ def test_wrong_attention_ends_the_run_before_the_first_update(runs: Runs) -> Non
     assert done.returncode != 0
     assert "training.attention: sdpa_by_document differs from SDPA on packed rows" in done.stderr
     assert not runs.records("wrong", "update")
+
+
+def _train_with_kernels(kernels: Kernels, arguments: list[str]) -> int:
+    """Train with kernels that would be chosen on a GPU."""
+    chosen = KernelChoice("liger", "of a test")
+    with (
+        patch.object(loop, "choose_kernels", lambda *_: chosen),
+        patch.object(loop, "load_kernels", lambda _: kernels),
+    ):
+        return standalone.main(arguments)
+
+
+@pytest.mark.deep
+def test_kernels_that_overwrite_their_inputs_give_the_same_run(runs: Runs) -> None:
+    sizes = "workers={min: 2, max: 2, sequence_parallel: 2}"
+    savers = [f"training.{key}=true" for key in ("activation_checkpointing", "tiled_mlp")]
+    changes = ["name=kernels", sizes, "training.zero_stage=3", "training.mlp_tile=16", *savers]
+    train = partial(_train_with_kernels, OVERWRITING)
+    done = runs.ranks.run(2, train, [str(runs.recipe), *changes], timeout_s=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    assert "kernels: liger (of a test)" in done.stdout
+    assert runs.curve("kernels") == pytest.approx(runs.curve("whole"), rel=TOLERANCE)
+    assert runs.heldout("kernels") == pytest.approx(runs.heldout("whole"), rel=TOLERANCE)
+
+
+@pytest.mark.deep
+def test_a_wrong_kernel_ends_the_run_before_the_first_update(runs: Runs) -> None:
+    wrong = replace(OVERWRITING, swiglu=wrong_swiglu)
+    changes = ["name=wrong-kernel", "workers={min: 1, max: 1}"]
+    train = partial(_train_with_kernels, wrong)
+    done = runs.ranks.run(1, train, [str(runs.recipe), *changes], timeout_s=300)
+    assert done.returncode != 0
+    assert "training.kernels: overwriting differs from transformers' modules" in done.stderr
+    assert not runs.records("wrong-kernel", "update")
+
+
+def wrong_swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    return SwiGlu.apply(up, gate)
 
 
 @pytest.mark.parametrize(

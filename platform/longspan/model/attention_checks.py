@@ -121,7 +121,7 @@ def errors_of(
 
     register(implementation)
     heads = Heads.of_config(config)
-    layer = _Layer(config, implementation, heads)
+    layer = LayerAttributes(config, implementation, heads)
     positions = _positions().to(device)
     inputs, weights = _random(heads, device, dtype)
     # Not the default, so that a kernel that ignores it is found.
@@ -137,7 +137,7 @@ def errors_of(
         repeats = heads.queries // heads.keys
         key, value = (tensor.repeat_interleave(repeats, dim=1) for tensor in (key, value))
         output = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=_mask(positions, window), scale=scaling
+            query, key, value, attn_mask=document_mask(positions, window), scale=scaling
         )
         return output.transpose(1, 2)
 
@@ -147,8 +147,8 @@ def errors_of(
     return {name: _error(one, other) for name, one, other in zip(names, own, expected, strict=True)}
 
 
-class _Layer(nn.Module):
-    """Attributes of an attention layer that transformers' functions read."""
+class LayerAttributes(nn.Module):
+    """Attributes of an attention layer that transformers' attention functions read."""
 
     def __init__(self, config: PretrainedConfig, implementation: str, heads: Heads) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def _positions() -> Tensor:
     return torch.stack([torch.cat([torch.arange(n) for n in row]) for row in DOCUMENTS])
 
 
-def _mask(positions: Tensor, window: int | None) -> Tensor:
+def document_mask(positions: Tensor, window: int | None) -> Tensor:
     """Return a bool mask [rows, 1, S, S]: the same document, not later, within the window."""
     documents = (positions == 0).cumsum(dim=1)
     places = torch.arange(positions.shape[1], device=positions.device)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from longspan.errors import UserError
 from longspan.model.attention import IMPLEMENTATIONS, MASKED
+from longspan.model.kernels import plan_kernels
 from longspan.model.positions import Positions, replaced_scaling, require_applicable
 from longspan.order.order import Stage
 from longspan.plan.memory import ZERO_STAGES, Workload, choose_zero_stage
@@ -45,6 +46,8 @@ class RunPlan:
     communication_data_type: Literal["bf16", "fp32"]
     """Data type in which workers sum their gradients."""
     attention: str
+    kernels: str
+    """Fused kernels for RoPE, RMSNorm and SwiGLU, "auto" where the run's devices decide."""
     loss_chunk: int
     workers: tuple[int, int]
     gpus_per_worker: float
@@ -117,6 +120,7 @@ def derive(recipe: Recipe, facts: ModelFacts, device: Device) -> RunPlan:
         precision=precision,
         communication_data_type=communication,
         attention=dials.attention(),
+        kernels=dials.kernels(),
         loss_chunk=loss_chunk,
         workers=(recipe.workers.min, recipe.workers.max),
         gpus_per_worker=dials.gpus_per_worker(),
@@ -349,6 +353,11 @@ class _Dials:
             "printed when the run starts",
         )
         return asked
+
+    def kernels(self) -> str:
+        choice = plan_kernels(self.recipe.training.kernels, self.facts.model_type)
+        self._because("training.kernels", choice.reason)
+        return choice.name
 
     def communication_data_type(self, precision: str) -> Literal["bf16", "fp32"]:
         key, asked = (

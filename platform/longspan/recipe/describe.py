@@ -99,6 +99,7 @@ def _value_rows(plan: RunPlan) -> list[tuple[str, ...]]:
         "training.precision": plan.precision,
         "training.communication_data_type": plan.communication_data_type,
         "training.attention": plan.attention,
+        "training.kernels": plan.kernels,
         "training.zero_stage": plan.zero_stage,
         "training.micro_batch": ", ".join(str(rows) for rows in plan.micro_batch.values()),
         "training.activation_checkpointing": plan.activation_checkpointing,

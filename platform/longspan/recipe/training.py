@@ -17,6 +17,7 @@ Attention = Literal[
     "sdpa",
     "eager",
 ]
+KernelSetting = Literal["auto", "none", "liger"]
 Precision = Literal["auto", "bf16", "fp32"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -109,6 +110,9 @@ class Training(Section):
     """Attention implementation. `auto`: the first available of FlashAttention 3 and 2 (packages) and torch's own
     variable-length kernel (`torch_varlen`), all on GPUs in bf16; else SDPA, called once for each document
     (`sdpa_by_document`) where rows are longer than 8,192 tokens."""
+    kernels: KernelSetting = "auto"
+    """Fused kernels for RoPE, RMSNorm and SwiGLU. `auto`: Liger Kernel's (`liger`) in models of type llama, mistral,
+    qwen2 and qwen3, if the package liger-kernel is installed and the device is a GPU; else `none`."""
     activation_checkpointing: bool | None = None
     """Recompute each layer in the backward pass, from its input. Unset: only where a worker's memory does not suffice
     without it."""

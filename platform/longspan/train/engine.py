@@ -7,63 +7,31 @@ number of workers, nor the micro-batch, nor rows of weight zero change it.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from longspan._compat import deepspeed as zero
-from longspan._compat.transformers import sharded_loading
 from longspan.model.loss_checks import require_correct, require_shared_alike
 from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import SharedRows
+from longspan.train.deepspeed_setup import initialize
 from longspan.train.fragments import Fragment, fragments_of
-from longspan.train.gradient_types import DTYPES, require_gradient_types
-from longspan.train.schedule import CosineSchedule
+from longspan.train.gradient_types import require_gradient_types
 
 if TYPE_CHECKING:
     from longspan.model.loss import CausalLMLoss
     from longspan.stream.batch import Batch
+    from longspan.train.engine_config import EngineConfig
 
 MicroBatch = tuple[
     tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], SharedRows | None
 ]
 """Tokens, positions, labels, and weights where they differ; and the whole rows where they are shared."""
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """What the engine needs to know; every value explicit."""
-
-    schedule: CosineSchedule
-    zero_stage: Literal[1, 2, 3]
-    precision: Literal["bf16", "fp32"]
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    gradient_clipping: float
-    num_sources: int
-    micro_batch: dict[int, int] = field(default_factory=dict)
-    """Rows per forward pass, by row length; 1 where not given."""
-    communication_data_type: Literal["bf16", "fp32"] = "fp32"
-    """Data type in which ranks sum their gradients."""
-    seed: int = 0
-    offload_optimizer: bool = False
-    """Keep the optimizer's state in host memory, and step there."""
-    offload_parameters: bool = False
-    """Keep this rank's shard of the weights in host memory; at ZeRO stage 3 only."""
-    headwise_attention: bool = False
-    """Compute attention for one query head of each rank at a time; its function is installed as for shared rows."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The parameters' type in forward and backward; masters and moments are fp32 either way."""
-        return DTYPES[self.precision]
 
 
 @dataclass(frozen=True)
@@ -95,7 +63,7 @@ class Engine:
         """Shard ``model`` over the ranks of the default process group, which must exist already.
 
         Args:
-            model: the whole model, or under ZeRO-3 loaded within :func:`loading`.
+            model: the whole model, or under ZeRO-3 loaded within :func:`longspan.train.deepspeed_setup.loading`.
             config: explicit values.
             group: the ranks that share rows with this one; None: rows are not shared. Its attention function is
                 installed (`longspan.parallel.ulysses.install`).
@@ -104,7 +72,7 @@ class Engine:
         self.config = config
         self.group = group or SequenceGroup.single(dist.get_rank(), dist.get_world_size())
         self.update_count = self.steps = 0
-        self._deepspeed = _initialize(model, config)
+        self._deepspeed = initialize(model, config)
         self.device = self._deepspeed.device
         world = dist.get_world_size()
         assert self._deepspeed.train_batch_size() == world, (
@@ -306,99 +274,3 @@ class Engine:
         totals = (totals * self.group.is_first).to(self.device)
         dist.all_reduce(totals)
         return totals.cpu()
-
-
-@contextmanager
-def loading(config: EngineConfig) -> Iterator[None]:
-    """Where the engine's model is to be loaded: with ZeRO-3 no rank ever holds all of it on its device.
-
-    transformers then shards each parameter as it is made, which it learns from a global of its own.
-    """
-    if config.zero_stage != 3:
-        yield
-        return
-    _use_deepspeed()
-    with sharded_loading(_deepspeed_config(config)):
-        yield
-
-
-def _use_deepspeed() -> Any:
-    """DeepSpeed, on the default process group."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    import deepspeed
-
-    # DeepSpeed would compile its shared-memory all-reduce for 100 s on the first start; gloo serves as well here.
-    zero.disable_compiled_ops()
-    deepspeed.init_distributed(dist_backend=dist.get_backend(), dist_init_required=False)
-    return deepspeed
-
-
-def _initialize(model: CausalLMLoss, config: EngineConfig) -> Any:
-    deepspeed = _use_deepspeed()
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(model, config.weight_decay),
-        lr=config.schedule.peak,
-        betas=config.betas,
-        eps=config.eps,
-        fused=True,  # one pass over memory instead of seven, on a GPU and on a CPU
-    )
-    engine, *_ = deepspeed.initialize(
-        model=model, optimizer=optimizer, config=_deepspeed_config(config)
-    )
-    return engine
-
-
-def _deepspeed_config(config: EngineConfig) -> dict[str, Any]:
-    return {
-        # One "sample" per rank: weighting is ours (sums over tokens), DeepSpeed only averages over ranks.
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": config.gradient_clipping,
-        "bf16": {"enabled": config.precision == "bf16"},
-        "data_types": {"grad_accum_dtype": "fp32"},
-        "communication_data_type": config.communication_data_type,
-        "zero_force_ds_cpu_optimizer": False,
-        "zero_optimization": {
-            "stage": config.zero_stage,
-            "contiguous_gradients": True,
-            # Stage 2 would divide bf16 gradients by the number of ranks, and round them, before it converts them for
-            # the reduce-scatter. It sends as much either way: its reduce-scatter is an all-reduce of the same bucket.
-            "reduce_scatter": config.zero_stage == 3 or config.precision == "fp32",
-            "overlap_comm": torch.cuda.is_available() and config.zero_stage > 1,
-            "stage3_gather_16bit_weights_on_model_save": True,
-            **_offloads(config),
-        },
-        "steps_per_print": 10**12,
-        "wall_clock_breakdown": False,
-    }
-
-
-def _offloads(config: EngineConfig) -> dict[str, Any]:
-    """DeepSpeed's settings for what is kept in host memory.
-
-    torch's fused AdamW steps on the CPU: DeepSpeedCPUAdam would be compiled first, and is slower.
-    """
-    assert config.zero_stage == 3 or not config.offload_parameters, "ZeRO 1 and 2 shard no weights"
-    host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    offloads = {
-        "offload_optimizer": config.offload_optimizer,
-        "offload_param": config.offload_parameters,
-    }
-    return {key: host for key, wanted in offloads.items() if wanted}
-
-
-def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; norms and biases (one dimension) do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if _dimensions(parameter) > 1]
-    vectors = [parameter for parameter in trained if _dimensions(parameter) <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _dimensions(parameter: torch.nn.Parameter) -> int:
-    return len(zero.full_shape(parameter))

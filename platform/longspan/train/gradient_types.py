@@ -13,7 +13,7 @@ import torch
 from longspan._compat.deepspeed import gradient_types
 
 if TYPE_CHECKING:
-    from longspan.train.engine import EngineConfig
+    from longspan.train.engine_config import EngineConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

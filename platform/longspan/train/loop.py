@@ -22,7 +22,11 @@ from longspan.model.attention_checks import require_like_sdpa
 from longspan.model.cache import model_cache_folder
 from longspan.model.export import ExportSpec, export_model, write_model_files
 from longspan.model.facts import EXACT_FAMILIES, read_facts
-from longspan.model.load import load_model, load_tokenizer, offload_activations
+from longspan.model.kernel_checks import require_like_eager
+from longspan.model.kernel_functions import Kernels, load_kernels
+from longspan.model.kernel_functions import install as install_kernels
+from longspan.model.kernels import KernelConditions, choose_kernels
+from longspan.model.load import load_config, load_model, load_tokenizer, offload_activations
 from longspan.model.loss import CausalLMLoss
 from longspan.model.positions import using_positions, verify
 from longspan.model.probe import require_round_trip
@@ -33,7 +37,9 @@ from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import install
 from longspan.stream.batch import Batch
 from longspan.train.collectives import broadcast_object
-from longspan.train.engine import Engine, EngineConfig, loading
+from longspan.train.deepspeed_setup import loading
+from longspan.train.engine import Engine
+from longspan.train.engine_config import EngineConfig
 from longspan.train.guard import Guard
 from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
@@ -56,7 +62,11 @@ def train(job: Job, host: Host) -> None:
     with closing(ReadAhead(batches_left(job, host, found.facts.update if found else 0))) as batches:
         model_dir = local_model_dir(job.recipe.base_model, job.store, model_cache_folder())
         attention = choose(job.plan.attention, conditions(job))
-        engine = build_engine(job, model_dir, attention.implementation, host.group)
+        on_this_device = KernelConditions.of_process(load_config(model_dir))
+        kernels = choose_kernels(job.plan.kernels, on_this_device)
+        engine = build_engine(
+            job, model_dir, attention.implementation, host.group, load_kernels(kernels.name)
+        )
         if found:
             restore(engine, job, found)
         facts = history_facts(engine, job, host)
@@ -66,6 +76,7 @@ def train(job: Job, host: Host) -> None:
         keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
         try:
             recorder.note(f"attention: {attention.implementation} ({attention.reason})")
+            recorder.note(f"kernels: {kernels.name} ({kernels.reason})")
             if host.group.degree > 1:
                 recorder.note(
                     f"sequence parallelism: each row is shared by {host.group.degree} workers"
@@ -84,11 +95,23 @@ def train(job: Job, host: Host) -> None:
 
 
 def build_engine(
-    job: Job, model_dir: Path, attention: str, group: SequenceGroup | None = None
+    job: Job,
+    model_dir: Path,
+    attention: str,
+    group: SequenceGroup | None = None,
+    kernels: Kernels | None = None,
 ) -> Engine:
     """The model with its new positions, verified, under DeepSpeed and verified again.
 
-    ``group`` are the ranks that share rows with this one; None: rows are not shared.
+    Args:
+        job: the run.
+        model_dir: local folder of the base model.
+        attention: an implementation by name.
+        group: the ranks that share rows with this one; None: rows are not shared.
+        kernels: for RoPE, RMSNorm and SwiGLU; None: the model's own modules.
+
+    Raises:
+        UserError: attention or a kernel computes something else, or cannot be used in this model.
     """
     plan, config = job.plan, engine_config(job)
     with loading(config):
@@ -103,6 +126,8 @@ def build_engine(
     shared = (group is not None and group.degree > 1) or config.headwise_attention
     if shared:
         install(attention)
+    if kernels:
+        install_kernels(model, kernels)
     if plan.savers.offload_activations:
         offload_activations(model)
     if plan.savers.tiled_mlp:
@@ -114,6 +139,8 @@ def build_engine(
     # Rows that are shared, or whose heads take turns, are computed by document under SDPA.
     computed = SDPA_BY_DOCUMENT if shared and attention == "sdpa" else attention
     require_like_sdpa(computed, model.config, engine.device, config.dtype)
+    if kernels:
+        require_like_eager(kernels, model, engine.device, config.dtype)
     engine.require_own_losses(job.recipe.packing.document_mask)
     return engine
 

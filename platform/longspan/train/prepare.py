@@ -16,6 +16,7 @@ from longspan.ingest.manifest import SourceManifest
 from longspan.model.address import model_address
 from longspan.model.attention import Conditions, choose
 from longspan.model.hub import HubModel
+from longspan.model.kernels import require_gpu
 from longspan.model.source import require_weights
 from longspan.model.tied import require_tied_alike
 from longspan.plan.hardware import peak_tflops
@@ -133,6 +134,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     if device.kind == "cpu":
         longest = max(stage.length for stage in plan.stages)
         choose(plan.attention, Conditions(device.kind, plan.precision, longest))
+        require_gpu(plan.kernels, device.kind)
     with _saying_how_to_extend(recipe, store):
         data = run_data(recipe, store, Ingest.run, distributed=True)
         job = _job(recipe, store, device, data, print)
