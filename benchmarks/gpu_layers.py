@@ -127,9 +127,8 @@ def _plan(shape: Shape, place: Place, length: int) -> tuple[bool, int]:
 def _planned(shape: Shape, length: int, precision: str, is_tiled: bool) -> WorkerMemory:
     workload = Workload(
         length,
-        activation_checkpointing=True,
         loss_chunk=LOSS_CHUNK,
-        savers=Savers(tiled_mlp=is_tiled),
+        savers=Savers(tiled_mlp=is_tiled, activation_checkpointing=True),
     )
     return worker_memory(shape.facts(), workload, 2, 1, precision)
 
