@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from longspan.generate.engine_report import ERROR, MISMATCH, REPORT, ExpectedModel
 from longspan.generate.requests import (
     Failure,
     FinishReason,
@@ -32,9 +33,9 @@ time anyway."""
 TASK_CPUS = 0.5
 MAX_RESTARTS = 3
 """Times that Ray starts a dead engine anew; without a limit a request that kills engines goes on for ever."""
+ENGINE_STAGE = "vLLMEngineStage"
+"""Name of the engine's stage in Ray's processor."""
 WITHOUT_TRACKING = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-ERROR = "__inference_error__"
-"""Column of Ray's processor: a row that has one passes the engine by."""
 
 INPUT_ERRORS = ("ValueError", "TypeError", "VLLMValidationError", "VLLMUnprocessableEntityError")
 """Errors that vLLM raises when it checks a request; any other one may not come again."""
@@ -60,6 +61,7 @@ class Engine:
         end_tokens: token ids that end a reply. They tell a reply of exactly `max_tokens` that ended by itself from
             one that was cut off; without them both count as cut off.
         model_window: the model's own window. Where `window` is longer, positions go on beyond it, with the same RoPE.
+        expected: facts of the model that each engine must agree with before it answers; None: not checked.
     """
 
     model: str
@@ -73,6 +75,7 @@ class Engine:
     pool: str | None = None
     end_tokens: tuple[int, ...] = ()
     model_window: int | None = None
+    expected: ExpectedModel | None = None
 
     def engine_kwargs(self) -> dict[str, Any]:
         """All of vLLM's engine arguments but the model."""
@@ -133,6 +136,8 @@ class Engine:
         with _quiet():
             from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
+            from longspan.generate.reporting_engine import reporting
+
             config = vLLMEngineProcessorConfig(
                 model_source=hub.name if (hub := self._hub_model()) else self.model,
                 engine_kwargs=self.engine_kwargs(),
@@ -155,11 +160,12 @@ class Engine:
                 preprocess_map_kwargs=tasks,
                 postprocess_map_kwargs=tasks,
             )
-        stage = processor.get_stage_by_name("vLLMEngineStage")
+        stage = processor.get_stage_by_name(ENGINE_STAGE)
         # Set anew they would be derived once more, from less than there was.
         stage.map_batches_kwargs.update(
             max_restarts=MAX_RESTARTS, label_selector=selector(self.pool)
         )
+        processor.stages[ENGINE_STAGE] = reporting(stage, self.expected, self.window)
         return processor(dataset).map(_Reply(frozenset(self.end_tokens)), **tasks)
 
     def _hub_model(self) -> HubModel | None:
@@ -216,6 +222,7 @@ class _Prepare:
             "known_tokens": len(request.prompt_ids),
             "failure": failure.kind if failure else "",
             ERROR: failure.message if failure else "",
+            REPORT: "",
             # They would travel with the reply.
             "content": "",
             "prompt_ids": [],
@@ -230,8 +237,11 @@ class _Prepare:
 
 def _failure(error: str) -> Failure:
     """Return what an error of the engine, as "Type: message", means for the request."""
+    kind, _, detail = error.partition(":")
+    if kind == MISMATCH:
+        return Failure("denied", detail.strip())
     message = " ".join(error.split())[:200]
-    if error.partition(":")[0] in INPUT_ERRORS:
+    if kind in INPUT_ERRORS:
         return Failure("refused", f"refused by the engine: {message}")
     return Failure("engine_error", f"failed in the engine: {message}")
 
@@ -255,6 +265,7 @@ class _Reply:
             prompt_tokens=row.get("num_input_tokens") or 0,
             reply_tokens=row.get("num_generated_tokens") or 0,
             seconds=float(row.get("time_taken_llm") or 0.0),
+            engine=row.get(REPORT) or "",
         )
         return reply.row()
 
