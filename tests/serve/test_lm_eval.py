@@ -104,21 +104,16 @@ def test_local_completions_gives_the_answers_and_the_score_of_an_own_suite(
         for at in range(QUESTIONS + 2)
     ]
     write_questions(store, rows)
-    first = of_the_harness(deployed, tmp_path)
-    assert len(first) == QUESTIONS and len({sample["resps"][0][0] for sample in first}) > 1
+    first = of_an_own_suite(deployed, tmp_path)
+    assert len({sample.reply for sample in first.samples}) > 1
 
-    # A random model is never right: half of the questions get its own answers as theirs.
-    for row, sample in list(zip(rows[2:], first, strict=True))[::2]:
-        row["answer"] = sample["resps"][0][0]
+    # A random model is never right: half of the questions get its answers as theirs.
+    for row, sample in list(zip(rows[2:], first.samples, strict=True))[::2]:
+        row["answer"] = sample.reply
     write_questions(store, rows)
-    for path in (tmp_path / "out").rglob("samples_*"):
-        path.unlink()
     theirs, ours = of_the_harness(deployed, tmp_path), of_an_own_suite(deployed, tmp_path)
-    answers = {sample.id: sample for sample in ours.samples}
-    assert len(answers) == QUESTIONS
-    assert sorted(sample.reply for sample in ours.samples) == sorted(
-        sample["resps"][0][0] for sample in theirs
-    )
+    assert [sample.reply for sample in ours.samples] == [each["resps"][0][0] for each in theirs]
+    assert [sample.score for sample in ours.samples] == [each["exact_match"] for each in theirs]
     (result,) = ours.results
-    assert result.value == sum(sample["exact_match"] for sample in theirs) / QUESTIONS
+    assert result.value == sum(each["exact_match"] for each in theirs) / QUESTIONS
     assert result.value is not None and 0.5 <= result.value < 1
