@@ -32,7 +32,7 @@ def test_a_wrong_rope_base_raises_the_loss_of_the_same_tokens_and_fails_the_gate
 ) -> None:
     documents = [
         Document(content_id(text), "books", f"{number}.txt", text)
-        for number, text in enumerate(books(8, 1000))
+        for number, text in enumerate(books(5, 1000))
     ]
     tokenized = tokenize(load_tokenizer(sample_model), documents)
     plan = LossPlan.of(tokenized, WINDOW, TargetChoice(targets=32, blocks=1, shortest=WINDOW - 32))
