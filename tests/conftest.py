@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 from tests.distribution import pytest_collection_modifyitems  # noqa: F401
 from tests.ports import free_ports
 from tests.s3 import s3_server  # noqa: F401
+from tests.sample_model import sample_model  # noqa: F401
 from tests.session_rules import pytest_addoption, pytest_configure  # noqa: F401
 
 ROOT = Path(__file__).parents[1]

@@ -49,6 +49,8 @@ class OpenAIServer(ThreadingHTTPServer):
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.model, self.answer, self.key, self.window = model, answer, key, window
+        self.tokenize: Callable[[Body], list[int]] | None = None
+        """Token ids for the body of a request to `/tokenize`; None: there is no such route."""
         self.busy = 0
         """So many requests are turned away first."""
         self.redirect: str | None = None
@@ -86,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self._let_in():
             return
+        if self.path == "/tokenize":
+            self._tokenize(body)
+            return
         with self.server.lock:
             busy, self.server.busy = self.server.busy, max(0, self.server.busy - 1)
         if busy:
@@ -98,6 +103,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(refusal.status, {"error": error})
             return
         self._send(200, _response(self.server.model, completion, is_chat="messages" in body))
+
+    def _tokenize(self, body: Body) -> None:
+        if self.server.tokenize is None:
+            self._send(404, {"error": {"message": "no such route"}})
+            return
+        self._send(200, {"tokens": self.server.tokenize(body)})
 
     def _let_in(self) -> bool:
         with self.server.lock:

@@ -46,4 +46,4 @@ def test_the_judged_window_stands_beside_the_models_own(judged: int, tmp_path: P
     )
     info = model_info(prepared, model, "hash")
     assert (info.window, info.model_window) == (judged, 131_072)
-    assert provenance(prepared, [], {}).base_window == 1024
+    assert provenance(prepared, [], {}, {}).base_window == 1024

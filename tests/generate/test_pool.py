@@ -31,7 +31,7 @@ def test_an_engine_takes_what_it_needs_of_the_pool(
     request = Request("a", Sampling(16, 0.0), 1, prompt_ids=[1, 2])
     replies = Engine("m", 128, **asked).replies(ray.data.from_items([request.row()]))
     stage = replies._logical_plan.dag
-    while "vLLM" not in stage.name:
+    while "ReportingStage" not in stage.name:
         (stage,) = stage.input_dependencies
     found = stage.ray_remote_args
     assert (found.get("num_gpus"), found["label_selector"]) == taken

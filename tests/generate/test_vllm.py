@@ -1,12 +1,15 @@
 """vLLM with prompts of token ids: what transformers generates, each with its own sampling; nothing cut silently."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from longspan.chat.token_probe import TokenProbe
 from longspan.generate.cluster import EngineModel, end_tokens, engine_on_cluster
+from longspan.generate.engine_report import ExpectedModel
 from longspan.generate.generators import EngineGenerator
 from longspan.generate.requests import Reply, Request, Row, Sampling
 from longspan.generate.schema import EnginePool
@@ -74,13 +77,19 @@ def test_token_ids_are_answered_as_transformers_does(tmp_path: Path, ray_session
         Request("over", Sampling(4, 0.0), 6, prompt_ids=ids[: WINDOW - 3]),
         Request("turn", Sampling(4, 0.0), 7, content="Which ship came first?"),
     ]
+    rope = {"rope_type": "default", "rope_theta": 10_000.0}
+    expected = ExpectedModel("tiny", "model", rope, TokenProbe.of(tokenizer))
     asked = EngineModel(
         *(str(folder), "model", WINDOW, {"dtype": "float32"}),
         end_tokens=end_tokens(folder),
         model_window=MODEL_WINDOW,
+        expected=expected,
     )
     engine = engine_on_cluster(asked, EnginePool(batch=4), Store(str(tmp_path)), print)
-    generator = EngineGenerator(engine, "model", lambda turn: tokenizer(turn)["input_ids"])
+    reports: list[str] = []
+    generator = EngineGenerator(
+        *(engine, "model", lambda turn: tokenizer(turn)["input_ids"]), on_report=reports.append
+    )
     items = [{"number": number} for number in range(len(requests))]
     found = {
         row["id"]: row
@@ -108,3 +117,36 @@ def test_token_ids_are_answered_as_transformers_does(tmp_path: Path, ray_session
         in over["message"]
     )
     assert found["turn"]["prompt_tokens"] == len(tokenizer("Which ship came first?")["input_ids"])
+
+    (report,) = map(json.loads, reports)
+    assert report.pop("vllm")
+    assert report == {
+        "window": WINDOW,
+        "rope": rope,
+        "dtype": "float32",
+        "tokens": expected.tokens.hashes,
+    }
+
+
+def test_an_engine_that_has_loaded_another_model_answers_nothing(
+    tmp_path: Path, ray_session: str
+) -> None:
+    from transformers import AutoTokenizer
+
+    folder = make_tiny_model(tmp_path / "model", window=MODEL_WINDOW, rope_base=1000.0)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    rope = {"rope_type": "default", "rope_theta": 10_000.0}
+    asked = EngineModel(
+        *(str(folder), "model", MODEL_WINDOW, {"dtype": "float32"}),
+        expected=ExpectedModel("tiny", "model", rope, TokenProbe.of(tokenizer)),
+    )
+    engine = engine_on_cluster(asked, EnginePool(), Store(str(tmp_path)), print)
+    reports: list[str] = []
+    generator = EngineGenerator(engine, "model", on_report=reports.append)
+    request = Request("a", Sampling(4, 0.0), 1, prompt_ids=[5, 6, 7])
+    ((row,),) = generator.records([{"number": 0}], Given([request]), "given")
+    assert (row["failure"], row["text"], reports) == ("denied", "", [])
+    assert row["message"].startswith("model: vLLM has loaded 'tiny' otherwise")
+    assert "rope_theta is 10000.0 in config.json, 1000.0 in the engine" in row["message"]
+    assert "the chat template makes" in row["message"]

@@ -13,7 +13,13 @@ from longspan.evaluate.losses.measure import Losses, loss_changes
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.provenance import model_info, provenance
-from longspan.evaluate.results import Comparison, Results, SampleRecord, TaskResult
+from longspan.evaluate.results import (
+    Comparison,
+    ReportedEngine,
+    Results,
+    SampleRecord,
+    TaskResult,
+)
 from longspan.evaluate.samples import ProbeSource, Task
 from longspan.evaluate.suites.run import SuiteRun
 
@@ -27,12 +33,14 @@ class Measured:
         probes: records of its samples, and what was left out.
         losses: on held-out documents; None if there are none.
         suites: results of standard suites.
+        reported: the model as its engines, or the endpoint, report it.
     """
 
     model: EvaluatedModel
     probes: Asked = field(default_factory=Asked)
     losses: Losses | None = None
     suites: SuiteRun = field(default_factory=SuiteRun)
+    reported: list[ReportedEngine] = field(default_factory=list)
 
 
 def results_of(
@@ -48,6 +56,7 @@ def results_of(
     """
     recipe, own = prepared.recipe, measured[0]
     other = measured[1] if len(measured) > 1 else Measured(own.model)
+    reported = {each.model.key: each.reported for each in measured if each.reported}
     infos = [model_info(prepared, each.model, source.format.hash) for each in measured]
     return Results(
         name=recipe.name,
@@ -61,7 +70,7 @@ def results_of(
         suites=own.suites.results,
         reference_suites=other.suites.results,
         comparison=_comparison(own, other, recipe.seed) if len(measured) > 1 else None,
-        provenance=provenance(prepared, source.documents, _engine(prepared)),
+        provenance=provenance(prepared, source.documents, _engine(prepared), reported),
     )
 
 

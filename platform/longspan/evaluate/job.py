@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from longspan.evaluate.assemble import Measured, by_task, results_of
 from longspan.evaluate.documents import documents_hash
@@ -17,6 +18,7 @@ from longspan.evaluate.prompt_format import ChatFormat, CompletionFormat, load_f
 from longspan.evaluate.records import delete_other_records
 from longspan.evaluate.report.page import write_report
 from longspan.evaluate.report.text import summary
+from longspan.evaluate.reported import check_endpoint
 from longspan.evaluate.results import Results, Verdict
 from longspan.evaluate.samples import ProbeSource
 from longspan.evaluate.suite_samples import SUITE_SAMPLES, write_suite_samples
@@ -90,6 +92,7 @@ def evaluate(prepared: Prepared, log: Log) -> tuple[Results, list[Measured]]:
     # Probes and losses may take hours, and mistakes in suites are to be found before.
     suite_tasks = load_tasks(prepared, log)
     format = prompt_format(prepared)
+    served = [check_endpoint(prepared, log)] if prepared.recipe.endpoint else []
     documents = gather(prepared.store, heldout_choice(prepared, format), log).documents
     source = ProbeSource(
         documents, documents_hash(documents), format, recipe.seed, recipe.probes.depths
@@ -101,6 +104,7 @@ def evaluate(prepared: Prepared, log: Log) -> tuple[Results, list[Measured]]:
         Measured(model, probes.ask(model), losses.losses(model), suites.run(model))
         for model in prepared.models
     ]
+    measured = [replace(each, reported=served or probes.reported(each.model)) for each in measured]
     require_answers(measured[0].probes.records)
     results = results_of(prepared, prepared.tasks, source, measured)
     results = results.model_copy(update={"verdict": judge(results, recipe.gate)})

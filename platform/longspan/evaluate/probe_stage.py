@@ -10,7 +10,8 @@ from longspan.evaluate.grid import SampleGrid
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.probes.fitting import BASE
-from longspan.evaluate.results import SampleRecord
+from longspan.evaluate.reported import expected_model, recorded_reports, report_recorder
+from longspan.evaluate.results import ReportedEngine, SampleRecord
 from longspan.evaluate.samples import ProbeSource, Task
 from longspan.generate.cluster import EngineModel, end_tokens, engine_on_cluster
 from longspan.generate.endpoint import EndpointAccess
@@ -89,9 +90,15 @@ class ProbeStage:
             recipe.engine.arguments,
             end_tokens(model.folder),
             model_window=model.facts.window,
+            expected=expected_model(model),
         )
         engine = engine_on_cluster(described, recipe.engine, prepared.store, self.log)
-        return EngineGenerator(engine, model.key)
+        recorder = report_recorder(prepared.store, self.identity(model))
+        return EngineGenerator(engine, model.key, on_report=recorder)
+
+    def reported(self, model: EvaluatedModel) -> list[ReportedEngine]:
+        """Return what the engines that have answered for a model report of it."""
+        return recorded_reports(self.prepared.store, self.identity(model))
 
 
 def reference_folder(folder: str) -> str:

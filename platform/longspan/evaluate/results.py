@@ -225,6 +225,23 @@ class ModelInfo(Section):
     """Hash."""
 
 
+class ReportedEngine(Section):
+    """Values that an engine, or the endpoint, reports of the model; those that are known agree with its folder."""
+
+    vllm: str | None = None
+    """Version of vLLM; None for an endpoint."""
+    window: int | None = None
+    """Tokens of prompt and answer that it takes (`max_model_len`); None: not stated."""
+    rope: dict[str, Any] = Field(default_factory=dict)
+    """Its `rope_parameters`; empty for an endpoint, as no API reports them."""
+    dtype: str | None = None
+    """Type of the weights; None for an endpoint."""
+    tokens: dict[str, str] = Field(default_factory=dict)
+    """Hashes of the tokens that it makes of a fixed text, and of a fixed conversation in the chat template."""
+    unchecked: list[str] = Field(default_factory=list)
+    """What could not be compared, each with its reason."""
+
+
 class Provenance(Section):
     """Facts that are needed to repeat the evaluation."""
 
@@ -241,6 +258,9 @@ class Provenance(Section):
     documents_hash: str
     engine: dict[str, Any]
     """Arguments of the engine, or the endpoint's address."""
+    reported: dict[str, list[ReportedEngine]] = Field(default_factory=dict)
+    """Engines whose replies are in the store, or the endpoint, as they report themselves; by `model` and
+    `reference`."""
     base_window: int | None
     """Window of the base model before it was extended."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from longspan.errors import UserError
 from longspan.generate.engine import Engine
+from longspan.generate.engine_report import ExpectedModel
 from longspan.generate.progress import Log
 from longspan.generate.schema import EnginePool
 from longspan.model.cache import model_cache_folder
@@ -27,6 +28,7 @@ class EngineModel:
         arguments: more of vLLM's engine arguments.
         end_tokens: see `Engine`.
         model_window: see `Engine`.
+        expected: see `Engine`.
     """
 
     address: str
@@ -35,6 +37,7 @@ class EngineModel:
     arguments: dict[str, Any] = field(default_factory=dict)
     end_tokens: tuple[int, ...] = ()
     model_window: int | None = None
+    expected: ExpectedModel | None = None
 
 
 def engine_on_cluster(model: EngineModel, placement: EnginePool, store: Store, log: Log) -> Engine:
@@ -58,6 +61,7 @@ def engine_on_cluster(model: EngineModel, placement: EnginePool, store: Store, l
         pool=placement.pool,
         end_tokens=model.end_tokens,
         model_window=model.model_window,
+        expected=model.expected,
     )
 
 

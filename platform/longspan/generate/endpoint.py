@@ -74,7 +74,7 @@ def probe(access: EndpointAccess) -> int | None:
     import openai
 
     endpoint, setting = access.endpoint, access.setting
-    client = _client(access, timeout=PROBE_SECONDS, retries=1)
+    client = open_client(access, timeout=PROBE_SECONDS, retries=1)
     try:
         models = {model.id: model for model in client.models.list().data}
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
@@ -125,7 +125,7 @@ class EndpointClient:
 
     def __init__(self, access: EndpointAccess) -> None:
         self._access = access
-        self._client = _client(access, access.endpoint.timeout, access.endpoint.retries)
+        self._client = open_client(access, access.endpoint.timeout, access.endpoint.retries)
 
     def respond(self, request: Request) -> Reply:
         """See `Responder.respond`."""
@@ -246,7 +246,14 @@ def _redirected(access: EndpointAccess, response: Any) -> str:
     )
 
 
-def _client(access: EndpointAccess, timeout: float, retries: int) -> Any:
+def open_client(access: EndpointAccess, timeout: float, retries: int) -> Any:
+    """Return an OpenAI client that follows no redirect.
+
+    Args:
+        access: the server.
+        timeout: seconds to wait for a reply.
+        retries: how often a request is repeated that met a busy or absent server.
+    """
     import openai
 
     return openai.OpenAI(

@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from longspan._compat.ray_data_llm import ERROR_COLUMN, set_engine_actor_options
+from longspan._compat.ray_data_llm import (
+    ENGINE_STAGE,
+    ERROR_COLUMN,
+    set_engine_actor_options,
+)
+from longspan.generate.engine_report import MISMATCH, REPORT, ExpectedModel
 from longspan.generate.requests import (
     Failure,
     FinishReason,
@@ -58,6 +63,7 @@ class Engine:
         end_tokens: token ids that end a reply. They tell a reply of exactly `max_tokens` that ended by itself from
             one that was cut off; without them both count as cut off.
         model_window: the model's own window. Where `window` is longer, positions go on beyond it, with the same RoPE.
+        expected: facts of the model that each engine must agree with before it answers; None: not checked.
     """
 
     model: str
@@ -71,6 +77,7 @@ class Engine:
     pool: str | None = None
     end_tokens: tuple[int, ...] = ()
     model_window: int | None = None
+    expected: ExpectedModel | None = None
 
     def engine_kwargs(self) -> dict[str, Any]:
         """All of vLLM's engine arguments but the model."""
@@ -131,6 +138,8 @@ class Engine:
         with _quiet():
             from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
+            from longspan.generate.reporting_engine import reporting
+
             config = vLLMEngineProcessorConfig(
                 model_source=hub.name if (hub := self._hub_model()) else self.model,
                 engine_kwargs=self.engine_kwargs(),
@@ -155,6 +164,9 @@ class Engine:
             )
         set_engine_actor_options(
             processor, max_restarts=MAX_RESTARTS, label_selector=selector(self.pool)
+        )
+        processor.stages[ENGINE_STAGE] = reporting(
+            processor.get_stage_by_name(ENGINE_STAGE), self.expected, self.window
         )
         return processor(dataset).map(_Reply(frozenset(self.end_tokens)), **tasks)
 
@@ -212,6 +224,7 @@ class _Prepare:
             "known_tokens": len(request.prompt_ids),
             "failure": failure.kind if failure else "",
             ERROR_COLUMN: failure.message if failure else "",
+            REPORT: "",
             # They would travel with the reply.
             "content": "",
             "prompt_ids": [],
@@ -226,8 +239,11 @@ class _Prepare:
 
 def _failure(error: str) -> Failure:
     """Return what an error of the engine, as "Type: message", means for the request."""
+    kind, _, detail = error.partition(":")
+    if kind == MISMATCH:
+        return Failure("denied", detail.strip())
     message = " ".join(error.split())[:200]
-    if error.partition(":")[0] in INPUT_ERRORS:
+    if kind in INPUT_ERRORS:
         return Failure("refused", f"refused by the engine: {message}")
     return Failure("engine_error", f"failed in the engine: {message}")
 
@@ -251,6 +267,7 @@ class _Reply:
             prompt_tokens=row.get("num_input_tokens") or 0,
             reply_tokens=row.get("num_generated_tokens") or 0,
             seconds=float(row.get("time_taken_llm") or 0.0),
+            engine=row.get(REPORT) or "",
         )
         return reply.row()
 

@@ -31,8 +31,8 @@ class TextGenerator(Protocol):
     ) -> Iterable[list[Row]]:
         """Yield the records of the requests about some items, in groups, as they come.
 
-        Each record has three more columns: `failure` (a `FailureKind`, or ""), its `message`, and `seconds`, since
-        the request was handed over.
+        Each record has four more columns: `failure` (a `FailureKind`, or ""), its `message`, `seconds`, since the
+        request was handed over, and `engine` (`Reply.engine`).
 
         Args:
             items: what to make requests of (`RequestSource.requests`), in this order.
@@ -50,11 +50,14 @@ class EngineGenerator:
         engine: all of them.
         setting: the recipe's key that names the model, for messages.
         render: token ids of a user's turn, for requests that have no ids.
+        on_report: takes the report of each engine (`LoadedModel.report`) before the first of its replies is handed on,
+            once for each different report.
     """
 
     engine: Engine
     setting: str
     render: Render | None = None
+    on_report: Callable[[str], None] | None = None
 
     def share(self, value: T) -> Callable[[], T]:
         """See `TextGenerator.share`."""
@@ -69,7 +72,13 @@ class EngineGenerator:
         dataset.context.execution_options.label_selector = None
         # A block is given back as a whole: small ones lose little when the job is killed.
         dataset = dataset.repartition(target_num_rows_per_block=self.engine.batch)
-        return _records(self.engine.replies(dataset, self.render), source, name)
+        reported: set[str] = set()
+        for rows in _records(self.engine.replies(dataset, self.render), source, name):
+            for report in {row["engine"] for row in rows if row["engine"]} - reported:
+                reported.add(report)
+                if self.on_report:
+                    self.on_report(report)
+            yield rows
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,8 @@ class _Records:
 
 def _record(source: RequestSource, reply: Reply) -> Row:
     kind, message = (reply.failure.kind, reply.failure.message) if reply.failure else ("", "")
-    return source.record(reply) | {"failure": kind, "message": message, "seconds": reply.seconds}
+    added = {"failure": kind, "message": message, "seconds": reply.seconds, "engine": reply.engine}
+    return source.record(reply) | added
 
 
 def _requests(items: Sequence[Row], source: RequestSource) -> Any:

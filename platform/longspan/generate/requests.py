@@ -14,7 +14,7 @@ FailureKind = Literal[
     "refused",  # the model's side refuses this request, and would again
     "engine_error",  # the engine failed at this request, for another reason than what is in it
     "unanswered",  # no reply this time: busy, unreachable
-    "denied",  # the endpoint refuses every request: a wrong key, or no such model
+    "denied",  # no request can be answered: a wrong key, no such model, or another model than expected
 ]
 RETRIED: frozenset[FailureKind] = frozenset({"unanswered", "denied"})
 """Failures that are not recorded: the request is made again when the job is run again."""
@@ -104,6 +104,7 @@ class Reply:
         reply_tokens: tokens of the reply.
         failure: why there is no reply; None if there is one.
         seconds: since the request was handed over.
+        engine: report of the engine that answered (`LoadedModel.report`); "" if unknown.
     """
 
     id: str
@@ -114,6 +115,7 @@ class Reply:
     reply_tokens: int = 0
     failure: Failure | None = None
     seconds: float = 0.0
+    engine: str = ""
 
     @classmethod
     def failed(cls, request: Request, kind: FailureKind, message: str) -> Reply:

@@ -13,8 +13,9 @@ from typing import Any
 from longspan.config.locations import open_store
 from longspan.errors import UserError
 from longspan.model.address import model_address
-from longspan.model.facts import ModelFacts, read_facts, rope_of_config
+from longspan.model.facts import ModelFacts, read_facts
 from longspan.model.hub import HubModel
+from longspan.model.loaded import rope_differences, window_difference
 from longspan.model.source import local_model_dir, local_tokenizer_dir, require_weights, revision
 from longspan.serve.schema import ServeSettings
 from longspan.storage import Store
@@ -90,14 +91,10 @@ def check_loaded(model: ServedModel, config: Mapping[str, Any], window: int) -> 
     Raises:
         UserError: they differ: answers would be quietly wrong beyond some length.
     """
-    stated, loaded = dict(model.facts.rope), rope_of_config(config)
-    differing = sorted(key for key in stated if loaded.get(key) != stated[key])
     problems = [
-        f"{key} is {stated[key]!r} in config.json, {loaded.get(key)!r} in the engine"
-        for key in differing
+        *rope_differences(dict(model.facts.rope), config),
+        *window_difference(model.window, window),
     ]
-    if window != model.window:
-        problems.append(f"the window is {model.window:,} tokens, {window:,} in the engine")
     if problems:
         raise UserError(
             f"model: vLLM has loaded {model.address} otherwise than its folder states: "

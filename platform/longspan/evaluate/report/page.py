@@ -18,7 +18,7 @@ from longspan.evaluate.report.suites import SUITE_SIZES, first_sentence_rows, su
 from longspan.evaluate.report.svg import inline_svg
 from longspan.evaluate.report.tables import heat_maps, score_table
 from longspan.evaluate.report.verdict import headline, judged_window
-from longspan.evaluate.results import ModelInfo, Results, SampleRecord
+from longspan.evaluate.results import ModelInfo, ReportedEngine, Results, SampleRecord
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -103,6 +103,10 @@ def provenance(results: Results) -> dict[str, dict[str, str]]:
         "documents' hash": given.documents_hash,
         "engine": _pairs(given.engine),
     }
+    for key, engines in given.reported.items():
+        for number, engine in enumerate(engines, 1):
+            title = f"Reported by the engine of the {key}"
+            parts[f"{title} ({number})" if len(engines) > 1 else title] = _reported(engine)
     parts["Versions"] = dict(sorted(given.packages.items()))
     return parts
 
@@ -116,6 +120,17 @@ def _model(model: ModelInfo) -> dict[str, str]:
         "type": model.dtype,
         "chat template": "used" if model.template == "chat" else "none",
         "tokenizer": model.tokenizer,
+    }
+
+
+def _reported(engine: ReportedEngine) -> dict[str, str]:
+    return {
+        "vLLM": engine.vllm or "unknown",
+        "window": "unknown" if engine.window is None else f"{engine.window:,}",
+        "positions": _pairs(engine.rope) or "unknown",
+        "type": engine.dtype or "unknown",
+        "hashes of tokens": _pairs(engine.tokens) or "unknown",
+        "not checked": "; ".join(engine.unchecked) or "nothing",
     }
 
 
