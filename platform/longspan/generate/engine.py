@@ -10,12 +10,13 @@ from typing import Any
 
 from longspan.generate.requests import (
     Failure,
+    FailureKind,
     FinishReason,
     Reply,
     Request,
     Row,
     Sampling,
-    over_length,
+    not_sent,
 )
 from longspan.model.hub import HubModel
 from longspan.pools import selector
@@ -38,6 +39,9 @@ ERROR = "__inference_error__"
 
 INPUT_ERRORS = ("ValueError", "TypeError", "VLLMValidationError", "VLLMUnprocessableEntityError")
 """Errors that vLLM raises when it checks a request; any other one may not come again."""
+
+UNSENT = [0]
+"""Token ids of a request that passes the engine by: a column of lists needs numbers in each."""
 
 Render = Callable[[str], Sequence[int]]
 """Token ids of the prompt for a user's turn."""
@@ -207,11 +211,11 @@ class _Prepare:
         from vllm.sampling_params import RequestOutputKind
 
         request = Request.from_row(row)
-        failure = over_length(request, self.window)
+        failure = not_sent(request, self.window)
         # Left to itself the engine would hand over each reply anew at every token.
         whole = {"seed": request.seed, "output_kind": RequestOutputKind.FINAL_ONLY}
         return {
-            "tokenized_prompt": request.prompt_ids or self._rendered(request),
+            "tokenized_prompt": UNSENT if failure else self._tokens(request),
             "sampling_params": sampling_parameters(request.sampling) | whole,
             "known_tokens": len(request.prompt_ids),
             "failure": failure.kind if failure else "",
@@ -221,7 +225,9 @@ class _Prepare:
             "prompt_ids": [],
         }
 
-    def _rendered(self, request: Request) -> list[int]:
+    def _tokens(self, request: Request) -> list[int]:
+        if request.prompt_ids:
+            return request.prompt_ids
         assert self.render is not None, (
             f"request {request.id} has no token ids, and nothing renders it"
         )
@@ -245,7 +251,8 @@ class _Reply:
     def __call__(self, row: Row) -> Row:
         request = Request.from_row(row)
         if error := row.get(ERROR) or "":
-            failure = Failure("over_length", error) if row["failure"] else _failure(error)
+            kind: FailureKind | None = row["failure"] or None
+            failure = Failure(kind, error) if kind else _failure(error)
             return Reply.failed(request, failure.kind, failure.message).row() | {
                 "prompt_tokens": row["known_tokens"]
             }
