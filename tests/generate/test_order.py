@@ -9,7 +9,9 @@ Asked = tuple[str, str, int]
 """Document, sample, and length: together a request of its own."""
 
 requests = st.sets(
-    st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 9)), min_size=1, max_size=40
+    st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 9)),
+    min_size=1,
+    max_size=40,
 )
 
 

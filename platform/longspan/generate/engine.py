@@ -200,6 +200,22 @@ def sampling_parameters(sampling: Sampling) -> dict[str, Any]:
     return parameters
 
 
+class _FinalOnly:
+    """Stand-in for vLLM's `RequestOutputKind.FINAL_ONLY`, which it becomes in the process that takes it out of a row.
+
+    Processes that only prepare rows do without vLLM, whose import takes seconds.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _final_only, ()
+
+
+def _final_only() -> Any:
+    from vllm.sampling_params import RequestOutputKind
+
+    return RequestOutputKind.FINAL_ONLY
+
+
 @dataclass(frozen=True)
 class _Prepare:
     """Adds what the engine needs to the row of a request."""
@@ -208,12 +224,10 @@ class _Prepare:
     render: Render | None
 
     def __call__(self, row: Row) -> Row:
-        from vllm.sampling_params import RequestOutputKind
-
         request = Request.from_row(row)
         failure = not_sent(request, self.window)
         # Left to itself the engine would hand over each reply anew at every token.
-        whole = {"seed": request.seed, "output_kind": RequestOutputKind.FINAL_ONLY}
+        whole = {"seed": request.seed, "output_kind": _FinalOnly()}
         return {
             "tokenized_prompt": UNSENT if failure else self._tokens(request),
             "sampling_params": sampling_parameters(request.sampling) | whole,
