@@ -48,6 +48,9 @@ class Codes:
     salt: str | None = None
     """What samples depend on besides their source."""
 
+    def context_id(self, source: ProbeSource, index: int) -> str:
+        return source.documents[index % len(source.documents)].id
+
     def problem(self, source: ProbeSource, length: int) -> str | None:
         return None if length >= 128 else "too short"
 
@@ -74,7 +77,7 @@ class Codes:
             scoring=self.scoring,
             max_tokens=self.max_tokens,
             stop=("\n",),
-            cluster=source.documents[index % len(source.documents)].id,
+            cluster=self.context_id(source, index),
             evidence=((start, start + len(facts)),),
         )
 

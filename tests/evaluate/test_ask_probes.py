@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,23 @@ def right_answer(scoring: Scoring, references: list[str]) -> str:
     if scoring == "set_f1":
         return f"Final Answer: [{', '.join(references)}]"
     return ", ".join(references) if scoring == "contains_all" else references[0]
+
+
+def alike(first: str, second: str) -> int:
+    """Characters that both texts begin with."""
+    pairs = zip(first, second, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def test_a_sample_with_a_context_begins_alike_at_any_length() -> None:
+    """With more than the instruction that other samples have too: asked one after another, it is computed once."""
+    source, checked = of_two_corpora(), set()
+    for name, task in TASKS.items():
+        if task.context_id(source, 1):
+            long, short = (task.sample(source, length, 1).text for length in (3072, 2048))
+            assert alike(long, short) > alike(long, task.sample(source, 3072, 2).text), name
+            checked.add(name)
+    assert {"association", "story_one_fact", "many_shot_documents"} <= checked
 
 
 @pytest.mark.parametrize("name", TASKS)

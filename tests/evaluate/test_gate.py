@@ -328,6 +328,26 @@ def test_one_prompt_without_a_reply_fails_its_item(name: ItemName, index: int, c
     assert f"{good.task} at 8,192: 1" in item.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("recall", 0),
+        ("beyond_literal", 2),
+        ("no_drop_to_window", 4),
+        ("own_documents_used", 6),
+        ("own_documents_everywhere", 6),
+    ],
+)
+def test_a_sample_that_cannot_be_made_leaves_its_item_open(name: ItemName, index: int):
+    """It says nothing about the model, and the others are not all that was asked for."""
+    good = GOOD_TASKS[index]
+    *cells, last = good.cells
+    lacking = last.model_copy(update={"unmeasurable": 1})
+    item = found(name, with_task(good.model_copy(update={"cells": [*cells, lacking]})))
+    assert item.status == "inconclusive"
+    assert f"{good.task} at 8,192: 1 samples can't be made" in item.detail
+
+
 def test_a_cell_without_any_reply_fails_and_is_not_taken_for_a_zero():
     cells = [*ladder(1, 1, 1, 1)[:3], cell(8192, None, refused=50)]
     item = found("recall", with_task(task("needle", "retrieval", cells)))

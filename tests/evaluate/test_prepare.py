@@ -87,6 +87,8 @@ def test_the_plan_names_what_the_gate_will_lack(folder: Path) -> None:
     other = prepared(folder, probes={"tasks": ["passkey", "first_sentence", "graph_walks"]})
     assert "recall" in {gap.item for gap in gate_gaps(other)}, "no task that counts for it"
 
+    (folder / "store/evaluation").mkdir(exist_ok=True)
+    (folder / "store/evaluation/test.jsonl").touch()
     full = prepared(
         folder,
         reference=str(folder / "base"),

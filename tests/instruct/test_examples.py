@@ -18,6 +18,7 @@ from longspan.instruct.schema import Least
 from longspan.instruct.sieve import Rejects, approved, distinct, grounded
 from longspan.instruct.tables import REPLIES, VERDICTS
 from longspan.storage import Store
+from tests.instruct.project import until
 from tests.instruct.test_documents import taken
 from tests.instruct.texts import story
 from tests.raw import jsonl, put
@@ -155,7 +156,7 @@ def judged(id: str, **values: Any) -> dict[str, Any]:
 
 
 def test_everything_that_is_turned_down_has_a_reason(store: Store) -> None:
-    writer = PartWriter(store, "replies", REPLIES, clock=lambda: 0.0)
+    writer = PartWriter(store, "replies", REPLIES)
     writer.add([reply(id) for id in ("lantern", "violin", "kettle", "ledger")])
     writer.add([reply("bad", problem="no <question>"), reply("airy", grounding=0.2)])
     writer.add([reply("again", question="Who sold the lantern in the winter of lantern?")])
@@ -198,15 +199,15 @@ def test_a_set_without_documents_says_so() -> None:
 
 
 def test_parts_are_committed_by_number_and_by_time(store: Store, tmp_path: Path) -> None:
-    now = [0.0]
-    writer = PartWriter(store, "p", REPLIES, clock=lambda: now[0])
-    writer.add([reply("a")])
+    slow = PartWriter(store, "p", REPLIES, seconds=3600)
+    slow.add([reply("a")])
     assert not store.exists("p")
-    now[0] = 11.0
-    writer.add([reply("b")])
+    slow.add([reply(str(n)) for n in range(300)])
     assert len(store.list("p")) == 1
-    writer.add([reply(str(n)) for n in range(300)])
-    assert len(store.list("p")) == 2
+    writer = PartWriter(store, "p", REPLIES, seconds=0.01)
+    writer.add([reply("b")])  # Nothing comes after it, and it is committed all the same.
+    until(lambda: len(store.list("p")) == 2, 60)
     writer.close()
+    slow.close()
     assert len(read_parts(store, "p", REPLIES)) == 302
     assert read_table(store, store.list("p")[0].path).schema.equals(REPLIES)

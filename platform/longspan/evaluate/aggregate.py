@@ -13,6 +13,7 @@ from longspan.evaluate.effective_length import (
     own_base_threshold,
 )
 from longspan.evaluate.intervals import estimate, paired
+from longspan.evaluate.problems import PROBLEMS
 from longspan.evaluate.results import (
     Cell,
     Estimate,
@@ -103,8 +104,13 @@ def _depth_cells(records: Sequence[SampleRecord], seed: int) -> list[Cell]:
 def _cell(records: Sequence[SampleRecord], depth: float | None, seed: int) -> Cell:
     length = records[0].length
     answered = [record for record in records if record.score is not None]
-    tokens = sorted(record.prompt_tokens for record in records)
     problems = [_problem(record) for record in records]
+    made = [
+        record.prompt_tokens
+        for record, problem in zip(records, problems, strict=True)
+        if problem != "unmeasurable"
+    ]
+    tokens = sorted(made or [0])
     return Cell(
         length=length,
         depth=depth,
@@ -113,6 +119,7 @@ def _cell(records: Sequence[SampleRecord], depth: float | None, seed: int) -> Ce
         refused=problems.count("refused"),
         over_length=problems.count("over_length"),
         unanswered=problems.count("unanswered"),
+        unmeasurable=problems.count("unmeasurable"),
         prompt_tokens=(tokens[0], median_low(tokens), tokens[-1]),
     )
 
@@ -129,7 +136,7 @@ def _problem(record: SampleRecord) -> str:
         ValueError: there is neither a score nor a known problem, or there are both.
     """
     kind = record.problem.partition(":")[0]
-    if (record.score is None) != (kind in ("refused", "over_length", "unanswered")):
+    if (record.score is None) != (kind in PROBLEMS):
         raise ValueError(
             f"sample {record.id}: score {record.score} with problem {record.problem!r}"
         )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from longspan.errors import UserError
 from longspan.evaluate.grid import (
-    TURN,
     RequestIdentities,
     SampleGrid,
     SampleKey,
@@ -33,6 +33,8 @@ from longspan.generate.requests import TRANSIENT, Reply, Request, Row, Sampling
 from longspan.hashing import content_id, sampling_seed
 from longspan.storage import Store
 
+ITEM_SAMPLES = 32
+"""Samples that a task of Ray Data makes, at most; the engine waits for the first task."""
 ITEM_TOKENS = 2**20
 """Tokens of samples that a task of Ray Data makes, at most: more work than its start, and little memory."""
 OVERHEAD_TOKENS = 256
@@ -77,10 +79,11 @@ def ask_samples(
 
     Returns:
         Records and what was left out. Requests that got no answer have the problem "unanswered"; the next call makes
-        them again.
+        them again. Samples that can't be made, such as for lack of text at their depth, have the problem
+        "unmeasurable".
 
     Raises:
-        UserError: the endpoint refuses every request or does not answer, the engine died, or a prompt can't be made.
+        UserError: the endpoint refuses every request or does not answer, or the engine died.
     """
     replies = replies_folder(grid.model)
     names = {name for own in grid.recorded_as(grid.sample_keys()).values() for name in own}
@@ -150,20 +153,27 @@ def _record(row: Row, scoring: Scoring) -> SampleRecord:
 
 
 def items_of(keys: Sequence[SampleKey]) -> list[Row]:
-    """Return items of some samples of one task and length each, in the order of the keys."""
-    items: list[tuple[SampleKey, list[int]]] = []
+    """Return items of some samples each, in the order of the keys."""
+    items: list[list[SampleKey]] = []
+    tokens = 0
     for key in keys:
-        first, indices = items[-1] if items else (None, [])
-        most = min(TURN, max(1, ITEM_TOKENS // max(1, key.length)))
-        is_same = first and (first.task, first.length) == (key.task, key.length)
-        if is_same and len(indices) < most:
-            indices.append(key.index)
-        else:
-            items.append((key, [key.index]))
-    return [
-        {"task": key.task, "length": key.length, "indices": json.dumps(indices)}
-        for key, indices in items
-    ]
+        if not items or len(items[-1]) == ITEM_SAMPLES or tokens + key.length > ITEM_TOKENS:
+            items.append([])
+            tokens = 0
+        items[-1].append(key)
+        tokens += key.length
+    return [{"samples": json.dumps([astuple(key) for key in item])} for item in items]
+
+
+EMPTY: dict[str, Any] = {
+    "depth": None,
+    "references": [],
+    "prompt_head": "",
+    "prompt_tail": "",
+    "evidence": [],
+    "evidence_text": "",
+}
+"""Columns of a record about a prompt, of a sample that has none."""
 
 
 @dataclass(frozen=True)
@@ -181,17 +191,32 @@ class SampleRequests:
     source: Callable[[], ProbeSource]
 
     def requests(self, item: Row) -> Iterator[Request]:
-        """Yield the requests of an item; samples of one document follow each other, so that prefixes are cached."""
-        source, task = self.source(), self.tasks[item["task"]]
-        keys = [
-            SampleKey(task.name, item["length"], index) for index in json.loads(item["indices"])
-        ]
-        samples = [task.sample(source, key.length, key.index) for key in keys]
-        for key, sample in zip(keys, samples, strict=True):
-            expected = task.sample_id(source, key.length, key.index)
-            assert sample.id == expected, f"{key} has the id {sample.id}, and not {expected}"
-        for sample in sorted(samples, key=lambda sample: (sample.cluster, sample.index)):
-            yield self._request(sample, source)
+        """Yield the requests of an item, in its order; for a sample that can't be made, one that is not sent."""
+        source = self.source()
+        for values in json.loads(item["samples"]):
+            key = SampleKey(*values)
+            task = self.tasks[key.task]
+            id = task.sample_id(source, key.length, key.index)
+            try:
+                sample = task.sample(source, key.length, key.index)
+                request = self._request(sample, source)
+            except UserError as error:
+                # Other samples of the task have enough text, or none that spells out a control token.
+                yield self._unmeasurable(key, id, str(error))
+                continue
+            assert sample.id == id, f"{key} has the id {sample.id}, and not {id}"
+            yield request
+
+    def _unmeasurable(self, key: SampleKey, sample: str, problem: str) -> Request:
+        id = self.identities.of(sample)
+        facts = EMPTY | {"sample": sample, "cluster": sample} | asdict(key)
+        return Request(
+            id,
+            Sampling(self.tasks[key.task].max_tokens, self.identities.temperature),
+            sampling_seed("sample", id),
+            carry=json.dumps(facts),
+            problem=problem,
+        )
 
     def _request(self, sample: Sample, source: ProbeSource) -> Request:
         id = self.identities.of(sample.id)

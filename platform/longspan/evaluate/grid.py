@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from longspan.evaluate.samples import ProbeSource, Task
+from longspan.generate.order import grouped_longest_first
 from longspan.hashing import content_id
-
-TURN = 32
-"""Samples of one task in a row, before the next task of that length has its turn."""
 
 Form = Literal["token_ids", "chat"]
 """How prompts are sent: as token ids, template included; or as a user's turn, which an endpoint renders itself."""
@@ -69,7 +67,7 @@ class SampleGrid:
         return found
 
     def sample_keys(self, without: Collection[tuple[str, int]] = ()) -> list[SampleKey]:
-        """Return all samples, the longest first; the tasks of one length take turns, `TURN` at a time.
+        """Return all samples, by length, the longest first, then by task and index.
 
         Args:
             without: names of tasks and lengths at which there are none.
@@ -77,10 +75,9 @@ class SampleGrid:
         return [
             SampleKey(task.name, length, index)
             for length in sorted(set(self.lengths), reverse=True)
-            for first in range(0, self.samples, TURN)
             for task in self.tasks
             if (task.name, length) not in without
-            for index in range(first, min(first + TURN, self.samples))
+            for index in range(self.samples)
         ]
 
     def recorded_as(self, keys: Iterable[SampleKey]) -> dict[SampleKey, tuple[str, str]]:
@@ -119,7 +116,7 @@ class RequestIdentities:
 
 
 def pending(grid: SampleGrid, keys: Sequence[SampleKey], done: Set[str]) -> list[SampleKey]:
-    """Return the samples that are to be asked for, in the order of `keys`.
+    """Return the samples that are to be asked for, in the order of their requests (`request_order`).
 
     Args:
         grid: of the samples.
@@ -127,4 +124,23 @@ def pending(grid: SampleGrid, keys: Sequence[SampleKey], done: Set[str]) -> list
         done: identities of requests that are recorded.
     """
     names = grid.recorded_as(keys)
-    return [key for key in keys if done.isdisjoint(names[key])]
+    return request_order(grid, [key for key in keys if done.isdisjoint(names[key])])
+
+
+def request_order(grid: SampleGrid, keys: Collection[SampleKey]) -> list[SampleKey]:
+    """Return samples in the order in which they are asked for: by document, then the longest first.
+
+    The prompts of one sample at several lengths follow one another within their document. A sample whose context
+    depends on the length is by itself, as if it were on a document of its own.
+    """
+    tasks = {task.name: task for task in grid.tasks}
+    contexts = {
+        (key.task, key.index): tasks[key.task].context_id(grid.source, key.index) for key in keys
+    }
+
+    def groups(key: SampleKey) -> tuple[str, ...]:
+        own = f"{key.task} {key.index:09} {key.length:09}"
+        context = contexts[key.task, key.index]
+        return (context, f"{key.task} {key.index:09}", own) if context else (own,)
+
+    return grouped_longest_first(keys, lambda key: key.length, groups)

@@ -13,17 +13,17 @@ from longspan.errors import UserError
 from longspan.evaluate.lengths import evaluated_lengths, evaluated_window
 from longspan.evaluate.models import EvaluatedModel, inspect_model
 from longspan.evaluate.probes import own_documents, paragraphs
-from longspan.evaluate.probes.pairs import load_pairs
+from longspan.evaluate.probes.pairs import load_pairs, set_folder
 from longspan.evaluate.probes.question_files import read_questions
 from longspan.evaluate.probes.registry import tasks_of
 from longspan.evaluate.samples import Task
 from longspan.evaluate.schema import EvaluateRecipe
-from longspan.evaluate.suites.checks import check_suites
+from longspan.evaluate.suites.checks import check_suites, suite_needs
 from longspan.evaluate.suites.files import suites_folder
 from longspan.generate.endpoint import EndpointAccess, checked_window, read_api_key
 from longspan.recipe.sources import find_objects, source_specs
 from longspan.storage import Need, Store
-from longspan.storage.preflight import LIST_ROOT
+from longspan.storage.preflight import LIST_ROOT, require_access
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
     check_suites(recipe.suites, store, suites_folder(), likelihoods=recipe.endpoint is None)
     evaluator = recipe.losses.key_tokens
     base = recipe.base_window or min(each.facts.window for each in (model, reference) if each)
-    return Prepared(
+    prepared = Prepared(
         recipe,
         store,
         model,
@@ -113,21 +113,32 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
         inspect_model(evaluator, "losses.key_tokens", store) if evaluator else None,
         api_key,
     )
+    # Permission to write is left to the job: trying it would leave an empty folder.
+    require_access(store, [need for need in needs(prepared) if need.access in ("list", "read")])
+    return prepared
 
 
 def needs(prepared: Prepared) -> list[Need]:
     """Return what the evaluation does with its store."""
+    recipe = prepared.recipe
     read = [
         Need("read", pattern, f"corpora.{spec.name}.path")
-        for spec in source_specs(prepared.recipe)
+        for spec in source_specs(recipe)
         for pattern in spec.patterns
     ]
-    models = [
+    evaluators = [prepared.evaluator] if prepared.evaluator else []
+    read += [
         Need("read", f"{model.address}/*", model.key)
-        for model in prepared.models
+        for model in (*prepared.models, *evaluators)
         if model.address.startswith("s3://")
     ]
-    return [LIST_ROOT, *read, *models, Need("write", "evaluate", "storage.root")]
+    read += [
+        Need("read", path, f"probes.files.{name}") for name, path in recipe.probes.files.items()
+    ]
+    if own := recipe.own_documents:
+        read.append(Need("read", f"{set_folder(own.set)}/**", "own_documents.set"))
+    read += suite_needs(recipe.suites)
+    return [LIST_ROOT, *read, Need("write", "evaluate", "storage.root")]
 
 
 def require_same_tokenizer(model: EvaluatedModel, reference: EvaluatedModel) -> None:

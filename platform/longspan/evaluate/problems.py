@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from longspan.generate.requests import TRANSIENT, Failure
+from collections.abc import Mapping
+
+from longspan.generate.requests import TRANSIENT, Failure, FailureKind
+
+_KINDS: Mapping[FailureKind, str] = {
+    "no_prompt": "unmeasurable",
+    "over_length": "over_length",
+    "refused": "refused",
+}
+PROBLEMS = frozenset({*_KINDS.values(), "unanswered"})
+"""Kinds of problems of a record, before the colon."""
 
 
 def is_rejected(failure: Failure | None) -> bool:
@@ -11,8 +21,8 @@ def is_rejected(failure: Failure | None) -> bool:
 
 
 def problem_of(failure: Failure | None) -> str:
-    """Return "over_length: ...", "refused: ..." or "unanswered: ..."; "" without a failure."""
+    """Return "<kind>: <message>", with one of `PROBLEMS` as the kind; "" without a failure."""
     if failure is None:
         return ""
-    kind = failure.kind if is_rejected(failure) else "unanswered"
+    kind = _KINDS.get(failure.kind, "unanswered") if is_rejected(failure) else "unanswered"
     return f"{kind}: {failure.message}"

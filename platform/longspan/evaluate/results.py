@@ -49,6 +49,8 @@ class Cell(Section):
     """Prompts longer than the engine's window: never shortened, never scored."""
     unanswered: int = 0
     """Prompts without a reply for another reason: never scored."""
+    unmeasurable: int = 0
+    """Samples whose prompt can't be made, such as for lack of text: never asked, never scored."""
     prompt_tokens: tuple[int, int, int]
     """Fewest, median, and most tokens of the prompts."""
 
@@ -303,7 +305,8 @@ class SampleRecord(Section):
     score: float | None
     """In [0, 1]; None if there is no reply."""
     problem: str
-    """Why there is no reply: "over_length: ...", "refused: ...", "unanswered: ..."; "" if there is one."""
+    """Why there is no reply: "over_length: ...", "refused: ...", "unanswered: ...", "unmeasurable: ..."; "" if there
+    is one."""
     truncated: bool
     """Whether the reply ended at `max_tokens`."""
     prompt_tokens: int

@@ -161,6 +161,14 @@ class Task(Protocol):
         """Return the identity of a sample without making it: it changes with all that the sample depends on."""
         ...
 
+    def context_id(self, source: ProbeSource, index: int) -> str:
+        """Return the identity of the document, or other text, that the context of a sample begins with at any length.
+
+        "" if that depends on the length. The sample is not made. Samples with the same context are asked one after
+        another, as their prompts may begin alike.
+        """
+        ...
+
     def problem(self, source: ProbeSource, length: int) -> str | None:
         """Return why there can be no sample of this length; None if there can."""
         ...

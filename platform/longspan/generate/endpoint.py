@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from longspan.addresses import http_refusal, may_send_credentials, redacted
 from longspan.errors import UserError
-from longspan.generate.requests import FailureKind, FinishReason, Reply, Request, Row, over_length
+from longspan.generate.requests import FailureKind, FinishReason, Reply, Request, Row, not_sent
 from longspan.generate.schema import Endpoint
 
 PROBE_SECONDS = 10.0
@@ -130,7 +130,7 @@ class EndpointClient:
     def respond(self, request: Request) -> Reply:
         """See `Responder.respond`."""
         began = time.monotonic()
-        if failure := over_length(request, self._access.window):
+        if failure := not_sent(request, self._access.window):
             return Reply.failed(request, failure.kind, failure.message)
         return replace(self._reply(request), seconds=time.monotonic() - began)
 

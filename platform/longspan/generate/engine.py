@@ -16,12 +16,13 @@ from longspan._compat.ray_data_llm import (
 from longspan.generate.engine_report import MISMATCH, REPORT, ExpectedModel
 from longspan.generate.requests import (
     Failure,
+    FailureKind,
     FinishReason,
     Reply,
     Request,
     Row,
     Sampling,
-    over_length,
+    not_sent,
 )
 from longspan.model.hub import HubModel
 from longspan.pools import selector
@@ -41,6 +42,9 @@ MAX_RESTARTS = 3
 WITHOUT_TRACKING = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 INPUT_ERRORS = ("ValueError", "TypeError", "VLLMValidationError", "VLLMUnprocessableEntityError")
 """Errors that vLLM raises when it checks a request; any other one may not come again."""
+
+UNSENT = [0]
+"""Token ids of a request that passes the engine by: a column of lists needs numbers in each."""
 
 Render = Callable[[str], Sequence[int]]
 """Token ids of the prompt for a user's turn."""
@@ -204,6 +208,22 @@ def sampling_parameters(sampling: Sampling) -> dict[str, Any]:
     return parameters
 
 
+class _FinalOnly:
+    """Stand-in for vLLM's `RequestOutputKind.FINAL_ONLY`, which it becomes in the process that takes it out of a row.
+
+    Processes that only prepare rows do without vLLM, whose import takes seconds.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _final_only, ()
+
+
+def _final_only() -> Any:
+    from vllm.sampling_params import RequestOutputKind
+
+    return RequestOutputKind.FINAL_ONLY
+
+
 @dataclass(frozen=True)
 class _Prepare:
     """Adds what the engine needs to the row of a request."""
@@ -212,14 +232,12 @@ class _Prepare:
     render: Render | None
 
     def __call__(self, row: Row) -> Row:
-        from vllm.sampling_params import RequestOutputKind
-
         request = Request.from_row(row)
-        failure = over_length(request, self.window)
+        failure = not_sent(request, self.window)
         # Left to itself the engine would hand over each reply anew at every token.
-        whole = {"seed": request.seed, "output_kind": RequestOutputKind.FINAL_ONLY}
+        whole = {"seed": request.seed, "output_kind": _FinalOnly()}
         return {
-            "tokenized_prompt": request.prompt_ids or self._rendered(request),
+            "tokenized_prompt": UNSENT if failure else self._tokens(request),
             "sampling_params": sampling_parameters(request.sampling) | whole,
             "known_tokens": len(request.prompt_ids),
             "failure": failure.kind if failure else "",
@@ -230,7 +248,9 @@ class _Prepare:
             "prompt_ids": [],
         }
 
-    def _rendered(self, request: Request) -> list[int]:
+    def _tokens(self, request: Request) -> list[int]:
+        if request.prompt_ids:
+            return request.prompt_ids
         assert self.render is not None, (
             f"request {request.id} has no token ids, and nothing renders it"
         )
@@ -257,7 +277,8 @@ class _Reply:
     def __call__(self, row: Row) -> Row:
         request = Request.from_row(row)
         if error := row.get(ERROR_COLUMN) or "":
-            failure = Failure("over_length", error) if row["failure"] else _failure(error)
+            kind: FailureKind | None = row["failure"] or None
+            failure = Failure(kind, error) if kind else _failure(error)
             return Reply.failed(request, failure.kind, failure.message).row() | {
                 "prompt_tokens": row["known_tokens"]
             }

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from longspan.generate.endpoint import BATCHES, EndpointAccess, EndpointBatches
 from longspan.generate.engine import TASK_CPUS, Engine, Render
-from longspan.generate.requests import Reply, RequestSource, Responder, Row
+from longspan.generate.requests import Reply, RequestSource, Responder, Row, not_sent
 
 T = TypeVar("T")
 
@@ -136,7 +136,11 @@ class InProcessGenerator:
         """See `TextGenerator.records`."""
         for item in items:
             for request in source.requests(item):
-                yield [_record(source, self.responder.respond(request))]
+                if failure := not_sent(request, None):
+                    reply = Reply.failed(request, failure.kind, failure.message)
+                else:
+                    reply = self.responder.respond(request)
+                yield [_record(source, reply)]
 
 
 @dataclass(frozen=True)
@@ -200,5 +204,7 @@ def _records(dataset: Any, source: RequestSource, name: str) -> Iterator[list[Ro
     dataset = dataset.map(_Records(source), num_cpus=TASK_CPUS)
     dataset.set_name(name)
     dataset.context.enable_progress_bars = False  # Ours says more.
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+    # Prefetching would hold a finished batch back until the next one is there.
+    batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for batch in batches:
         yield batch.to_pylist()

@@ -7,8 +7,9 @@ like everything else, and can be read before a dataset begins.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
+from contextlib import suppress
+from threading import Lock, Timer
 from typing import Any
 
 import pyarrow as pa
@@ -46,30 +47,50 @@ def read_parts(
 
 
 class PartWriter:
-    """Commits records as they come, at least every `PART_ROWS` rows and every `PART_SECONDS` seconds."""
+    """Commits records as they come: `PART_ROWS` together, or those that there are after some seconds.
+
+    Args:
+        store: to write to.
+        folder: of the parts.
+        schema: columns of a record; others are not kept.
+        seconds: longest time that a record is not committed; a thread commits it if no other record comes.
+    """
 
     def __init__(
-        self,
-        store: Store,
-        folder: str,
-        schema: pa.Schema,
-        clock: Callable[[], float] = time.monotonic,
+        self, store: Store, folder: str, schema: pa.Schema, seconds: float = PART_SECONDS
     ) -> None:
-        self._store, self._folder, self._schema, self._clock = store, folder, schema, clock
+        self._store, self._folder, self._schema, self._seconds = store, folder, schema, seconds
         self._rows: list[dict[str, Any]] = []
-        self._last = clock()
+        self._timer: Timer | None = None
+        self._lock = Lock()
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Add records; they are committed by this call, a later one, or `close`."""
-        self._rows += rows
-        if len(self._rows) >= PART_ROWS or self._clock() - self._last >= PART_SECONDS:
-            self.close()
+        """Add records."""
+        with self._lock:
+            self._rows += rows
+            if len(self._rows) >= PART_ROWS:
+                self._commit()
+            elif self._rows and self._timer is None:
+                self._timer = Timer(self._seconds, self._commit_late)
+                self._timer.daemon = True
+                self._timer.start()
 
     def close(self) -> None:
         """Commit what is not committed yet."""
-        self._last = self._clock()
+        with self._lock:
+            self._commit()
+
+    def _commit(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._rows:
             return
         name = content_id(sorted(row["id"] for row in self._rows))
         write_rows(self._store, f"{self._folder}/{name}.parquet", self._rows, self._schema)
         self._rows = []
+
+    def _commit_late(self) -> None:
+        # An error here reaches nobody; the records stay, and the next call meets it again.
+        with self._lock, suppress(Exception):
+            self._commit()

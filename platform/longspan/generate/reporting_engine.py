@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStage, vLLMEngineStageUDF
-
 from longspan._compat.ray_data_llm import ERROR_COLUMN
+from longspan._compat.ray_llm_stages import vLLMEngineStage, vLLMEngineStageUDF
 from longspan.generate.engine_report import (
     MISMATCH,
     REPORT,

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 Row = dict[str, Any]
 
 FailureKind = Literal[
+    "no_prompt",  # the prompt can't be made, and nothing is sent
     "over_length",  # prompt and reply do not fit into the window
     "refused",  # the model's side refuses this request, and would again
     "engine_error",  # the engine failed at this request, for another reason than what is in it
@@ -61,6 +62,7 @@ class Request:
         content: user's turn; "" if the prompt is a text to complete.
         prompt_ids: token ids of the whole prompt; empty if they are not known.
         carry: JSON that the reply brings back.
+        problem: why there is no prompt, so that the request fails as "no_prompt" without being sent; "" if there is.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Request:
     content: str = ""
     prompt_ids: list[int] = field(default_factory=list)
     carry: str = "{}"
+    problem: str = ""
 
     def row(self) -> Row:
         """Return it as a row of Ray Data."""
@@ -80,7 +83,10 @@ class Request:
         values = json.loads(row["sampling"])
         sampling = Sampling(**values | {"stop": tuple(values["stop"])})
         ids = [int(id) for id in row["prompt_ids"]]
-        return cls(row["id"], sampling, int(row["seed"]), row["content"], ids, row["carry"])
+        return cls(
+            *(row["id"], sampling, int(row["seed"]), row["content"], ids, row["carry"]),
+            problem=row["problem"],
+        )
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,13 @@ class Reply:
         return cls(
             **{key: row[key] for key in row if key not in ("failure", "message")}, failure=failure
         )
+
+
+def not_sent(request: Request, window: int | None) -> Failure | None:
+    """Return why a request is not sent: it has no prompt, or one that does not fit; None if it is."""
+    if request.problem:
+        return Failure("no_prompt", request.problem)
+    return over_length(request, window)
 
 
 def over_length(request: Request, window: int | None) -> Failure | None:

@@ -77,6 +77,19 @@ def gap(cells: Cells, length: int, threshold: float) -> list[Finding]:
     return [unknown(threshold, case)]
 
 
+def unmeasurable(cells: Cells, threshold: float) -> list[Finding]:
+    """Return a finding for each cell that lacks samples: its score is of those that could be made."""
+    return [
+        unknown(
+            threshold,
+            f"{task} at {cell.length:,}: {cell.unmeasurable:,} samples can't be made; give more text, or leave the "
+            "length out",
+        )
+        for task, cell in cells.cells
+        if cell.unmeasurable
+    ]
+
+
 def not_reached(
     cells: Cells, results: Results, thresholds: Thresholds, threshold: float
 ) -> list[Finding]:

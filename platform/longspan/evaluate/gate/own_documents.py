@@ -15,7 +15,7 @@ from longspan.evaluate.gate.findings import (
     share,
     truncated_of,
 )
-from longspan.evaluate.gate.measured import Cells, not_reached
+from longspan.evaluate.gate.measured import Cells, not_reached, unmeasurable
 from longspan.evaluate.gate.thresholds import Thresholds
 from longspan.evaluate.results import Cell, Estimate, Results, TaskResult, VerdictItem
 from longspan.evaluate.samples import CLOSED_BOOK
@@ -36,6 +36,7 @@ def own_documents_used(results: Results, thresholds: Thresholds) -> VerdictItem:
     ]
     if findings:
         findings += not_reached(cells, results, thresholds, thresholds.closed_book_margin)
+    findings += unmeasurable(cells, thresholds.closed_book_margin)
     return item(rule, findings, faults_of(cells.cells), truncated_of(cells.cells))
 
 
@@ -52,6 +53,7 @@ def own_documents_everywhere(results: Results, thresholds: Thresholds) -> Verdic
     ]
     if findings:
         findings += not_reached(cells, results, thresholds, 0.0)
+    findings += unmeasurable(cells, 0.0)
     return item(rule, findings, faults_of(cells.cells), truncated_of(cells.cells))
 
 

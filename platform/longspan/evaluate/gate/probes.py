@@ -14,7 +14,7 @@ from longspan.evaluate.gate.findings import (
     truncated_of,
     unknown,
 )
-from longspan.evaluate.gate.measured import Cells, gap, mean_score, not_reached
+from longspan.evaluate.gate.measured import Cells, gap, mean_score, not_reached, unmeasurable
 from longspan.evaluate.gate.thresholds import Thresholds
 from longspan.evaluate.results import Results, VerdictItem
 from longspan.evaluate.samples import Family, Scoring
@@ -47,6 +47,7 @@ def recall(results: Results, thresholds: Thresholds) -> VerdictItem:
     if len(lengths) == 1:
         findings.append(unknown(thresholds.recall, f"{lengths[0]:,} is the only length"))
     findings += not_reached(cells, results, thresholds, thresholds.recall)
+    findings += unmeasurable(cells, thresholds.recall)
     notes = [_lowest(cells), _tasks(cells), truncated_of(cells.cells)]
     return item(rule, findings, faults_of(cells.cells), "; ".join(filter(None, notes)))
 
@@ -70,6 +71,7 @@ def beyond_literal(results: Results, thresholds: Thresholds) -> VerdictItem:
     if findings:
         findings += [unknown(0.0, case) for case in not_compared]
     cells = Cells.of(results, BEYOND_LITERAL)
+    findings += unmeasurable(cells, 0.0)
     return item(rule, findings, faults_of(cells.cells), truncated_of(cells.cells))
 
 
@@ -94,6 +96,7 @@ def no_drop_to_window(results: Results, thresholds: Thresholds) -> VerdictItem:
     if findings:
         findings += [unknown(-thresholds.drop_margin, case) for case in not_compared]
     cells = Cells.of(results, NEAR_USE).open_book()
+    findings += unmeasurable(cells, -thresholds.drop_margin)
     notes = [*(not_measured if findings else ()), truncated_of(cells.cells)]
     return item(rule, findings, faults_of(cells.cells), "; ".join(filter(None, notes)))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from longspan.config.yaml_text import load_yaml
 from longspan.evaluate.haystack import Frame
-from longspan.evaluate.probes.fitting import BASE, STOP, fill_or_base, prose, turn
+from longspan.evaluate.probes.fitting import BASE, STOP, document_at, fill_or_base, prose, turn
 from longspan.evaluate.probes.probe import Probe
 from longspan.evaluate.samples import ProbeSource, Sample
 
@@ -86,6 +86,23 @@ def content_words(text: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
+class _Chosen:
+    """Random choices of a sample, the same at all lengths.
+
+    Attributes:
+        pair: that is asked about.
+        names: of the people; the first one is the answer.
+        inserts: needles with their depths.
+        place: where the text begins, as a share of all sentences.
+    """
+
+    pair: Association
+    names: tuple[str, ...]
+    inserts: tuple[tuple[float, str], ...]
+    place: float
+
+
+@dataclass(frozen=True)
 class AssociationProbe(Probe):
     """A needle at a depth, others anywhere, and the question that only the first one answers.
 
@@ -97,32 +114,40 @@ class AssociationProbe(Probe):
 
     distractors: int = 3
 
+    def context_id(self, source: ProbeSource, index: int) -> str:
+        """See `Task.context_id`."""
+        return document_at(source, self._chosen(source, index).place)
+
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
-        rng = source.rng(self.name, self.version, index)
-        pairs = associations()
-        pair = pairs[turn(source, self.name, len(pairs), index)]
-        names = rng.sample(NAMES, 1 + self.distractors)
-        depth = source.depth(index)
-        inserts = [(depth, pair.needle.format(name=names[0]))]
-        others = _others(pair, self.distractors, rng)
-        for name, other in zip(names[1:], others, strict=True):
-            inserts.append((rng.random(), other.needle.format(name=name)))
-        text = prose(source, length, rng.random(), {*names, *content_words(pair.question)})
-        frame = Frame(_BEFORE, _AFTER.format(question=pair.question), ANSWER_PREFIX)
+        chosen = self._chosen(source, index)
+        question, names = chosen.pair.question, chosen.names
+        text = prose(source, length, chosen.place, {*names, *content_words(question)})
+        frame = Frame(_BEFORE, _AFTER.format(question=question), ANSWER_PREFIX)
         placed = fill_or_base(
-            source.format, frame, text.sentences, inserts, None if length == BASE else budget
+            source.format, frame, text.sentences, chosen.inserts, None if length == BASE else budget
         )
         return self.finished(
             source,
             (length, index),
             (placed, frame),
             [names[0]],
-            depth=depth if length != BASE else None,
+            depth=source.depth(index) if length != BASE else None,
             evidence=[0],
             cluster=text.document,
             stop=STOP,
         )
+
+    def _chosen(self, source: ProbeSource, index: int) -> _Chosen:
+        rng = source.rng(self.name, self.version, index)
+        pairs = associations()
+        pair = pairs[turn(source, self.name, len(pairs), index)]
+        names = rng.sample(NAMES, 1 + self.distractors)
+        inserts = [(source.depth(index), pair.needle.format(name=names[0]))]
+        others = _others(pair, self.distractors, rng)
+        for name, other in zip(names[1:], others, strict=True):
+            inserts.append((rng.random(), other.needle.format(name=name)))
+        return _Chosen(pair, tuple(names), tuple(inserts), rng.random())
 
 
 def _others(pair: Association, count: int, rng: Random) -> list[Association]:

@@ -165,10 +165,16 @@ def prose(source: ProbeSource, length: int, place: float, without: Iterable[str]
     haystack = haystack_of(source)
     if length == BASE or not len(haystack):
         return Prose((), "")
-    start = int(place * len(haystack))
-    sentences = lacking(haystack.passage(start), without)
-    document = haystack.documents[haystack.document_of(start)].id
-    return Prose(tuple(enough(sentences, length)), document)
+    sentences = lacking(haystack.passage(int(place * len(haystack))), without)
+    return Prose(tuple(enough(sentences, length)), document_at(source, place))
+
+
+def document_at(source: ProbeSource, place: float) -> str:
+    """Return the id of the document at a share of all sentences, in [0, 1); "" without sentences."""
+    haystack = haystack_of(source)
+    if not len(haystack):
+        return ""
+    return haystack.documents[haystack.document_of(int(place * len(haystack)))].id
 
 
 def lacking(sentences: Iterable[str], words: Iterable[str]) -> Iterator[str]:

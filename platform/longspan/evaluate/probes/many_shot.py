@@ -49,6 +49,11 @@ class ManyShotProbe(Probe):
 
     classes: Literal["corpus", "document"]
 
+    def context_id(self, source: ProbeSource, index: int) -> str:
+        """See `Task.context_id`."""
+        # Its examples are in the same random order at all lengths, and in no other sample.
+        return self.sample_id(source, 0, index)
+
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
         classes = _classes(source, self.classes)

@@ -55,10 +55,13 @@ class OwnDocumentProbe(QuestionProbe):
         """See `QuestionProbe.questions_hash`."""
         return self.pairs.hash
 
+    def context_id(self, source: ProbeSource, index: int) -> str:
+        """See `Task.context_id`: the pair's document, but at lengths that it gives way at."""
+        return next(self._candidates(source, index)).document
+
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
-        pairs = self.pairs.pairs
-        candidates = (pairs[at] for at in turns(source, self.questions_hash, len(pairs), index))
+        candidates = self._candidates(source, index)
         if self.closed_book:
             pair = next(candidates)
             frame = Frame("", _asking(_CLOSED_BOOK, pair), ANSWER_PREFIX)
@@ -80,6 +83,12 @@ class OwnDocumentProbe(QuestionProbe):
             cluster=pair.document,
             stop=(SEPARATOR, "\nQuestion:"),
         )
+
+    def _candidates(self, source: ProbeSource, index: int) -> Iterator[Pair]:
+        """Yield pairs in the order in which they are preferred, the same at all lengths."""
+        pairs = self.pairs.pairs
+        for at in turns(source, self.questions_hash, len(pairs), index):
+            yield pairs[at]
 
     def _bare_prompt(self, pair: Pair) -> str:
         """The prompt with no text around the chunk."""

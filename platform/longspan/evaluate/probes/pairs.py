@@ -53,6 +53,11 @@ class PairSet:
     documents: Mapping[str, Document]
 
 
+def set_folder(name: str) -> str:
+    """Return the folder in the store of a set of self-instruct."""
+    return f"instruct/{name}"
+
+
 def load_pairs(
     store: Store, name: str, heldout_fractions: Mapping[str, float], max_pairs: int
 ) -> PairSet:
@@ -67,7 +72,7 @@ def load_pairs(
     Raises:
         UserError: there is no such set, or one of its documents is not held out.
     """
-    folder = f"instruct/{name}"
+    folder = set_folder(name)
     rules = read_splits(store, folder)
     if rules is None:
         raise UserError(

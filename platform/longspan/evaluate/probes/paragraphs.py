@@ -53,13 +53,13 @@ class ParagraphProbe(QuestionProbe):
         """See `QuestionProbe.questions_hash`."""
         return self.file.hash
 
+    def context_id(self, source: ProbeSource, index: int) -> str:
+        """See `Task.context_id`: the question's article, but at lengths that it gives way at."""
+        return next(self._candidates(source, index)).cluster
+
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
-        questions = self.file.questions
-        # The same questions with and without paragraphs, at all lengths.
-        candidates = (
-            questions[at] for at in turns(source, self.questions_hash, len(questions), index)
-        )
+        candidates = self._candidates(source, index)
         if self.closed_book:
             asked = next(candidates)
             frame = Frame("", _asking(asked).lstrip(), ANSWER_PREFIX)
@@ -81,6 +81,12 @@ class ParagraphProbe(QuestionProbe):
             cluster=asked.cluster,
             stop=STOP,
         )
+
+    def _candidates(self, source: ProbeSource, index: int) -> Iterator[Question]:
+        """Yield questions in the order in which they are preferred, with and without paragraphs, at all lengths."""
+        questions = self.file.questions
+        for at in turns(source, self.questions_hash, len(questions), index):
+            yield questions[at]
 
     def _bare_prompt(self, asked: Question) -> str:
         """The prompt with no paragraphs but those that answer."""

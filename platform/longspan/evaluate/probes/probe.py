@@ -46,6 +46,10 @@ class Probe:
         """See `Task.sample_id`."""
         return source.sample_id(self.name, self.version, length, index)
 
+    def context_id(self, source: ProbeSource, index: int) -> str:
+        """See `Task.context_id`."""
+        return ""
+
     def sample(self, source: ProbeSource, length: int, index: int) -> Sample:
         """Return a sample; see `Task.sample`.
 

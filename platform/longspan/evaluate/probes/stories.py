@@ -12,7 +12,7 @@ from random import Random
 
 from longspan.evaluate.haystack import Frame
 from longspan.evaluate.probes import world
-from longspan.evaluate.probes.fitting import BASE, STOP, fill_or_base, prose
+from longspan.evaluate.probes.fitting import BASE, STOP, document_at, fill_or_base, prose
 from longspan.evaluate.probes.probe import Probe
 from longspan.evaluate.probes.world import Asks, Story
 from longspan.evaluate.samples import ProbeSource, Sample
@@ -38,15 +38,15 @@ class StoryProbe(Probe):
     asks: Asks
     facts: tuple[int, int]
 
+    def context_id(self, source: ProbeSource, index: int) -> str:
+        """See `Task.context_id`."""
+        return document_at(source, self._chosen(source, index)[2])
+
     def build(self, source: ProbeSource, length: int, index: int, budget: int) -> Sample:
         """See `Probe.build`."""
-        rng = source.rng(self.name, self.version, index)
-        story = world.tell(rng, self.asks, *self.facts)
-        asked = story.question
-        depth = source.depth(index)
-        depths = depths_in_order(len(story.facts), asked.support[0], depth, rng)
-        inserts = list(zip(depths, story.facts, strict=True))
-        text = prose(source, length, rng.random(), world.PEOPLE)
+        story, inserts, start = self._chosen(source, index)
+        asked, depth = story.question, source.depth(index)
+        text = prose(source, length, start, world.PEOPLE)
         frame = Frame(_BEFORE.format(example=self._example()), _question(story), ANSWER_PREFIX)
         placed = fill_or_base(
             source.format, frame, text.sentences, inserts, None if length == BASE else budget
@@ -61,6 +61,16 @@ class StoryProbe(Probe):
             cluster=text.document,
             stop=STOP,
         )
+
+    def _chosen(
+        self, source: ProbeSource, index: int
+    ) -> tuple[Story, list[tuple[float, str]], float]:
+        """Return the story, its facts with their depths, and where the prose begins, the same at all lengths."""
+        rng = source.rng(self.name, self.version, index)
+        story = world.tell(rng, self.asks, *self.facts)
+        first = story.question.support[0]
+        depths = depths_in_order(len(story.facts), first, source.depth(index), rng)
+        return story, list(zip(depths, story.facts, strict=True)), rng.random()
 
     def _example(self) -> str:
         """A short story with its answer, the same in all prompts."""

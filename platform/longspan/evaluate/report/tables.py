@@ -167,7 +167,7 @@ def _shown(task: TaskResult, cell: Cell | None) -> ScoreCell | None:
         passed=score is not None and cell.length > 0 and score.value >= task.threshold,
         heat=None if score is None else round(HEAT_STEPS * min(1.0, max(0.0, score.value))),
         ends="" if score is None else f"{percent(score.low, 0)}-{percent(score.high, 0)}",
-        not_scored=cell.over_length + cell.refused + cell.unanswered,
+        not_scored=cell.over_length + cell.refused + cell.unanswered + cell.unmeasurable,
         counts=_counts(cell),
         anchor=cell_anchor(task.task, cell.length, cell.depth),
     )
@@ -178,6 +178,7 @@ def _counts(cell: Cell) -> str:
         "over length": cell.over_length,
         "refused": cell.refused,
         "unanswered": cell.unanswered,
+        "unmeasurable": cell.unmeasurable,
         "truncated": cell.truncated,
     }
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)

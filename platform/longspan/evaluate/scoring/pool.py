@@ -210,7 +210,9 @@ class Pool:
         dataset.context.execution_options.label_selector = None
         dataset.set_name(name.replace("/", "_"))  # Ray names a file after it.
         dataset.context.enable_progress_bars = False  # Ours says more.
-        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        # Prefetching would hold a finished batch back until the next one is there.
+        tables = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        for table in tables:
             yield list(_rows(table))
 
 

@@ -16,7 +16,7 @@ from longspan.evaluate.suites.library import Library
 from longspan.evaluate.suites.presets import tasks_of
 from longspan.evaluate.suites.schema import Suite, SuiteTask
 from longspan.evaluate.suites.settings import GENERATE, Config, settings_over
-from longspan.storage import Store
+from longspan.storage import Need, Store
 
 DEFAULT_FILTER = "none"
 """Name of the harness' filter of a task file without `filter_list`."""
@@ -41,6 +41,25 @@ def check_suites(suites: Sequence[Suite], store: Store, folder: Path, likelihood
                 _check(suite, task, library, store, likelihoods)
             elif task.files:
                 stored_files(task, task.task, suite.data, store)
+        if suite.data is not None and not store.list(suite.data, limit=1):
+            raise UserError(
+                f"suites.data: {store.uri(suite.data)} has no files; put those of the suite's tasks there "
+                "(<task>/<split>.jsonl), or correct the path"
+            )
+
+
+def suite_needs(suites: Sequence[Suite]) -> list[Need]:
+    """Return what suites do with the store: they read data and task files."""
+    found = []
+    for suite in suites:
+        if suite.data is not None:
+            found.append(Need("read", f"{suite.data.rstrip('/')}/**", "suites.data"))
+        found += [Need("read", f"{path}/**", "suites.include") for path in suite.include]
+        for task in tasks_of(suite):
+            for paths in task.files.values():
+                each = [paths] if isinstance(paths, str) else paths
+                found += [Need("read", path, "suites.tasks.files") for path in each]
+    return found
 
 
 def open_library(suite: Suite, store: Store, folder: Path) -> Library:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from longspan.evaluate.problems import is_rejected, problem_of
 from longspan.evaluate.suites.model import SuiteModel
 from longspan.generate.ask import Stage, ask
+from longspan.generate.order import grouped_longest_first
 from longspan.generate.parts import read_parts
 from longspan.generate.progress import Log
 from longspan.generate.requests import TRANSIENT, Reply, Request, Row, Sampling
@@ -120,13 +121,9 @@ def replies(model: SuiteModel, prompts: Sequence[Prompt], store: Store, log: Log
 
 def in_order(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Prompts about one document follow each other, so that its prefix is computed once; the longest come first."""
-    clusters: dict[str, list[Prompt]] = {}
-    for prompt in prompts:
-        clusters.setdefault(prompt.cluster, []).append(prompt)
-    for own in clusters.values():
-        own.sort(key=lambda prompt: -len(prompt.ids))
-    ordered = sorted(clusters.values(), key=lambda own: -len(own[0].ids))
-    return [prompt for own in ordered for prompt in own]
+    return grouped_longest_first(
+        prompts, lambda prompt: len(prompt.ids), lambda prompt: (prompt.cluster, prompt.id)
+    )
 
 
 def _committed(model: SuiteModel, store: Store, prompts: Iterable[Prompt]) -> dict[str, Row]:
