@@ -30,6 +30,7 @@ SCRIPTS = [
     "jobs/check_history.py",
     "docs/draw_order.py",
     "docs/take_page.py",
+    "docs/write_commands.py",
     "docs/write_reference.py",
     "docs/write_results_schema.py",
 ]

@@ -14,7 +14,7 @@ from longspan.cli.help import Group
 
 EXAMPLES = """
 Examples:
-  {program} render                             settings.yaml -> aws.yaml and the IAM policies beside it
+  {program} render                             aws.yaml and the IAM policies, from settings.yaml
   {program} cost jobs/recipes/llama3-8b-64k.yaml pools.training.type=p5en.48xlarge
   {program} prepare                            roles, instance profiles and the security group, in AWS
   {program} check                              what AWS has against it, before `ray up` finds out

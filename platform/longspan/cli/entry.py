@@ -13,6 +13,7 @@ from click.shell_completion import shell_complete
 
 from longspan.cli.completion import PROGRAM, VARIABLE
 from longspan.cli.exit_codes import ExitCode
+from longspan.cli.missing import require_extra
 from longspan.cli.root import root
 from longspan.run import console
 
@@ -35,24 +36,20 @@ def run_job(script: str) -> int:
     return _run(command_named(path.stem), sys.argv[1:], program)
 
 
-def run_module(command: str, program: str, arguments: Sequence[str] | None = None) -> int:
+def run_module(command: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command as ``python -m`` of a package.
 
     Args:
-        command: name of the command.
+        command: to run.
         program: what was typed, for the help.
         arguments: those of this process by default.
     """
-    return _run(command_named(command), sys.argv[1:] if arguments is None else arguments, program)
+    return _run(command, sys.argv[1:] if arguments is None else arguments, program)
 
 
 def command_named(name: str) -> click.Command:
-    """Return the command ``name`` ("self_instruct" or "self-instruct", "evaluate preference")."""
-    found: click.Command = root
-    for word in name.replace("_", "-").split():
-        assert isinstance(found, click.Group)
-        found = found.commands[word]
-    return found
+    """Return the command ``name``, such as "self_instruct" or "self-instruct"."""
+    return root.commands[name.replace("_", "-")]
 
 
 def invoke(command: click.Command, program: str, arguments: Sequence[str]) -> ExitCode:
@@ -67,7 +64,7 @@ def invoke(command: click.Command, program: str, arguments: Sequence[str]) -> Ex
         The exit status; every status of a command is a documented one.
 
     Raises:
-        UserError: a mistake of the user's.
+        UserError: a mistake of the user's, or a package of an extra is missing.
     """
     try:
         with command.make_context(program, list(arguments)) as context:
@@ -77,6 +74,9 @@ def invoke(command: click.Command, program: str, arguments: Sequence[str]) -> Ex
     except click.ClickException as mistake:
         mistake.show()
         return ExitCode.USER_ERROR
+    except ModuleNotFoundError as missing:
+        require_extra(missing)
+        raise
 
 
 def _run(command: click.Command, arguments: Sequence[str], program: str) -> int:

@@ -24,7 +24,7 @@ What it does:
 
 Examples:
   {program}                                              the quickstart's model, some minutes on two cores
-  {program} my.yaml --plan                               what it measures, at what cost, how wide the intervals are
+  {program} my.yaml --plan                               what it measures, at what cost, and how precisely
   {program} my.yaml model=runs/my-run/model probes.samples=200
   {program} my.yaml --watch runs/my-run                  every checkpoint of a run that is being trained
 
@@ -41,8 +41,8 @@ A value is YAML (2e-5, true, [a, b], {length: 4096}). docs/evaluate.md says what
 
 COMPARE_EXAMPLES = """
 Examples:
-  {program} evaluate/before evaluate/after                       two evaluations in the store
-  {program} a/results.json b/results.json --root .               copies of the two folders
+  {program} evaluate/before evaluate/after            two evaluations in the store
+  {program} a/results.json b/results.json --root .    copies of the two folders
   {program} evaluate/a evaluate/b --root s3://bucket/runs --html difference.html
 
 Compared are probes on the same samples, suites of the same settings on the same questions, and losses of the same

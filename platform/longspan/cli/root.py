@@ -39,7 +39,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
 }
 
 
-@click.group(cls=Group, examples=EXAMPLES, sections=SECTIONS)
+@click.group("longspan", cls=Group, examples=EXAMPLES, sections=SECTIONS)
 @click.version_option(package_name="longspan")
 def root() -> None:
     """Long-context continual pretraining, instruction tuning, evaluation and serving on one Ray cluster."""

@@ -12,8 +12,8 @@ from longspan.errors import UserError
 
 HISTORY_EXAMPLES = """
 Examples:
-  {program} .longspan/store/runs/my-run                        one run, however often it was stopped and resized
-  {program} s3://bucket/prefix/runs/a s3://bucket/prefix/runs/b    two runs, also compared with each other
+  {program} .longspan/store/runs/my-run                            one run, over all its starts
+  {program} s3://bucket/prefix/runs/a s3://bucket/prefix/runs/b    two runs, also compared
 """
 EXPORT_EXAMPLES = """
 Examples:

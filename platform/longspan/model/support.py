@@ -235,5 +235,6 @@ def print_table(types: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     from longspan.cli.entry import run_module
+    from longspan.cli.models import models
 
-    sys.exit(run_module("models", "python -m longspan.model.support"))
+    sys.exit(run_module(models, "python -m longspan.model.support"))

@@ -3,6 +3,7 @@
 import sys
 
 from longspan.cli.entry import run_module
+from longspan.cli.samples import samples
 
 if __name__ == "__main__":
-    sys.exit(run_module("samples", "python -m longspan.samples"))
+    sys.exit(run_module(samples, "python -m longspan.samples"))

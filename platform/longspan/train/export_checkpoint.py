@@ -192,5 +192,6 @@ def run_of(address: str, endpoint: str | None) -> tuple[Store, str]:
 
 if __name__ == "__main__":
     from longspan.cli.entry import run_module
+    from longspan.cli.runs import export
 
-    sys.exit(run_module("export", "python -m longspan.train.export_checkpoint"))
+    sys.exit(run_module(export, "python -m longspan.train.export_checkpoint"))

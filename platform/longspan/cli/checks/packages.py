@@ -9,9 +9,7 @@ from pathlib import Path
 
 import longspan
 from longspan.cli.checks.finding import Finding
-
-USES = ("train", "serve", "instruct", "evaluate", "aws")
-"""Extras that a person chooses from by what they do."""
+from longspan.cli.missing import USES
 
 
 def check_packages() -> Iterator[Finding]:

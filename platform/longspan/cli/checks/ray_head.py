@@ -38,27 +38,33 @@ def check_ray() -> Iterator[Finding]:
 
 def check_token() -> Iterator[Finding]:
     """Check the token of the cluster; it is read, and never part of a finding."""
-    if os.environ.get(MODE) != "token":
+    mode = os.environ.get(MODE, "").lower()
+    path = Path(os.environ.get(TOKEN_PATH) or DEFAULT_TOKEN).expanduser()
+    is_from_file = not os.environ.get(TOKEN)
+    token = _read(path) if is_from_file else os.environ[TOKEN].strip()
+    # Ray uses a token that it finds unless the mode says otherwise.
+    if mode == "disabled" or not (mode or token):
         yield Finding(
             "warning",
             "ray token",
-            f"{MODE} is not 'token': whoever reaches Ray's ports can run code on this cluster",
+            f"{MODE} is {mode or 'not set'} and no token is used: whoever reaches Ray's ports can run code here",
             f"set {MODE}=token for every Ray process (`make head` and `. ./env.sh` do)",
         )
         return
-    path = Path(os.environ.get(TOKEN_PATH) or DEFAULT_TOKEN).expanduser()
-    token = os.environ.get(TOKEN, "").strip()
     if not token:
-        if not path.is_file() or not (token := path.read_text(encoding="utf-8").strip()):
-            yield Finding(
-                "error", "ray token", f"{path} holds no token", "copy the head's token file to it"
-            )
-            return
-        if path.stat().st_mode & 0o077:
-            yield Finding(
-                "warning", "ray token", f"{path} can be read by other users", f"chmod 600 {path}"
-            )
+        yield Finding(
+            "error", "ray token", f"{path} holds no token", "copy the head's token file to it"
+        )
+        return
+    if is_from_file and path.stat().st_mode & 0o077:
+        yield Finding(
+            "warning", "ray token", f"{path} can be read by other users", f"chmod 600 {path}"
+        )
     yield _answer_to(token)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def _answer_to(token: str) -> Finding:
