@@ -17,8 +17,8 @@ from longspan.cluster.kubernetes.clusters import chat, pretrain
 from longspan.cluster.kubernetes.objects import base
 from longspan.cluster.kubernetes.pods import DRAIN
 from longspan.cluster.launcher import launcher_config
-from longspan.errors import UserError
 from longspan.config.load import parse
+from longspan.errors import UserError
 from longspan.recipe.load import load_recipe
 from longspan.serve.config import application_of
 from longspan.serve.schema import ServeSettings

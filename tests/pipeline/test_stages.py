@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from longspan.cli.exit_codes import ExitCode
+from longspan.config.load import load, parse
 from longspan.errors import UserError
 from longspan.instruct import prompt_files
 from longspan.pipeline.run import print_stages, run
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.pipeline.stages import Stage, stages_of
-from longspan.config.load import load, parse
 from longspan.storage import sealed
 from tests.tiny import make_tiny_tokenizer
 

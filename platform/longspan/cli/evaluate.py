@@ -143,11 +143,11 @@ class EvaluateCommand(Command):
 )
 def evaluate(words: tuple[str, ...], plan: bool, validate: bool, watch: str | None) -> int:
     """Evaluate a long-context model: probes, losses and standard suites, a report, and a verdict."""
+    from longspan.config.load import load
     from longspan.evaluate.gate_coverage import gate_gaps
     from longspan.evaluate.plan import plan_text
     from longspan.evaluate.prepare import prepare
     from longspan.evaluate.schema import EvaluateRecipe
-    from longspan.config.load import load
 
     recipe = load(EvaluateRecipe, *split_words(words, "evaluate/quick"))
     if watch:
@@ -183,8 +183,8 @@ def _store_with_results(root: str, *evaluations: str) -> Store:
     Raises:
         UserError: one of them has no results.
     """
-    from longspan.evaluate.report.load import results_path
     from longspan.config.locations import local_path
+    from longspan.evaluate.report.load import results_path
     from longspan.storage import Store
 
     store = Store(local_path(root))

@@ -25,10 +25,10 @@ A stage is skipped if it already succeeded with the same recipe, corpora and mod
 @job_options
 def pipeline(words: tuple[str, ...], plan: bool, validate: bool) -> int:
     """From a base model to a chat model: continual pretraining, self-instruct, finetuning, one after another."""
+    from longspan.config.load import load
     from longspan.pipeline.run import print_stages, run
     from longspan.pipeline.schema import PipelineRecipe
     from longspan.pipeline.stages import stages_of
-    from longspan.config.load import load
 
     path, overrides = split_words(words, "pipeline/quickstart")
     stages = stages_of(load(PipelineRecipe, path), path, overrides)

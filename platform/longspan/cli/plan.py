@@ -30,8 +30,8 @@ def plan(ctx: click.Context, words: tuple[str, ...]) -> int:
 
     The kind of the file is told by its keys.
     """
-    from longspan.recipe import kinds
     from longspan.config.load import read_file
+    from longspan.recipe import kinds
 
     files = [word for word in words if "=" not in word]
     if len(files) != 1:

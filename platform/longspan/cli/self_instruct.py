@@ -32,10 +32,10 @@ A value is YAML (2e-5, true, [a, b], {length: 4096}). docs/self_instruct.md expl
 @job_options
 def self_instruct(words: tuple[str, ...], plan: bool, validate: bool) -> int:
     """Synthetic questions and answers over long documents."""
+    from longspan.config.load import load
     from longspan.instruct.describe import plan_text
     from longspan.instruct.prepare import prepare
     from longspan.instruct.schema import InstructRecipe
-    from longspan.config.load import load
 
     recipe = load(InstructRecipe, *split_words(words, "self_instruct"))
     prepared = prepare(recipe)

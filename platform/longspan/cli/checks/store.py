@@ -13,6 +13,7 @@ from pathlib import Path
 from longspan.cli.checks.finding import Finding
 from longspan.config.locations import local_path
 from longspan.storage import Store
+from longspan.storage.preflight import require_access
 
 MAX_SKEW_S = 60.0
 """S3 refuses requests from 15 minutes on; leases and timestamps are wrong long before."""
@@ -38,7 +39,7 @@ def check_store(address: StoreAddress) -> Iterator[Finding]:
         yield _of_missing_folder(Path(root))
         return
     store = Store(root, endpoint=address.endpoint)
-    store.preflight()
+    require_access(store)
     yield Finding("ok", "store", f"{store.uri()} can be listed, read and written")
     skew_s = folder_skew(Path(root)) if "://" not in root else bucket_skew(store)
     yield clock_finding(skew_s)
