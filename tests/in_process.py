@@ -1,27 +1,21 @@
 """Jobs up to the point where Ray or workers would start, in this process."""
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
+from longspan.cli.entry import command_named, invoke
 from longspan.ingest.conversations import ConversationTokenizer
 from longspan.ingest.corpora import Ingest, Manifests
 from longspan.ingest.objects import ingest_object
 from longspan.ingest.state import SourceState
 from longspan.ingest.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parents[1]
-
 
 def main_of(job: str) -> Callable[[list[str]], int]:
-    """`main` of jobs/JOB.py, which is a script and in no package."""
-    spec = importlib.util.spec_from_file_location(f"jobs_{job}", ROOT / "jobs" / f"{job}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    """The command of jobs/JOB.py with its arguments; mistakes of the user's are raised."""
+    return partial(invoke, command_named(job), f"python jobs/{job}.py")
 
 
 def ingest(asked: Ingest, most: int = 1000) -> Manifests:

@@ -75,14 +75,22 @@ class Node:
 class Cluster:
     """A head without CPUs, and nodes of one CPU each."""
 
-    def __init__(self, cloud: dict[str, Any] | None = None, *, dashboard: bool = False) -> None:
+    def __init__(
+        self,
+        cloud: dict[str, Any] | None = None,
+        *,
+        dashboard: bool = False,
+        python: str = sys.executable,
+    ) -> None:
         """Start the head.
 
         Args:
             cloud: the config of Ray's autoscaler, whose machines are to be nodes on this one.
             dashboard: whether the dashboard runs, which lists actors and placement groups; it takes
                 half of a head's start.
+            python: interpreter of the nodes.
         """
+        self.python = python
         # Short, for Ray's Unix sockets.
         self.folder = tempfile.mkdtemp(prefix="lc-", dir="/tmp")
         gcs, dashboard_port = free_ports(2)
@@ -126,7 +134,7 @@ class Cluster:
         self, name: str, options: list[str], environment: Mapping[str, str] = MappingProxyType({})
     ) -> Node:
         (agent,) = free_ports(1)
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+        command = [self.python, "-m", "ray.scripts.scripts", "start", "--block", *options]
         command += ["--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent}"]
         command += [f'--resources={{"{name}": 1}}', "--disable-usage-stats"]
         quiet = subprocess.DEVNULL

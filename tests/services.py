@@ -31,6 +31,8 @@ Kind = Literal[
     "Prometheus",
 ]
 
+JOBS = "(pretrain|sft|ingest|self-instruct|evaluate|pipeline)"
+
 COMMANDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.DOTALL))
     for kind, pattern in (
@@ -41,9 +43,9 @@ COMMANDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         # Training without Ray by a single process; several are forked by tests/ranks.py or started by torchrun.
         ("rank group", r"-m longspan\.train\.standalone\b"),
         # Neither option starts Ray.
-        ("driver", r"\bjobs/\w+\.py\b(?!.* --(validate|plan)\b)"),
+        ("driver", rf"(\bjobs/\w+\.py|\blongspan {JOBS})\b(?!.* --(validate|plan)\b)"),
         ("driver", r"-m tests\.(run\.device|serve\.pool)\b"),
-        ("service command", r"-m longspan\.serve (deploy|rollback)\b"),
+        ("service command", r"\blongspan[. ]serve (deploy|rollback)\b"),
         ("vLLM engine", r"-m vllm\.entrypoints\b|\bvllm serve\b|^from vllm import |\nfrom vllm import "),
         ("S3 server", r"\bweed mini\b"),
         ("browser", r"\bplaywright\b.* run-driver\b"),

@@ -19,6 +19,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 CPU, GPU, FLASH = "constraints/cpu.txt", "constraints/gpu.txt", "constraints/flash-attn.txt"
 TOOLS, PEERS = "constraints/tools.txt", "benchmarks/requirements.txt"
+USES = ("train", "serve", "instruct", "evaluate", "aws")
+"""Extras of pyproject.toml that every environment has."""
 # The newest glibc that the supported machines have (Ubuntu 22.04): wheels for older ones are taken too.
 TARGET = ("--python-platform", "x86_64-manylinux_2_35", "--python-version", "3.11")
 # Packages of which vllm or torch ask for another version on GPU machines than on CPU ones.
@@ -164,10 +166,7 @@ def gpu(uv: Uv, cpu: Mapping[str, str]) -> tuple[Lock, Lock]:
     old, old_flash = read(GPU), read(FLASH)
     versions = uv.resolve(
         "pyproject.toml",
-        "--extra",
-        "gpu",
-        "--extra",
-        "evaluate",
+        *(word for extra in (*USES, "gpu") for word in ("--extra", extra)),
         preferred=old.versions | old_flash.versions,
         fixed={name: version for name, version in cpu.items() if name not in DIFFERENT_ON_GPU},
     )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from longspan.cli.job_options import split_words
 from longspan.cluster.files import notes, rendered
 from longspan.cluster.kubernetes.clusters import chat, pretrain
 from longspan.cluster.kubernetes.objects import base
@@ -19,7 +20,6 @@ from longspan.cluster.launcher import launcher_config
 from longspan.config.load import parse
 from longspan.errors import UserError
 from longspan.recipe.load import load_recipe
-from longspan.recipe.options import parse_options
 from longspan.serve.config import application_of
 from longspan.serve.schema import ServeSettings
 from tests.cluster.settings import settings
@@ -296,8 +296,7 @@ def test_the_job_is_started_again_and_its_recipe_loads() -> None:
     )
     python, script, *arguments = shlex.split(job["entrypoint"])
     assert (python, Path(script).is_file()) == ("python", True)
-    options = parse_options(arguments, script, "", Path("none"))
-    recipe = load_recipe(options.recipe, options.overrides)
+    recipe = load_recipe(*split_words(tuple(arguments), "quickstart"))
     assert recipe.storage.root == "s3://your-bucket/longspan"
     workers = recipe.workers
     assert (workers.min, workers.max, workers.pool) == (8, 64, "training")

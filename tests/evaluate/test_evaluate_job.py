@@ -14,8 +14,8 @@ import yaml
 
 from longspan.evaluate.report.load import load_results, load_samples
 from longspan.storage import Store
-from tests.in_process import ROOT
 from tests.instruct.texts import story
+from tests.jobs.project import ROOT
 from tests.openai_server import Body, Completion, OpenAIServer
 from tests.tiny import make_tiny_model
 

@@ -15,7 +15,6 @@ from longspan.errors import UserError
 from longspan.evaluate.losses.stored import StoredLosses, write_context_losses
 from longspan.evaluate.losses.sums import LossSums
 from longspan.evaluate.records import write_records
-from longspan.evaluate.report.command import compare
 from longspan.evaluate.report.compare import (
     compare_page,
     compare_stored,
@@ -35,6 +34,7 @@ from tests.evaluate.report_fixtures import (
     sample_record,
     whole_results,
 )
+from tests.in_process import main_of
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_a_damaged_file_of_scores_is_named(store: Store, name: str):
 def test_an_evaluation_that_is_not_there_is_looked_for_below_root(store: Store):
     write(store, "evaluate/a", whole_results(), [record(0, 1.0)])
     with pytest.raises(UserError, match=rf"evaluate/b: there is no .*--root \(now {store.root}\)"):
-        compare(["evaluate/a", "evaluate/b", "--root", store.root])
+        main_of("evaluate")(["compare", "evaluate/a", "evaluate/b", "--root", store.root])
 
 
 def test_the_command_prints_and_writes_a_comparison(
@@ -265,7 +265,7 @@ def test_the_command_prints_and_writes_a_comparison(
         write(store, f"evaluate/{name}", whole_results(), [record(n, score) for n in range(20)])
     html = tmp_path / "difference.html"
     given = ["evaluate/a", "evaluate/b/results.json", "--root", store.root]
-    assert compare([*given, "--html", str(html)]) == 0
+    assert main_of("evaluate")(["compare", *given, "--html", str(html)]) == 0
     assert "+100.0" in capsys.readouterr().out and "+100.0" in html.read_text()
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import check_history
 from longspan.history.check import Finding, check, compare
 from longspan.history.cuts import cuts_of
 from longspan.history.log import HistoryLog
@@ -22,6 +21,7 @@ from longspan.storage import Store
 from longspan.stream.batch import Batch
 from longspan.stream.plan import StreamPlan, local_batches
 from longspan.stream.row import Row
+from tests.in_process import main_of
 from tests.sources import make_source, order_of
 
 Start = tuple[int, int, int]
@@ -197,11 +197,11 @@ def test_the_command(plan: StreamPlan, tmp_path: Path, capsys: pytest.CaptureFix
     run(plan, tmp_path / "two", [(3, 0, 9), (2, 5, UPDATES)])
     run(plan, tmp_path / "bad", [(1, 0, 12)], tamper=without_a_row)
 
-    assert check_history.main([str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    assert main_of("check_history")([str(tmp_path / "one"), str(tmp_path / "two")]) == 0
     said = capsys.readouterr().out
     assert f"{tmp_path}/two: one undisturbed run" in said
     assert "2 starts with 3, then 2 workers; 32 rows done again" in said
     assert "the same, row for row, in 40 updates" in said
 
-    assert check_history.main([str(tmp_path / "bad")]) == 1
+    assert main_of("check_history")([str(tmp_path / "bad")]) == 1
     assert "NOT one undisturbed run" in capsys.readouterr().out

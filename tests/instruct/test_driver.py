@@ -1,13 +1,13 @@
 """The driver's two ways to look before leaping, and mistakes found before anything starts."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
 from longspan.errors import UserError
-from tests.instruct.project import ROOT, Project
+from tests.in_process import main_of
+from tests.instruct.project import Project
 from tests.instruct.server import MODEL, Server, serving
 from tests.tiny import make_tiny_tokenizer
 
@@ -22,12 +22,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def driver(project: Project, server: Server, *arguments: str) -> int:
     """The driver's `main`, in this process."""
-    spec = importlib.util.spec_from_file_location("self_instruct", ROOT / "jobs/self_instruct.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     endpoint = f"generator={json.dumps({'endpoint': {'url': server.url, 'model': MODEL}})}"
-    return module.main([str(project.path), endpoint, *arguments])
+    return main_of("self_instruct")([str(project.path), endpoint, *arguments])
 
 
 def test_validate_and_plan_start_nothing(
@@ -73,11 +69,6 @@ def test_a_generator_that_is_no_model_is_refused(project: Project, tmp_path: Pat
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    spec = importlib.util.spec_from_file_location("self_instruct", ROOT / "jobs/self_instruct.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with pytest.raises(SystemExit):
-        module.main(["--help"])
+    assert main_of("self_instruct")(["--help"]) == 0
     said = capsys.readouterr().out
     assert "python jobs/self_instruct.py my.yaml --plan" in said and "{url: http" in said

@@ -1,6 +1,7 @@
 """Evaluation as a stage of a pipeline: after each training stage, with its model, stopped by its verdict."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_each_trained_model_is_evaluated_against_the_one_it_began_with(tmp_path:
         assert (recipe.model, recipe.reference) == (model, reference)
         assert recipe.name == name.replace("evaluate_", "pipe-")
         assert recipe.probes.samples == 3
-        assert stages[name].command[0] == "jobs/evaluate.py"
+        assert stages[name].command[0] == "evaluate"
 
 
 def test_an_evaluation_of_no_trained_model_is_refused() -> None:
@@ -138,8 +139,7 @@ def test_a_verdict_ends_the_pipeline_as_its_recipe_says(
 
 def evaluated(folder: Path, stage: Stage, verdict: VerdictStatus) -> int:
     """Run the stage with a job that ends in a verdict; returns its exit status."""
-    job = folder / "checkout" / "jobs" / "evaluate.py"
-    job.parent.mkdir(parents=True, exist_ok=True)
+    job = folder / "program.py"
     results = folder / "store" / stage.output
     job.write_text(
         "from pathlib import Path\n"
@@ -147,7 +147,7 @@ def evaluated(folder: Path, stage: Stage, verdict: VerdictStatus) -> int:
         f"p.write_text({json.dumps({'verdict': {'status': verdict}})!r})\n"
         f"raise SystemExit({EXIT_STATUS[verdict]})\n"
     )
-    return run([stage], job.parents[1])
+    return run([stage], [sys.executable, str(job)])
 
 
 def test_a_failed_verdict_that_was_let_pass_stops_a_stricter_pipeline(tmp_path: Path) -> None:

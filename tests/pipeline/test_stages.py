@@ -2,15 +2,17 @@
 
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from longspan.cli.exit_codes import ExitCode
 from longspan.config.load import load, parse
 from longspan.errors import UserError
 from longspan.instruct import prompt_files
-from longspan.pipeline.run import command_line, print_stages, run
+from longspan.pipeline.run import print_stages, run
 from longspan.pipeline.schema import PipelineRecipe
 from longspan.pipeline.stages import Stage, stages_of
 from longspan.storage import sealed
@@ -31,29 +33,28 @@ def test_the_shipped_pipeline_is_valid() -> None:
     assert found["evaluate_sft"].output == "evaluate/quickstart-sft/results.json"
 
 
-def test_a_printed_command_is_what_a_shell_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root, path = RECIPES.parents[1], RECIPES / "pipeline" / "quickstart.yaml"
+def test_a_printed_command_is_what_a_shell_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    path = RECIPES / "pipeline" / "quickstart.yaml"
     stages = stages_of(load(PipelineRecipe, path), path, ["sft.base_model=it's mine"])
-    monkeypatch.chdir(root)
-    assert print_stages(stages, root) == 0
+    assert print_stages(stages) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("   ")]
-    assert [shlex.split(line) for line in lines] == [["python", *each.command] for each in stages]
+    assert [shlex.split(line) for line in lines] == [["longspan", *each.command] for each in stages]
     assert any("corpora=[{" in word for word in shlex.split(lines[3]))
 
 
 def test_a_stage_runs_in_the_folder_of_its_pipeline(
     monkeypatch: pytest.MonkeyPatch, stage: Stage, tmp_path: Path
 ) -> None:
-    job = tmp_path / "checkout" / "jobs" / "pretrain.py"
-    job.parent.mkdir(parents=True)
-    job.write_text("import os; open('ran', 'w').write(os.getcwd()); raise SystemExit(3)")
+    program = "import os, sys; open('ran', 'w').write(os.getcwd()); sys.exit(int(sys.argv[1] == 'pretrain') * 3)"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert run([stage], job.parents[1]) == 3
+    assert run([stage], [sys.executable, "-c", program]) == 3
     assert (tmp_path / "elsewhere" / "ran").read_text() == str(tmp_path / "elsewhere")
-    assert shlex.split(command_line(stage, job.parents[1]))[1] == str(job)
+
+
+def test_a_stage_that_a_signal_ends_has_failed(stage: Stage) -> None:
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert run([stage], [sys.executable, "-c", killed]) == ExitCode.FAILED
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_the_wrong_kind_is_named_with_the_command_that_takes_it(asked: str, give
     message = str(told.value)
     assert "\n" not in message
     assert f"{path} is " in message and given in message.split(" is ")[1].split(" (")[0]
-    assert f"{path}" in message.split("; run: python ")[1]
+    assert f"{path}" in message.split("; run: longspan ")[1]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs/recipes/sft").glob("*.yaml")))

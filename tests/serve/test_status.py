@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from longspan.doors import keys_command
+from longspan.doors.keys import FOLDER as KEYS
 from longspan.serve.__main__ import main
 from longspan.serve.deploy import Serving
 from longspan.serve.schema import ServeSettings
@@ -64,7 +64,7 @@ def test_a_store_without_records_says_so(tmp_path: Path) -> None:
 def test_a_store_without_keys_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "list", "--store", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(f"no keys in {tmp_path}/{keys_command.keys.FOLDER}; make one: ")
+    assert printed.startswith(f"no keys in {tmp_path}/{KEYS}; make one: ")
 
 
 def test_a_config_file_with_another_model_is_pointed_out() -> None:

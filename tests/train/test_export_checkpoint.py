@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import GenerationConfig
 
+from longspan.cli.entry import run_module
+from longspan.cli.runs import export
 from longspan.errors import UserError
 from longspan.model.export import export_model
 from longspan.storage import Store, sealed
 from longspan.storage.local import LocalCopy
-from longspan.train import export_checkpoint as command
 from longspan.train.export_checkpoint import CheckpointDamaged, CheckpointDeleted, export_checkpoint
 from longspan.train.run_record import (
     MODEL_FILES,
@@ -197,13 +198,15 @@ def test_the_command_exports_the_newest_or_the_named_checkpoint_to_a_new_folder(
     run = f"{made.store.root}/{made.path}/"
     for options, update in (([], 20), (["--update", "10"], 10)):
         to = tmp_path / str(update)
-        assert command.main([run, *options, "--to", str(to)]) == 0
+        assert run_module(export, "longspan export", [run, *options, "--to", str(to)]) == 0
         assert capsys.readouterr().out == f"model after {update} updates: {to}\n"
         found = load_file(to / "model.safetensors")["model.norm.weight"]
         assert torch.equal(found, made.masters(update)["model.norm.weight"].to(torch.bfloat16))
-    assert command.main([run, "--to", str(tmp_path / "20")]) == 2
+    assert run_module(export, "longspan export", [run, "--to", str(tmp_path / "20")]) == 2
     assert "error: --to: " in capsys.readouterr().err
-    assert command.main([made.store.root, "--to", str(tmp_path / "new")]) == 2
+    assert (
+        run_module(export, "longspan export", [made.store.root, "--to", str(tmp_path / "new")]) == 2
+    )
     assert "give one that ends in runs/<name>" in capsys.readouterr().err
 
 

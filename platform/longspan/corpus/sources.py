@@ -102,7 +102,7 @@ def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, Compression |
         raise UserError(
             f"corpora.{spec.name}.path: {object_path!r} is a text by its name, and format chat reads rows of Parquet "
             f"or JSON; set corpora.{spec.name}.format=text if its texts are to be trained on, or run the recipe with "
-            "jobs/pretrain.py if it is one of pretraining; JSON lines are named .jsonl"
+            "longspan pretrain if it is one of pretraining; JSON lines are named .jsonl"
         )
     if name.endswith(".parquet") and spec.format not in ("auto", "parquet", "chat"):
         raise UserError(

@@ -186,6 +186,6 @@ class EvaluateRecipe(DescribedFile):
         if self.endpoint and self.reference:
             raise ValueError(
                 "reference: both models would be asked at the same endpoint; evaluate each one, and compare "
-                "their results: python jobs/evaluate.py compare A B"
+                "their results: longspan evaluate compare A B"
             )
         return self

@@ -90,7 +90,7 @@ class Ingest:
             if source.pending:
                 raise UserError(
                     f"corpora.{name}: {len(source.pending)} of its objects are not ingested with "
-                    "this recipe's settings; run jobs/ingest.py or the Ray job, which ingest them"
+                    "this recipe's settings; run longspan ingest or the Ray job, which ingest them"
                 )
         return _of_all(sources, lambda source: source.finish(lambda line: None))
 

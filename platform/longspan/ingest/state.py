@@ -81,7 +81,7 @@ class SourceState:
         if not self._done:
             raise UserError(
                 f"start_on=ready: corpora.{source} has none of its {len(self._objects)} "
-                f"{self._objects_in_words} ready; run jobs/ingest.py with this recipe, and start "
+                f"{self._objects_in_words} ready; run longspan ingest with this recipe, and start "
                 "once it has done some"
             )
         manifest = self._manifest()

@@ -1,12 +1,11 @@
 """Table of the architectures that can be trained, each measured (see :mod:`longspan.model.probe`).
 
-``python -m longspan.model.support [MODEL_TYPE ...]`` prints the table of docs/models.md: of the given types,
+``longspan models [MODEL_TYPE ...]`` prints the table of docs/models.md: of the given types,
 or of all causal language models in transformers.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -217,33 +216,25 @@ def _markdown(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the table; status 2 with a type that transformers does not have."""
-    parser = argparse.ArgumentParser(
-        prog="python -m longspan.model.support",
-        description="Print which architectures can be trained, found by running a tiny model of each.",
-    )
-    parser.add_argument(
-        "types",
-        nargs="*",
-        metavar="MODEL_TYPE",
-        help="as in config.json; all causal language models in transformers by default",
-    )
-    types: list[str] = parser.parse_args(arguments).types
+def print_table(types: Sequence[str]) -> None:
+    """Print which architectures can be trained.
 
+    Args:
+        types: as in config.json; all causal language models in transformers if there are none.
+
+    Raises:
+        UserError: transformers does not have one of them.
+    """
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    unknown = sorted(set(types) - set(model_types()))
-    if unknown:
-        print(
-            f"error: no causal language models in transformers: {', '.join(unknown)}",
-            file=sys.stderr,
-        )
-        return 2
+    if unknown := sorted(set(types) - set(model_types())):
+        raise UserError(f"no causal language models in transformers: {', '.join(unknown)}")
     print(table(types))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from longspan.cli.entry import run_module
+    from longspan.cli.models import models
+
+    sys.exit(run_module(models, "python -m longspan.model.support"))

@@ -6,26 +6,32 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import longspan
 from longspan.errors import UserError
 from longspan.evaluate.exit_status import verdict_of
 from longspan.pipeline.stages import Stage
 
+FAILED = 1
+"""Exit status if a stage ended by a signal."""
+PROGRAM = (sys.executable, "-P", "-u", "-m", "longspan")
+"""`longspan` in a process of its own; -P keeps the current folder out of the module search path."""
 SKIPPED = "skipped: it already succeeded with the same inputs"
 
 
-def run(stages: Sequence[Stage], root: Path) -> int:
+def run(stages: Sequence[Stage], program: Sequence[str] = PROGRAM) -> int:
     """Run what is not done yet, in order, and stop at the first stage that fails.
 
     Args:
         stages: of one pipeline.
-        root: the checkout, in which `jobs` lies.
+        program: what takes the command of a stage, and is found in its environment.
 
     Returns:
-        The exit status of the last stage that ran; 0 is well.
+        The exit status of the last stage that ran, 0 if it succeeded; 1 if a signal ended it.
     """
     for number, stage in enumerate(stages, 1):
         print(f"\n== {number} of {len(stages)}: {stage.name} ({stage.recipe.name})", flush=True)
@@ -34,12 +40,12 @@ def run(stages: Sequence[Stage], root: Path) -> int:
             continue
         inputs = stage.inputs()
         stage.begin(inputs)
-        print(f"$ {command_line(stage, root)}", flush=True)
+        print(f"$ {command_line(stage)}", flush=True)
         began = time.monotonic()
-        status = _run(stage, root)
+        status = _run([*program, *stage.command])
         if not stage.succeeds_with(status):
             print(_stop_message(stage, status), file=sys.stderr)
-            return status
+            return max(status, 0) or FAILED
         if not stage.store.exists(stage.output):
             raise UserError(f"{stage.name}: it succeeded, but {stage.output} is not there")
         stage.end(inputs)
@@ -51,16 +57,9 @@ def run(stages: Sequence[Stage], root: Path) -> int:
     return 0
 
 
-def command_line(stage: Stage, root: Path) -> str:
-    """A stage's job as a shell takes it, in the current folder.
-
-    Args:
-        stage: of a pipeline.
-        root: the checkout, in which `jobs` lies.
-    """
-    job, *words = stage.command
-    script = job if Path.cwd() == root else str(root / job)
-    return shlex.join(["python", script, *words])
+def command_line(stage: Stage) -> str:
+    """Command of a stage as a shell takes it, in the current folder."""
+    return shlex.join(["longspan", *stage.command])
 
 
 def _stop_message(stage: Stage, exit_status: int) -> str:
@@ -76,10 +75,9 @@ def _stop_message(stage: Stage, exit_status: int) -> str:
     )
 
 
-def _run(stage: Stage, root: Path) -> int:
+def _run(command: Sequence[str]) -> int:
     # In the folder of the pipeline itself: the relative paths of both mean the same there.
-    job, *words = stage.command
-    process = subprocess.Popen([sys.executable, "-u", os.fspath(root / job), *words])
+    process = subprocess.Popen(command, env=_environment())
     while True:
         try:
             return process.wait()
@@ -88,16 +86,20 @@ def _run(stage: Stage, root: Path) -> int:
             continue
 
 
-def print_stages(stages: Sequence[Stage], root: Path) -> int:
-    """Print what a pipeline would do: each stage, whether it is done, and its command.
+def _environment() -> dict[str, str]:
+    """Environment in which a stage finds the code that this process runs, also if it is an uploaded copy."""
+    source = str(Path(longspan.__file__).parents[1])
+    if source in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        return dict(os.environ)
+    paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
-    Args:
-        stages: of one pipeline.
-        root: the checkout, in which `jobs` lies.
-    """
+
+def print_stages(stages: Sequence[Stage]) -> int:
+    """Print what a pipeline would do: each stage, whether it is done, and its command."""
     for number, stage in enumerate(stages, 1):
         done = f"done: {stage.store.uri(stage.output)}" if stage.is_done() else "to be run"
         print(f"{number}. {stage.name:<14} {stage.recipe.name:<24} {done}")
-        print(f"   {command_line(stage, root)}")
+        print(f"   {command_line(stage)}")
     print("Each command takes --plan, which prints what that stage will do.")
     return 0

@@ -70,7 +70,7 @@ class Stage:
 
     Attributes:
         name: unique in its pipeline: that of its job, for an evaluation also that of the stage before.
-        job: name of its job, as in `jobs`.
+        job: name of its job, as in a pipeline's file.
         pipeline: the pipeline's name.
         path: its recipe.
         overrides: what is changed in it.
@@ -88,8 +88,8 @@ class Stage:
 
     @property
     def command(self) -> list[str]:
-        """The stage's job, as one would type it."""
-        return [f"jobs/{self.job}.py", str(self.path), *self.overrides]
+        """Command of the stage with its arguments, without the program."""
+        return [self.job.replace("_", "-"), str(self.path), *self.overrides]
 
     @property
     def store(self) -> Store:

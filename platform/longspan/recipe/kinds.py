@@ -25,17 +25,13 @@ class Kind:
     what: str = "recipe"
 
 
-PRETRAINING = Kind("a recipe of continual pretraining", "python jobs/pretrain.py {path}")
-FINETUNING = Kind("a recipe of supervised finetuning", "python jobs/sft.py {path}")
-SELF_INSTRUCT = Kind("a recipe of self-instruct", "python jobs/self_instruct.py {path}")
-EVALUATION = Kind("a recipe of evaluation", "python jobs/evaluate.py {path}")
-PIPELINE = Kind("a pipeline, which names recipes", "python jobs/pipeline.py {path}")
-SERVING = Kind(
-    "a config of the chat service", "python -m longspan.serve plan --config {path}", "config"
-)
-CLUSTER = Kind(
-    "the settings of a cluster", "python -m longspan.cluster render --settings {path}", "settings"
-)
+PRETRAINING = Kind("a recipe of continual pretraining", "longspan pretrain {path}")
+FINETUNING = Kind("a recipe of supervised finetuning", "longspan sft {path}")
+SELF_INSTRUCT = Kind("a recipe of self-instruct", "longspan self-instruct {path}")
+EVALUATION = Kind("a recipe of evaluation", "longspan evaluate {path}")
+PIPELINE = Kind("a pipeline, which names recipes", "longspan pipeline {path}")
+SERVING = Kind("a config of the chat service", "longspan serve plan --config {path}", "config")
+CLUSTER = Kind("the settings of a cluster", "longspan cluster render --settings {path}", "settings")
 
 STAGES = ("pretrain", "self_instruct", "sft", "evaluate")
 OF_EXAMPLES = ("pack", "prompt_loss")
@@ -70,6 +66,11 @@ def require_kind(data: Any, asked: Kind, path: object) -> None:
         f"{asked.what}: {path} is {kind.name} ({key} is a key of these), not {asked.name}; "
         f"run: {kind.command.format(path=path)}"
     )
+
+
+def kind_of(data: Any) -> Kind | None:
+    """Return the kind that a file clearly is of, or None."""
+    return next((kind for kind, _ in _evidence(data)), None)
 
 
 def is_finetuning(data: Any) -> bool:

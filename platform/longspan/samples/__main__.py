@@ -1,86 +1,9 @@
-"""Command line: python -m longspan.samples --dir .longspan."""
+"""``python -m longspan.samples``, the same as ``longspan samples``."""
 
-import argparse
-import fcntl
-import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from longspan.errors import UserError
-from longspan.samples import corpora, model
-from longspan.samples.record import Record
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Makes what is missing and prints the table; 2 and a message where it could not be done."""
-    parser = argparse.ArgumentParser(prog="python -m longspan.samples", description=__doc__)
-    parser.add_argument("--dir", type=Path, default=Path(".longspan"), help="where they go")
-    options = parser.parse_args(arguments)
-    # Nothing here comes from a model hub, and the libraries must not ask it.
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-    os.environ["TQDM_DISABLE"] = "1"
-    # DeepSpeed, which transformers imports where it is installed, would warn of having chosen it.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    try:
-        with _alone(options.dir / "samples"):
-            _make(options.dir)
-    except (UserError, OSError) as trouble:
-        print(f"sample: {trouble}", file=sys.stderr)
-        return 2
-    return 0
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits while another process is at work on the same samples."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _make(directory: Path) -> None:
-    cache = Path(os.environ.get("LONGSPAN_CACHE") or directory / "cache") / "downloads"
-    started = time.monotonic()
-    rows, news = [], False
-    for corpus in corpora.corpora():
-        record, built = corpora.make(corpus, directory, cache)
-        news |= built
-        rows.append((f"{corpus.name} ({corpus.source})", record))
-    folder, built = model.make(directory, cache)
-    if news or built:
-        print(table(rows))
-    seconds = time.monotonic() - started
-    print(f"sample: corpora in {directory}/store/corpora, model in {folder} ({seconds:.1f} s)")
-
-
-def table(rows: list[tuple[str, Record]]) -> str:
-    """The corpora as aligned text, a line each under a heading."""
-    heading = ("source", "files", "documents", "characters", "median", "longest")
-    lines = [heading] + [
-        (
-            name,
-            f"{len(record.files):,}",
-            f"{record.contents.documents:,}",
-            f"{record.contents.characters:,}",
-            f"{record.contents.median:,}",
-            f"{record.contents.longest:,}",
-        )
-        for name, record in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
-
+from longspan.cli.entry import run_module
+from longspan.cli.samples import samples
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_module(samples, "python -m longspan.samples"))

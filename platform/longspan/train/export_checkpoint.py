@@ -1,4 +1,4 @@
-"""A committed checkpoint as a Hugging Face folder: ``python -m longspan.train.export_checkpoint RUN --to FOLDER``.
+"""A committed checkpoint as a Hugging Face folder: ``longspan export RUN --to FOLDER``.
 
 Needs neither the job nor its workers, which may go on meanwhile: weights are the fp32 masters of the checkpoint's
 parts, everything else are files of the run (:mod:`longspan.train.run_record`).
@@ -6,7 +6,6 @@ parts, everything else are files of the run (:mod:`longspan.train.run_record`).
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -191,52 +190,8 @@ def run_of(address: str, endpoint: str | None) -> tuple[Store, str]:
     return Store(root or "/", endpoint=endpoint), f"runs/{name}"
 
 
-EXAMPLES = """
-examples:
-  python -m longspan.train.export_checkpoint .longspan/store/runs/quickstart --to my-model
-  python -m longspan.train.export_checkpoint s3://bucket/prefix/runs/long --update 2000 --to my-model
-
-The job may go on meanwhile. A run keeps its newest checkpoints (training.keep_checkpoints, training.keep_every).
-"""
-
-
-def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m longspan.train.export_checkpoint",
-        description="Write the model of a run's checkpoint as a Hugging Face folder, with tokenizer and configs.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "run", metavar="RUN", help="folder of a run in the store, or its s3:// address"
-    )
-    parser.add_argument(
-        "--update", type=int, help="updates done at the checkpoint (the newest one if not given)"
-    )
-    parser.add_argument("--to", required=True, metavar="FOLDER", help="a new local folder")
-    parser.add_argument("--endpoint", help="URL of an S3 server other than AWS (AWS_ENDPOINT_URL)")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str]) -> int:
-    """Export one checkpoint; status 2 and a message where it cannot be done."""
-    options = _options(arguments)
-    try:
-        store, run_path = run_of(options.run, options.endpoint)
-        read_run_record(store, run_path)
-        folder = Path(options.to).absolute()
-        if folder.exists():
-            raise UserError(f"--to: {folder} exists; give a new folder")
-        update = options.update
-        if update is None:
-            update = next(iter(Checkpoints(store, run_path).committed()), 0)
-        export_checkpoint(store, run_path, update, folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"model after {update:,} updates: {folder}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from longspan.cli.entry import run_module
+    from longspan.cli.runs import export
+
+    sys.exit(run_module(export, "python -m longspan.train.export_checkpoint"))

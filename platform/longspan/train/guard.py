@@ -117,7 +117,7 @@ class Guard:
                 raise UserError(
                     f"{what}, and the run has gone back since its latest checkpoint: lower "
                     "optimizer.learning_rate, raise training.max_loss_rise if it is set, or look at "
-                    "their rows (jobs/check_history.py)"
+                    "their rows (longspan check-history)"
                 )
             self._job.store.write_bytes(self._path, sealed.dumps({"updates": [*before, updates]}))
 

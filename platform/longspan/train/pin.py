@@ -119,7 +119,7 @@ class Pin:
             raise UserError(
                 f"name: run {self.run!r} can't go on: of corpora.{manifest.name}, as it began, "
                 f"{len(gone)} of {len(wanted)} token shards are gone ({self.store.uri(gone[0])}); "
-                "jobs/ingest.py writes those anew whose raw objects are unchanged, else choose "
+                "longspan ingest writes those anew whose raw objects are unchanged, else choose "
                 "another name"
             )
 

@@ -113,8 +113,8 @@ examples:
   torchrun --nproc-per-node 8 -m longspan.train.standalone my.yaml
   torchrun --nproc-per-node 2 -m longspan.train.standalone my-sft.yaml workers=2
 
-Token shards must exist already: python jobs/ingest.py my.yaml writes them. As many processes as the recipe has
-workers; everything else is as in jobs/pretrain.py and jobs/sft.py, and runs can be resumed by either.
+Token shards must exist already: longspan ingest my.yaml writes them. As many processes as the recipe has
+workers; everything else is as in longspan pretrain and sft, and runs can be resumed by either.
 """
 
 
@@ -125,10 +125,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("recipe", help="YAML file, of jobs/pretrain.py or jobs/sft.py")
+    parser.add_argument("recipe", help="YAML file, of longspan pretrain or sft")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="change one value")
     parser.add_argument(
-        "--sft", action="store_true", help="the recipe is one of jobs/sft.py (if not plain from it)"
+        "--sft",
+        action="store_true",
+        help="the recipe is one of longspan sft (if not plain from it)",
     )
     return parser.parse_intermixed_args(arguments)
 

@@ -76,7 +76,7 @@ def load_pairs(
     rules = read_splits(store, folder)
     if rules is None:
         raise UserError(
-            f"{KEY}: {store.uri(folder)} holds no finished set of self-instruct; make it with jobs/self_instruct.py"
+            f"{KEY}: {store.uri(folder)} holds no finished set of self-instruct; make it with longspan self-instruct"
         )
     rows = list(_rows(store, folder))
     for corpus in sorted({row["corpus"] for row in rows}):
