@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 ERROR_COLUMN = "__inference_error__"
@@ -20,3 +21,8 @@ def set_engine_actor_options(processor: Any, **options: Any) -> None:
     stage = processor.get_stage_by_name(ENGINE_STAGE)
     # Assigned anew the options would be derived once more, from less than there was.
     stage.map_batches_kwargs.update(options)
+
+
+def replace_engine_stage(processor: Any, replacement: Callable[[Any], Any]) -> None:
+    """Replace the stage of a processor's engines with what a function makes of it, before the processor is used."""
+    processor.stages[ENGINE_STAGE] = replacement(processor.get_stage_by_name(ENGINE_STAGE))

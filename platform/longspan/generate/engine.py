@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longspan._compat.ray_data_llm import (
-    ENGINE_STAGE,
     ERROR_COLUMN,
+    replace_engine_stage,
     set_engine_actor_options,
 )
 from longspan.generate.engine_report import MISMATCH, REPORT, ExpectedModel
@@ -169,9 +169,7 @@ class Engine:
         set_engine_actor_options(
             processor, max_restarts=MAX_RESTARTS, label_selector=selector(self.pool)
         )
-        processor.stages[ENGINE_STAGE] = reporting(
-            processor.get_stage_by_name(ENGINE_STAGE), self.expected, self.window
-        )
+        replace_engine_stage(processor, lambda stage: reporting(stage, self.expected, self.window))
         return processor(dataset).map(_Reply(frozenset(self.end_tokens)), **tasks)
 
     def _hub_model(self) -> HubModel | None:
