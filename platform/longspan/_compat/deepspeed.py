@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 
 def disable_compiled_ops() -> None:
-    """Have DeepSpeed compile no operator, on the first use of which it would spend minutes.
+    """Keep DeepSpeed from compiling operators, which takes minutes at their first use.
 
     No setting turns off its shared-memory all-reduce.
     """
