@@ -22,7 +22,7 @@ from longspan.storage import Store
 from tests.serve.service import WINDOW, Service
 from tests.tiny import TEXT
 
-pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(600)]
 
 TASK = """
 task: pages
@@ -59,7 +59,7 @@ def of_the_harness(deployed: Service, folder: Path) -> list[dict[str, Any]]:
         | {"OPENAI_API_KEY": deployed.key, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
