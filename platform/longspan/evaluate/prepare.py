@@ -23,7 +23,7 @@ from longspan.evaluate.suites.files import suites_folder
 from longspan.generate.endpoint import EndpointAccess, checked_window, read_api_key
 from longspan.recipe.sources import find_objects, source_specs
 from longspan.storage import Need, Store
-from longspan.storage.preflight import LIST_ROOT
+from longspan.storage.preflight import LIST_ROOT, require_access
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def prepare(recipe: EvaluateRecipe) -> Prepared:
         api_key,
     )
     # Permission to write is left to the job: trying it would leave an empty folder.
-    store.preflight([need for need in needs(prepared) if need.access in ("list", "read")])
+    require_access(store, [need for need in needs(prepared) if need.access in ("list", "read")])
     return prepared
 
 
