@@ -15,7 +15,7 @@ MODELS = ("vllm.entrypoints.openai.models.serving", "OpenAIServingModels")
 MODEL_PATH = ("vllm.entrypoints.openai.models.protocol", "BaseModelPath")
 VLLM_CONFIG = ("vllm.config.vllm", "VllmConfig")
 MODEL_CONFIG = ("vllm.config.model", "ModelConfig")
-OWN = tree("longspan._compat.llm_server").body
+OWN = [*tree("longspan._compat.llm_server").body, *tree("longspan._compat.vllm_engine").body]
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_serve_builds_the_application_by_the_method_s_name() -> None:
     [
         ("ASGIServer", SERVER, "engine"),
         ("ASGIServer", ENGINE, "_engine_client"),
-        ("loaded_model", ASYNC_LLM, "vllm_config"),
-        ("loaded_model", VLLM_CONFIG, "model_config"),
+        ("model_config", ASYNC_LLM, "vllm_config"),
+        ("model_config", VLLM_CONFIG, "model_config"),
         ("loaded_model", MODEL_CONFIG, "hf_config"),
         ("loaded_model", MODEL_CONFIG, "max_model_len"),
         ("unfinished_requests", ASYNC_LLM, "output_processor"),

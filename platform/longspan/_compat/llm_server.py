@@ -10,6 +10,8 @@ from typing import Any
 
 from ray.serve.llm import LLMServer
 
+from longspan._compat.vllm_engine import model_config
+
 
 class ASGIServer(LLMServer):
     """A replica that serves an ASGI application of its own around vLLM's.
@@ -57,12 +59,9 @@ async def generate(async_llm: Any, prompt: list[int], max_tokens: int) -> AsyncI
 
 
 def loaded_model(async_llm: Any) -> tuple[dict[str, Any], int]:
-    """Return the config of the model that vLLM has loaded, and its window in tokens.
-
-    vLLM documents its configuration's arguments, not the resolved objects.
-    """
-    model_config = async_llm.vllm_config.model_config
-    return model_config.hf_config.to_dict(), model_config.max_model_len
+    """Return the config of the model that vLLM has loaded, and its window in tokens."""
+    loaded = model_config(async_llm)
+    return loaded.hf_config.to_dict(), loaded.max_model_len
 
 
 def unfinished_requests(async_llm: Any) -> list[tuple[int, int | None]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from longspan._compat.vllm_engine import model_config
 from longspan.chat.token_probe import TokenProbe
 from longspan.errors import UserError
 from longspan.model.facts import rope_of_config
@@ -41,7 +42,7 @@ class LoadedModel:
         """Return the model of vLLM's `AsyncLLM`."""
         import vllm
 
-        loaded = engine.vllm_config.model_config
+        loaded = model_config(engine)
         return cls(
             vllm.__version__,
             loaded.max_model_len,

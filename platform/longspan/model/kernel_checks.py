@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from longspan._compat.deepspeed import full_shape
 from longspan.errors import UserError
 from longspan.model.attention_checks import Heads
 from longspan.model.kernel_functions import (
@@ -106,9 +107,8 @@ def _config(model: Any) -> PretrainedConfig:
 
 
 def _width(norm: nn.Module) -> int:
-    # A parameter that ZeRO-3 has sharded is empty, and keeps its shape beside it.
     weight: Any = norm.weight
-    return int(getattr(weight, "ds_shape", weight.shape)[0])
+    return full_shape(weight)[0]
 
 
 def _fresh_norm(norm: Any, width: int) -> nn.Module:
