@@ -97,7 +97,7 @@ def require_shared_alike(
             raise UserError(
                 f"training.headwise_attention: a token's loss in {type(model.model).__name__} changes by "
                 f"{change.item():.2g} nats when heads take turns (attention: "
-                f"{model.model.config._attn_implementation}); set training.headwise_attention=false"
+                f"{attention_implementation(model.model.config)}); set training.headwise_attention=false"
             )
         raise UserError(
             f"workers.sequence_parallel: a token's loss in {type(model.model).__name__} changes by "
