@@ -37,9 +37,11 @@ def inputs(heads: int, kv_heads: int, length: int = LENGTH, rows: int = 2) -> li
 
 def results(rows: SharedRows, tensors: list[Tensor], sliding_window: int | None) -> list[Tensor]:
     """The output [B, S, H, D], and the gradients of its sum of squares."""
-    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
-    layer = Layer(leaves[0].shape[1] // leaves[1].shape[1])
-    output, _ = ATTENTION(layer, *leaves, None, shared_rows=rows, sliding_window=sliding_window)
+    query, key, value = leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    layer = Layer(query.shape[1] // key.shape[1])
+    output, _ = ATTENTION(
+        layer, query, key, value, None, shared_rows=rows, sliding_window=sliding_window
+    )
     return [output.detach(), *torch.autograd.grad(output.square().sum(), leaves)]
 
 
@@ -68,9 +70,10 @@ def test_outputs_of_ranks_are_those_of_whole_rows(
     expected = results(whole, tensors, None)[0]
 
     def output(rank: SimulatedRank) -> Tensor:
-        own = [tensor[:, :, rank.slice_of(LENGTH)] for tensor in tensors]
+        query, key, value = (tensor[:, :, rank.slice_of(LENGTH)] for tensor in tensors)
         rows = SharedRows.from_positions(rank, POSITIONS, headwise)
-        return ATTENTION(Layer(heads // kv_heads), *own, None, shared_rows=rows)[0]
+        layer = Layer(heads // kv_heads)
+        return ATTENTION(layer, query, key, value, None, shared_rows=rows)[0]
 
     with torch.no_grad():
         found = torch.cat(run_ranks(degree, output), dim=1)
@@ -84,15 +87,11 @@ def test_one_head_at_a_time_takes_less_memory_forward_and_backward(heads: tuple[
     tensors = inputs(*heads, length=length, rows=1)
 
     def peaks(headwise: bool) -> tuple[int, int]:
-        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        query, key, value = (tensor.detach().requires_grad_() for tensor in tensors)
+        layer, used = Layer(heads[0] // heads[1]), replace(rows, headwise=headwise)
         with LiveBytes() as live:
-            live.ignore(*leaves)
-            output, _ = ATTENTION(
-                Layer(heads[0] // heads[1]),
-                *leaves,
-                None,
-                shared_rows=replace(rows, headwise=headwise),
-            )
+            live.ignore(query, key, value)
+            output, _ = ATTENTION(layer, query, key, value, None, shared_rows=used)
             forward, live.peak = live.peak, live.now
             output.backward(torch.ones_like(output))
         return forward, live.peak

@@ -12,7 +12,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, LlamaConfig
 
 from longspan.model import tiling
 from longspan.model.tiled_norms import tile_norms
-from longspan.parallel.ulysses import SharedRows, decoder_arguments, install
+from longspan.parallel.ulysses import SharedAttention, SharedRows, decoder_arguments, install
 from longspan.plan.layer_memory import layer_bytes
 from longspan.plan.memory import Workload
 from longspan.plan.savers import Savers
@@ -150,3 +150,28 @@ def test_the_estimate_is_that_of_the_layers_tensors(
     weight_gradients = sum(2 * parameter.numel() for parameter in decoder.layers.parameters())
     estimate = layers.kept + layers.work + weight_gradients
     assert SMALLER * found < estimate < LARGER * found, f"{estimate / found:.3f}"
+
+
+@pytest.mark.parametrize("degree", [2, 4, 8])
+def test_heads_that_take_turns_need_less_forward_and_backward(degree: int) -> None:
+    tokens, facts = 2**18, LLAMA3_8B
+    attention = SharedAttention(attend, COUNTED)
+
+    def peaks(headwise: bool) -> tuple[int, int]:
+        query, key, value = (
+            torch.empty(1, tokens, heads, facts.head_dim, dtype=torch.bfloat16, device="meta")
+            .transpose(1, 2)
+            .requires_grad_()
+            for heads in (facts.heads, facts.kv_heads, facts.kv_heads)
+        )
+        rows = SharedRows(Group(degree), {}, (tokens * degree,), headwise)
+        with LiveBytes() as live:
+            live.ignore(query, key, value)
+            output, _ = attention(torch.nn.Module(), query, key, value, None, shared_rows=rows)
+            forward, live.peak = live.peak, live.now
+            output.backward(torch.empty_like(output))
+        return forward, live.peak
+
+    whole, headwise = peaks(False), peaks(True)
+    assert headwise[0] < 0.9 * whole[0]
+    assert headwise[1] < 0.6 * whole[1]

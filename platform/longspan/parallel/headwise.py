@@ -9,6 +9,7 @@ workers share a row; a key-value head is exchanged once for all query heads that
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,9 +40,33 @@ def attend_by_head(
     )
     sharers = len(queries) // len(keys)
     assert sharers * len(keys) == len(queries), f"{len(queries)} query heads, {len(keys)} keys"
-    outputs: list[Tensor] = []
+    outputs: Tensor | None = None
     for number, pair in enumerate(zip(keys, values, strict=True)):
         own_key, own_value = map(exchange, pair)
-        for own_query in queries[number * sharers : (number + 1) * sharers]:
-            outputs.append(attend(exchange(own_query), own_key, own_value))
-    return torch.stack(outputs, dim=3).flatten(2, 3)
+        for turn in range(number * sharers, (number + 1) * sharers):
+            output = attend(exchange(queries[turn]), own_key, own_value)
+            if outputs is None:
+                outputs = output.new_empty(*output.shape[:3], len(queries), output.shape[3])
+            outputs = _Placed.apply(outputs, output, turn)
+    assert outputs is not None
+    return outputs.flatten(2, 3)
+
+
+class _Placed(torch.autograd.Function):
+    """Write one part of a tensor, in place; every part is written once.
+
+    Parts that are joined by `torch.stack` exist twice, and assigned ones have their gradients copied for each part.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor, part: Tensor, index: int) -> Tensor:
+        ctx.index = index
+        ctx.mark_dirty(whole)
+        whole[:, :, :, index] = part
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        (gradient,) = gradients
+        # Of the other parts; nothing reads this part's place in it again.
+        return gradient, gradient[:, :, :, ctx.index], None
