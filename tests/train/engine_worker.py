@@ -393,7 +393,7 @@ def train(model_dir: Path, folder: Path, case: Case, group: SequenceGroup) -> di
             if case.bf16_gradients:
                 masters["written"] = save_masters(engine, folder / f"{case}.written")
             save(engine, Store(str(folder / str(case))))
-            whole = is_whole(engine, model_dir, Store(str(folder / str(case))))
+            whole = case.frozen and is_whole(engine, model_dir, Store(str(folder / str(case))))
         hook = too_much(engine) if case.overflow == update and rank == 0 else None
         accepts = math.isfinite if case.refuse != update else never
         batch = batch_of(update, group.index, group.count, WEIGHTS.get(case.weights))
