@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from longspan._compat.deepspeed import full_shape
+
 
 def tile_norms(model: nn.Module, tile_tokens: int) -> None:
     """Compute the norms of a model in tiles, in place; losses and gradients stay the same.
@@ -41,7 +43,7 @@ def _is_norm(module: nn.Module) -> bool:
         and not type(module).__module__.startswith("torch.")
         and "forward" not in vars(module)
         and bool(parameters)
-        and all(len(getattr(each, "ds_shape", each.shape)) == 1 for each in parameters)
+        and all(len(full_shape(each)) == 1 for each in parameters)
         and not any(True for _ in module.children())
         and not any(True for _ in module.buffers(recurse=False))
     )
