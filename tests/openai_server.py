@@ -74,7 +74,7 @@ class OpenAIServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: OpenAIServer  # pyrefly: ignore
     protocol_version = "HTTP/1.1"
-    # Headers and content in one packet: between two of them the kernel waits 40 ms for an acknowledgment.
+    # One packet for headers and content: between two the kernel waits 40 ms for an acknowledgment.
     wbufsize = -1
     disable_nagle_algorithm = True
 
