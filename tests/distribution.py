@@ -11,19 +11,21 @@ from pathlib import Path
 
 import pytest
 
+SHARED_RAY = "ray"
+"""Group of most real tests, which use the Ray of `tests/conftest.py`; it starts first."""
+
 GROUPS = (
     # (folder or module below tests/, group); the first that matches
     ("chaos", "chaos"),
+    ("train/test_fallback.py", SHARED_RAY),
     ("train", "ranks"),
     ("model", "ranks"),
     ("compat/test_deepspeed.py", "ranks"),
+    ("storage", "s3"),  # in the process that has had `chaos`, whose S3 server still runs
     ("page", "page"),
     ("cluster", "clusters"),
 )  # fmt: skip
-"""Groups of real tests, in the order in which they start."""
-
-SHARED_RAY = "ray"
-"""Group of the other real tests: most use the Ray and the S3 server of `tests/conftest.py`."""
+"""Groups of other real tests, in the order in which they start."""
 
 
 def group_of(path: str, *, real: bool) -> str:
@@ -41,7 +43,7 @@ def group_of(path: str, *, real: bool) -> str:
 
 def position(group: str) -> int:
     """Position of a group in the order in which groups start; modules of unit tests come last."""
-    order = [SHARED_RAY, *dict.fromkeys(group for _, group in GROUPS)]
+    order = list(dict.fromkeys([SHARED_RAY, *(group for _, group in GROUPS)]))
     return order.index(group) if group in order else len(order)
 
 

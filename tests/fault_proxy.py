@@ -227,6 +227,9 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One packet for headers and content: between two the kernel waits 40 ms for an acknowledgment.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def handle_one(self) -> None:
         raise NotImplementedError

@@ -57,7 +57,7 @@ class OpenAIServer(ThreadingHTTPServer):
         """The address, like `url`, of another server that requests are sent on to."""
         self.requests = 0
         self.lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def url(self) -> str:
@@ -76,6 +76,9 @@ class OpenAIServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: OpenAIServer  # pyrefly: ignore
     protocol_version = "HTTP/1.1"
+    # One packet for headers and content: between two the kernel waits 40 ms for an acknowledgment.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         if self._let_in():

@@ -24,13 +24,20 @@ from tests.ports import free_ports
 from tests.services import started
 
 PRELOAD = [
+    "pandas",
     "pytest",
+    "tests.preloaded",
     "tests.train.engine_worker",
     "longspan.train.loop",
+    "longspan.train.prepare",
     "longspan.train.standalone",
     "deepspeed.runtime.engine",
     "deepspeed.runtime.zero.stage_1_and_2",
     "deepspeed.runtime.zero.stage3",
+    # Imported by DeepSpeed when an engine is made; the optimizer imports torch._inductor.
+    "deepspeed.module_inject.auto_ep_config",
+    "deepspeed.runtime.zero.muon.muon_optimizer",
+    "torch.utils.tensorboard",
     "transformers.models.llama.modeling_llama",
 ]
 """Imported by the fork server; nothing of it may start a thread (`assert_forkable`)."""

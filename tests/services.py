@@ -56,7 +56,7 @@ COMMANDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
 
 BUDGET: Mapping[Kind, int] = MappingProxyType(
     {
-        "Ray head": 3,
+        "Ray head": 2,
         "Ray node": 3,
         "driver": 10,
         "rank group": 35,  # whole runs, of shared rows and of exported checkpoints, are a group each; one for contracts

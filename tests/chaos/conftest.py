@@ -8,7 +8,7 @@ import pytest
 from longspan.history.check import Finding
 from tests.chaos import oracle
 from tests.chaos.bucket import Bucket
-from tests.chaos.run import Run
+from tests.chaos.run import UPDATES, Run
 from tests.jobs.project import Project
 from tests.nodes import Cluster
 from tests.ranks import RankServer
@@ -31,9 +31,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def undisturbed(project: Project, ranks: RankServer) -> Finding:
     """The run with one worker that nothing happens to."""
-    done = ranks.run(1, oracle.main, str(project.recipe), "undisturbed")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return project.history("undisturbed")
+    return oracle.trained(project, ranks, UPDATES)
 
 
 @pytest.fixture

@@ -12,9 +12,21 @@ from tests.jobs.project import ROOT, Project
 from tests.nodes import Cluster, environment, until
 
 UPDATES = 200
-LONG = (f"training.tokens={512 * UPDATES}", "training.checkpoint_every=20", "heldout.every=200")
+STORY_UPDATES = 80
+"""Of the story in the first tier, whose nodes are there from the start: its last event is at the second checkpoint."""
 TOLERANCE = 1e-5
 """Relative, of losses: sums over other numbers of workers are in another order."""
+
+
+def of_length(updates: int) -> tuple[str, ...]:
+    """Overrides of a recipe, for a run of so many updates."""
+    tokens = f"training.tokens={512 * updates}"
+    return tokens, "training.checkpoint_every=20", f"heldout.every={updates}"
+
+
+def undisturbed_name(updates: int) -> str:
+    """Name of the run of so many updates that nothing happens to."""
+    return f"undisturbed-{updates}"
 
 
 class Job:
@@ -85,7 +97,7 @@ class Run(Job):
     def __init__(self, project: Project, cluster: Cluster, name: str, *overrides: str) -> None:
         command = [sys.executable, "-u", "jobs/pretrain.py", str(project.recipe), f"name={name}"]
         process = subprocess.Popen(
-            [*command, *LONG, *overrides],
+            [*command, *of_length(UPDATES), *overrides],
             cwd=ROOT,
             env=environment(cluster),
             stdout=subprocess.PIPE,
@@ -99,11 +111,12 @@ def is_the_same(project: Project, name: str, undisturbed: Finding) -> Finding:
     """The run is one undisturbed run, and ends with the other's losses."""
     finding = project.history(name)
     assert finding.faults == ()
-    assert finding.updates == UPDATES
+    assert finding.updates == undisturbed.updates
     assert compare(finding, undisturbed) == []
-    mine, other = (project.records(run, "update") for run in (name, "undisturbed"))
+    runs = name, undisturbed_name(undisturbed.updates)
+    mine, other = (project.records(run, "update") for run in runs)
     losses = [record["loss"] for record in other]
     assert [record["loss"] for record in mine] == pytest.approx(losses, rel=TOLERANCE)
-    mine, other = (project.records(run, "heldout")[-1] for run in (name, "undisturbed"))
+    mine, other = (project.records(run, "heldout")[-1] for run in runs)
     assert mine["loss"] == pytest.approx(other["loss"], rel=TOLERANCE)
     return finding

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from longspan.history.check import Finding
+from tests.chaos import oracle
 from tests.chaos.bucket import Bucket
-from tests.chaos.run import Run, is_the_same
+from tests.chaos.run import STORY_UPDATES, Run, is_the_same, of_length
 from tests.fault_proxy import Faults
 from tests.jobs.project import Project
 from tests.nodes import Cluster
+from tests.ranks import RankServer
 from tests.s3 import OWNER
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -21,14 +22,14 @@ FAULTS = Faults(slow_down=0.1, reset=0.03, truncate=0.05, flip=True)
 
 def test_an_elastic_run_on_s3_has_the_history_and_losses_of_an_undisturbed_one(
     project: Project,
-    undisturbed: Finding,
+    ranks: RankServer,
     cluster: Cluster,
     start: Callable[..., Run],
     bucket: Bucket,
 ) -> None:
     _, second = cluster.add("a"), cluster.add("b")
     with bucket.behind_a_proxy(FAULTS) as proxy:
-        run = start("story", *bucket.settings(proxy))
+        run = start("story", *bucket.settings(proxy), *of_length(STORY_UPDATES))
         run.said(r"started at update 0, workers 2")
         run.said(r"checkpoint at update 20")
         (worker,) = second.workers()
@@ -42,6 +43,7 @@ def test_an_elastic_run_on_s3_has_the_history_and_losses_of_an_undisturbed_one(
     # Else it proved nothing.
     assert set(proxy.injected) >= {"slow_down", "reset", "truncate", "flip"}, proxy.injected
     bucket.fetch("story")
+    undisturbed = oracle.trained(project, ranks, STORY_UPDATES)
     assert is_the_same(project, "story", undisturbed).starts == (2, 2, 1)
     assert f"Exported model:  {bucket.store.root}/runs/story/model" in said
 

@@ -57,9 +57,10 @@ def test_scores_are_those_of_one_process_and_each_is_computed_once(
     requests = requests_of(texts)
     model = Dies(str(folder), "weights", "fp32", flag=str(tmp_path / "died"))
     pool = Pool(store, model, Workers(actors=2), lines.append)
-    some = pool.score(requests[:3], texts, "losses")
-    assert (tmp_path / "died").exists()
+    plain = ScoredModel(str(folder), "weights", "fp32")
+    some = InProcess(store, plain, Workers(actors=1)).score(requests[:3], texts, "losses")
     scores = pool.score(requests, texts, "losses")
+    assert (tmp_path / "died").exists()
     assert equal(some, {id: scores[id] for id in some})
 
     expected = score_all(Scorer.load(folder, "fp32"), requests, texts)

@@ -61,6 +61,12 @@ def finding(*arguments, **options) -> Finding:
     return check(read_history(run(*arguments, **options)))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(plan: StreamPlan, tmp_path_factory: pytest.TempPathFactory) -> Finding:
+    """The whole run, by one worker."""
+    return finding(plan, tmp_path_factory.mktemp("once"), [(1, 0, UPDATES)])
+
+
 @st.composite
 def disturbed(draw: st.DrawFn) -> list[Start]:
     """Any number of starts that go on from any update done before, to the end of the run."""
@@ -73,20 +79,24 @@ def disturbed(draw: st.DrawFn) -> list[Start]:
     return [*starts, (draw(st.integers(1, 9)), first, UPDATES)]
 
 
-def test_rows_that_workers_share_are_recorded_once(plan: StreamPlan, tmp_path: Path) -> None:
+def test_rows_that_workers_share_are_recorded_once(
+    plan: StreamPlan, undisturbed: Finding, tmp_path: Path
+) -> None:
     starts = [(4, 0, 15), (2, 15, UPDATES)]
     shared = finding(replace(plan, sequence_parallel=2), tmp_path / "shared", starts)
     assert shared.faults == ()
-    assert not compare(shared, finding(plan, tmp_path / "whole", [(1, 0, UPDATES)]))
+    assert not compare(shared, undisturbed)
     assert len(shared.rows) == plan.order.num_rows
 
 
 @settings(max_examples=12, deadline=None)
 @given(starts=disturbed())
 def test_any_stops_and_sizes_are_one_undisturbed_run(
-    plan: StreamPlan, tmp_path_factory: pytest.TempPathFactory, starts: list[Start]
+    plan: StreamPlan,
+    undisturbed: Finding,
+    tmp_path_factory: pytest.TempPathFactory,
+    starts: list[Start],
 ) -> None:
-    undisturbed = finding(plan, tmp_path_factory.mktemp("once"), [(1, 0, UPDATES)])
     found = finding(plan, tmp_path_factory.mktemp("often"), starts)
     assert found.faults == ()
     assert (found.updates, len(found.rows)) == (UPDATES, plan.order.num_rows)

@@ -4,6 +4,7 @@ from tests.distribution import SHARED_RAY, group_of, position
 def test_real_tests_that_share_a_service_are_one_group() -> None:
     assert group_of("serve/test_api.py", real=True) == SHARED_RAY
     assert group_of("jobs/test_pipeline.py", real=True) == SHARED_RAY
+    assert group_of("train/test_fallback.py", real=True) == SHARED_RAY
     assert group_of("page/test_page_browser.py", real=True) == "page"
     assert group_of("train/test_engine.py", real=True) == group_of("model/test_zero.py", real=True)
 

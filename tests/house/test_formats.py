@@ -2,7 +2,7 @@
 
 import ast
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -78,13 +78,16 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def calls(tree: ast.Module) -> Iterator[tuple[str, str, ast.Call]]:
+@functools.cache
+def calls(tree: ast.Module) -> Sequence[tuple[str, str, ast.Call]]:
     """What is called: on what, by which name."""
+    found: list[tuple[str, str, ast.Call]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            yield ast.unparse(node.func.value), node.func.attr, node
+            found.append((ast.unparse(node.func.value), node.func.attr, node))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            yield "", node.func.id, node
+            found.append(("", node.func.id, node))
+    return found
 
 
 def test_columns_are_read_by_one_helper() -> None:

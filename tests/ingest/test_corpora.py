@@ -21,6 +21,7 @@ from longspan.ingest.shards import read_block
 from longspan.ingest.tokenizer import Tokenizer, tokenizer_hash
 from longspan.storage import Store
 from tests.raw import FORMATS, hostile_parquet, hostile_when_opened, put, sentences
+from tests.s3 import S3Server
 from tests.tiny import make_tiny_tokenizer
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("ray_session")]
@@ -38,12 +39,9 @@ def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "folder":
-        return Store(str(tmp_path / "store"))
-    server = request.getfixturevalue("s3_server")
-    return Store(f"s3://{server.bucket}/{uuid.uuid4().hex}", endpoint=server.endpoint)
+@pytest.fixture
+def store(s3_server: S3Server) -> Store:
+    return Store(f"s3://{s3_server.bucket}/{uuid.uuid4().hex}", endpoint=s3_server.endpoint)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+import yaml
 
 from tests.jobs.project import Project
 from tests.tiny import make_tiny_model
@@ -17,5 +18,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, job_server: str) -> Projec
 
 @pytest.fixture(scope="session")
 def first_run(project: Project) -> subprocess.CompletedProcess[str]:
-    """The recipe as it is, from its start to its end."""
-    return project.submit()
+    """The recipe as it is, from its start to its end, as the only stage of a pipeline to which tests add others."""
+    stages = {"name": "tiny", "pretrain": {"recipe": project.recipe.name}}
+    project.pipeline.write_text(yaml.safe_dump(stages))
+    return project.submit(job="pipeline", recipe=project.pipeline)

@@ -69,7 +69,7 @@ class Project:
     def __init__(self, folder: Path, model: Path, dashboard: str) -> None:
         self.folder, self.model, self.dashboard = folder, model, dashboard
         self.store = Store(str(folder / "store"))
-        self.recipe = folder / "recipe.yaml"
+        self.recipe, self.pipeline = folder / "recipe.yaml", folder / "pipeline.yaml"
         write_corpora(folder / "store")
         write_recipe(self.recipe, self.store, model)
 

@@ -30,11 +30,9 @@ def server(command: str, log: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    typed = [
-        "bash",
-        "-c",
-        f"{command.replace('python', 'exec python')} --port {port} --dtype float32",
-    ]
+    # Compiling takes longer than what is asked here.
+    options = f"--port {port} --dtype float32 --enforce-eager"
+    typed = ["bash", "-c", f"{command.replace('python', 'exec python')} {options}"]
     with log.open("wb") as file:
         process = subprocess.Popen(typed, cwd=ROOT, stdout=file, stderr=file)
     try:

@@ -47,7 +47,7 @@ class Hub(ThreadingHTTPServer):
 @contextmanager
 def hub_on_loopback() -> Iterator[Hub]:
     hub = Hub()
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread = threading.Thread(target=hub.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield hub
@@ -70,6 +70,8 @@ def use(monkeypatch: pytest.MonkeyPatch, cache: Path, endpoint: str) -> None:
 class _Handler(BaseHTTPRequestHandler):
     server: Hub  # pyrefly: ignore
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and content in one packet
+    disable_nagle_algorithm = True
 
     def do_HEAD(self) -> None:
         self.do_GET()

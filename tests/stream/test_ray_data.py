@@ -78,7 +78,7 @@ def test_workers_that_share_rows_get_the_same_ones(plan: StreamPlan) -> None:
 
 
 def test_two_readers_keep_the_order(store: Store, sources: Sources) -> None:
-    order = order_of(sources, (Stage(16, 1, 700),))
+    order = order_of(sources, (Stage(16, 1, 200),))
     plan = StreamPlan(store, sources, order, 0, document_mask=False, readers=2, item_tokens=16)
     with streaming(plan) as stream:
         assert_same(stream, local_batches(plan, 0, 1))
@@ -88,15 +88,15 @@ def test_a_slow_trainer_is_not_run_away_from(store: Store, tmp_path: Path) -> No
     length = 2**18
     blocks = write_shard(store, "long.parquet", [np.ones(length, np.int32)] * 10, length)
     source = SourceManifest("long", "long", "tokenizer", tuple(blocks))
-    order = Order([[length] * 10], [1.0], (Stage(length, 1, 400),), seed=0)
+    order = Order([[length] * 10], [1.0], (Stage(length, 1, 200),), seed=0)
     log = tmp_path / "log"
     plan = WatchedPlan(store, (source,), order, 0, document_mask=False, log=log)
     with streaming(plan) as stream:
         next(stream)
         # Long enough for every row to be read, were it allowed.
         for _ in range(2):
-            assert len(list(local_batches(plan, 0, 1))) == 400
-        read = log.stat().st_size - 2 * 400
+            assert len(list(local_batches(plan, 0, 1))) == 200
+        read = log.stat().st_size - 2 * 200
         # Items are of 4 rows; the look-ahead holds 3 of them by its own count of bytes, 18 rows,
         # and some are on their way through every operator.
         assert 1 <= read < 80
