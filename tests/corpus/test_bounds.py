@@ -11,7 +11,7 @@ import pytest
 from longspan.corpus import bounds as row_bounds
 from longspan.corpus import chat, jsonl, parquet, text
 from longspan.corpus.bad_input import BadInput
-from longspan.corpus.sources import Format, SourceSpec, read
+from longspan.corpus.sources import SourceSpec, read
 from longspan.storage import Store, bounds
 from tests.raw import extension_field, hostile_parquet, put, with_column, zstd
 
@@ -26,7 +26,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(str(tmp_path))
 
 
-def found(store: Store, path: str, format: Format = "auto") -> list[str]:
+def found(store: Store, path: str, format: str = "auto") -> list[str]:
     """What is wrong with an object; "" for each of its documents."""
     items = read(store, path, SourceSpec("books", ("raw",), format))
     return [str(item) if isinstance(item, BadInput) else "" for item in items]
@@ -34,7 +34,7 @@ def found(store: Store, path: str, format: Format = "auto") -> list[str]:
 
 @pytest.mark.parametrize("format", ["parquet", "chat"])
 def test_a_column_that_could_run_code_is_bad_input_even_if_nobody_reads_it(
-    store: Store, tmp_path: Path, format: Format
+    store: Store, tmp_path: Path, format: str
 ) -> None:
     put(store, {"x.parquet": hostile_parquet(["a"] * 3, str(tmp_path / "marker"))})
     (bad,) = found(store, "x.parquet", format)
@@ -74,7 +74,7 @@ def test_only_the_columns_of_a_conversation_are_read(store: Store) -> None:
     ],
 )
 def test_a_small_object_does_not_become_large(
-    store: Store, compress, name: str, format: Format, unit: bytes
+    store: Store, compress, name: str, format: str, unit: bytes
 ) -> None:
     path = name + (".zst" if compress is zstd else ".gz")
     begin = b"[" if name == "x.json" else b""
@@ -125,7 +125,7 @@ def test_rows_of_parquet_are_counted_as_they_come(store: Store) -> None:
 @pytest.mark.parametrize("value", ["[" * DEEP, '{"a":' * DEEP, "1" * DEEP])
 @pytest.mark.parametrize("format", ["jsonl", "chat"])
 def test_json_that_is_deep_or_has_long_numbers_is_bad_input(
-    store: Store, value: str, format: Format
+    store: Store, value: str, format: str
 ) -> None:
     put(store, {"x.jsonl": f'{{"text": "a"}}\n{{"text": "a", "n": {value}\n'.encode()})
     assert "line 2: not JSON" in found(store, "x.jsonl", format)[1]

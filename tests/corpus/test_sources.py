@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from longspan.corpus import jsonl as jsonl_format
 from longspan.corpus.filters import LeftOut, conditions
-from longspan.corpus.sources import BadInput, Format, SourceSpec, documents, format_of, read
+from longspan.corpus.sources import BadInput, SourceSpec, documents, format_of, read
 from longspan.corpus.wanted import Wanted
 from longspan.errors import UserError
 from longspan.storage import Store
@@ -111,7 +111,7 @@ def test_a_text_is_no_conversation_by_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["text", "text_blocks", "jsonl"])
-def test_parquet_is_not_read_as_text(format: Format) -> None:
+def test_parquet_is_not_read_as_text(format: str) -> None:
     spec = SourceSpec("books", ("raw",), format=format)
     message = rf"books\.format: {format} does not read 'raw/a\.parquet'.*set corpora\.books\.format=parquet"
     with pytest.raises(UserError, match=message):

@@ -33,11 +33,15 @@ def declared(*extras: str) -> list[Requirement]:
 
 
 GPU = ("gpu.txt", "flash-attn.txt")
+TRACKERS = ("wandb", "mlflow", "trackio")
 
 
 @pytest.mark.parametrize(
     ("files", "extras"),
-    [(("cpu.txt",), (*lock.USES, "cpu", "dev")), (GPU, (*lock.USES, "gpu"))],
+    [
+        (("cpu.txt",), (*lock.USES, "cpu", *TRACKERS, "dev")),
+        (GPU, (*lock.USES, "gpu", *TRACKERS)),
+    ],
     ids=["cpu", "gpu"],
 )
 def test_every_declared_dependency_is_pinned_to_a_version_it_allows(files, extras):
@@ -85,7 +89,8 @@ def test_the_cpu_file_is_the_complete_closure():
     """Whatever an installed, pinned package asks for is pinned too, and nothing else is."""
     pinned = pins("cpu.txt")
     todo = [
-        (canonicalize_name(r.name), frozenset(r.extras)) for r in declared(*lock.USES, "cpu", "dev")
+        (canonicalize_name(r.name), frozenset(r.extras))
+        for r in declared(*lock.USES, "cpu", *TRACKERS, "dev")
     ]
     needed: dict[str, frozenset[str]] = {}
     while todo:

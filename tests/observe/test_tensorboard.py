@@ -6,7 +6,8 @@ from itertools import count
 import pytest
 
 from longspan.errors import UserError
-from longspan.observe.tensorboard import TensorBoard, scalars
+from longspan.observe.scalars import scalars
+from longspan.observe.tensorboard import TensorBoard
 from longspan.storage.store import Store
 
 

@@ -86,7 +86,7 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
         ("training.zero_stage=4", "training.zero_stage: must be 1, 2 or 3, but is 4"),
         (
             "positions.encoding=alibi",
-            "positions.encoding: must be 'none', 'pi', 'abf', 'yarn' or 'xpos_abf'",
+            "positions.encoding: unknown position encoding 'alibi'; give one of none, pi, abf, yarn, xpos_abf",
         ),
         (
             "corpora.books.weight=0.5",

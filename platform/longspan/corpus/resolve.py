@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import posixpath
 
+from longspan.corpus.format import extension_format
 from longspan.corpus.repository import fixed_folder, repository_of
 from longspan.corpus.sources import TEXTS, SourceSpec, format_of
 from longspan.corpus.units import Repository
@@ -27,6 +28,7 @@ def resolve(store: Store, spec: SourceSpec) -> list[ObjectInfo]:
             the source's other settings, or an object is in no repository; the message names the key
             `corpora.<name>....` and, if there is one, the nearest object.
     """
+    extension_format(spec)
     found: dict[str, ObjectInfo] = {}
     folders: dict[str, str] = {}
     for pattern in spec.patterns:

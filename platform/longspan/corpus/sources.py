@@ -6,10 +6,10 @@ its place, so that a caller may stop at it or count it and go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -18,15 +18,14 @@ from longspan.corpus.bad_input import BadInput
 from longspan.corpus.bounds import Document, within_bounds
 from longspan.corpus.compressed import Compression, decompressed
 from longspan.corpus.filters import Condition, Filter, LeftOut
+from longspan.corpus.format import extension_format, read_extension
 from longspan.corpus.repository import RepositoryRule, grouped
 from longspan.corpus.wanted import File, Wanted
 from longspan.errors import UserError
 from longspan.storage import LocalCopy, Store
 from longspan.storage.bounds import Bounded, Readable
 
-Format = Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"]
-
-SUFFIXES: dict[str, Format] = {
+SUFFIXES = {
     ".parquet": "parquet",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -51,7 +50,7 @@ class SourceSpec:
         patterns: what `Store.list` takes.
         format: of all the source's objects; "auto" goes by each object's name, and takes a text as
             one document ("text_blocks" takes each block between blank lines as one); "chat" is of
-            conversations, in Parquet or JSON, as `chat.conversation` knows them.
+            conversations, in Parquet or JSON, as `chat.conversation` knows them; any other is an extension.
         text_field: the column or key that holds a document's text, with dots into nested objects
             (not used by texts).
         min_tokens: documents of fewer tokens are left out.
@@ -61,11 +60,12 @@ class SourceSpec:
         ignore_fields: fields of conversations and their turns that are left out.
         heldout_fraction: share of its documents that never enter training; None is the same as of
             other sources.
+        format_options: of a format that is an extension.
     """
 
     name: str
     patterns: tuple[str, ...]
-    format: Format = "auto"
+    format: str = "auto"
     text_field: str = "text"
     min_tokens: int = 0
     max_tokens: int | None = None
@@ -73,6 +73,7 @@ class SourceSpec:
     repository: RepositoryRule | None = None
     ignore_fields: tuple[str, ...] = ()
     heldout_fraction: float | None = None
+    format_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def of_folders(self) -> int:
@@ -87,7 +88,7 @@ class SourceSpec:
         return "repository" if self.repository and self.repository.fields else None
 
 
-def format_of(object_path: str, spec: SourceSpec) -> tuple[Format, Compression | None]:
+def format_of(object_path: str, spec: SourceSpec) -> tuple[str, Compression | None]:
     """An object's format, and its compression ("gzip", "zstd" or None).
 
     Raises:
@@ -165,7 +166,7 @@ def _packed(file: pa.NativeFile, object_path: str, spec: SourceSpec) -> Iterator
 
 
 def _streamed(
-    stream: Readable, object_path: str, format: Format, spec: SourceSpec
+    stream: Readable, object_path: str, format: str, spec: SourceSpec
 ) -> Iterator[Document]:
     """Content of an object of another format, read from beginning to end."""
     if format == "jsonl":
@@ -174,6 +175,8 @@ def _streamed(
         return chat.read_json(stream, object_path, _rows_wanted(spec))
     if format == "text_blocks":
         return text.read_blocks(stream, object_path)
+    if extension_format(spec):
+        return _documents(read_extension(stream, object_path, spec, _wanted(spec)), spec)
     return text.read(stream, object_path)
 
 

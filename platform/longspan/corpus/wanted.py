@@ -54,6 +54,10 @@ class Wanted:
             return without_field(object_path, where, self.text, list(row))
         if not isinstance(text, str):
             return not_text(object_path, where, self.text, text)
+        return self.checked(text, object_path, where)
+
+    def checked(self, text: str, object_path: str, where: str) -> str | BadInput:
+        """A text, if it is one in Unicode."""
         return text if _is_unicode(text) else _half(object_path, where)
 
 

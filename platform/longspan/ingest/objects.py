@@ -8,12 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from longspan.corpus.bad_input import BadInput
 from longspan.corpus.filters import LeftOut, facts
+from longspan.corpus.format import extension_format
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.corpus.units import local, read_unit
 from longspan.errors import UserError
@@ -77,8 +78,15 @@ class Settings:
             spec.repository and astuple(spec.repository),
             *(self.tokenizer, self.separator, self.heldout_of(spec), self.block_tokens),
             *(of_chat if spec.format == "chat" else []),
+            *_of_extension(spec),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _of_extension(spec: SourceSpec) -> list[Any]:
+    """What else decides on the documents of a format that is an extension."""
+    found = extension_format(spec)
+    return [found.version, dict(spec.format_options)] if found else []
 
 
 def object_folder(spec: SourceSpec, info: ObjectInfo, key: str) -> str:

@@ -1,8 +1,8 @@
-"""Rotary position encodings: the settings a model is built with, and proof that it was built so.
+"""Settings of rotary positions that a model is built with, and proof that it was built so.
 
 A rotary encoding turns pair j of a head's d dimensions by the angle theta_j * t at position t (Su et al.,
-arXiv 2104.09864). The encodings here differ in theta_j (radians per token) alone, and YaRN also in the
-length of queries and keys. This module imports no torch until it is handed a model.
+arXiv 2104.09864). Encodings (:mod:`longspan.model.encodings`) differ in theta_j (radians per token) alone, and YaRN
+also in the length of queries and keys. This module imports no torch until it is handed a model.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import copy
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from longspan.errors import UserError
+from longspan.extensions.points import POSITION_ENCODINGS
+from longspan.model.encodings import PositionEncoding
 from longspan.model.rope import (
     ROPE_TYPES,
     rope_attention_scaling,
@@ -27,7 +29,10 @@ from longspan.model.rope import (
 if TYPE_CHECKING:
     from torch import nn
 
-Encoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
+NONE = "none"
+"""The model's own positions."""
+XPOS = "xpos_abf"
+"""Can be planned, not trained: stock attention does not implement it."""
 
 # xPos with the paper's decay fix. The paper prints no values; these reproduce its figure 4 to 3e-5.
 XPOS_GAMMA = 0.8
@@ -42,7 +47,8 @@ TOLERANCE = 1e-5
 class Positions:
     """A model's position encoding (paper arXiv 2309.16039, section 4.1)."""
 
-    encoding: Encoding
+    encoding: str
+    """Name of the encoding, as in the recipe: built in, an entry point, or `module:Class`."""
     base: float
     """RoPE base b (``rope_theta``): theta_j = b^(-2j/d)."""
     factor: float
@@ -53,10 +59,21 @@ class Positions:
     """With "none": the model's own scaling (its ``rope_parameters``); empty for plain RoPE."""
 
     def __post_init__(self) -> None:
-        assert self.encoding in get_args(Encoding), f"unknown position encoding {self.encoding!r}"
+        POSITION_ENCODINGS.require_name(self.encoding)
         assert self.base > 1, f"RoPE base {self.base} must be above 1"
         assert self.factor > 0, f"factor {self.factor} must be positive"
-        assert not self.own or self.encoding == "none", f"{self.encoding} replaces {self.own}"
+        assert not self.own or self.encoding == NONE, f"{self.encoding} replaces {self.own}"
+
+
+def encoding_class(name: str) -> type[PositionEncoding] | None:
+    """Return the class of an encoding; None for `NONE` and `XPOS`, which have none.
+
+    Raises:
+        UserError: it cannot be imported, or is not an encoding.
+    """
+    if name in (NONE, XPOS):
+        return None
+    return POSITION_ENCODINGS.load(name, "positions.encoding")
 
 
 def own_positions(rope: Mapping[str, Any], window: int) -> Positions:
@@ -69,7 +86,7 @@ def own_positions(rope: Mapping[str, Any], window: int) -> Positions:
 
 def supported(encoding: str) -> bool:
     """Whether stock attention, and so any tool that loads the exported model, can apply it."""
-    return encoding in ("none", "pi", "abf", "yarn")
+    return encoding != XPOS
 
 
 def require_supported(positions: Positions) -> None:
@@ -97,18 +114,35 @@ def rope_parameters(positions: Positions) -> dict[str, Any]:
     """
     require_supported(positions)
     base = float(positions.base)
-    if positions.encoding == "none" and positions.own:
+    if positions.encoding == NONE and positions.own:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in positions.own}
-    if positions.encoding == "pi":
-        return {"rope_type": "linear", "rope_theta": base, "factor": float(positions.factor)}
-    if positions.encoding == "yarn":
-        return {
-            "rope_type": "yarn",
-            "rope_theta": base,
-            "factor": float(positions.factor),
-            "original_max_position_embeddings": positions.original_window,
-        }
-    return {"rope_type": "default", "rope_theta": base}
+    encoding = encoding_class(positions.encoding)
+    if encoding is None:
+        return {"rope_type": "default", "rope_theta": base}
+    return _checked(
+        encoding().rope_parameters(base, float(positions.factor), positions.original_window),
+        positions.encoding,
+    )
+
+
+def _checked(rope: Any, encoding: str) -> dict[str, Any]:
+    """Return what an encoding gives, if a model can be built of it and verified.
+
+    Raises:
+        UserError: it is of a type without a formula here, or has no base.
+    """
+    kind = rope.get("rope_type") if isinstance(rope, Mapping) else None
+    if kind not in ROPE_TYPES:
+        raise UserError(
+            f"positions.encoding: {encoding} gives rope_parameters of type {kind!r}, which cannot be verified; "
+            f"types that can: {', '.join(ROPE_TYPES)}"
+        )
+    if not isinstance(rope.get("rope_theta"), float):
+        raise UserError(
+            f"positions.encoding: {encoding} gives rope_parameters without a float rope_theta ({dict(rope)}); "
+            "transformers would take a default base"
+        )
+    return dict(rope)
 
 
 def frequencies(positions: Positions, head_dim: int) -> np.ndarray:
@@ -117,14 +151,14 @@ def frequencies(positions: Positions, head_dim: int) -> np.ndarray:
     RoPE and ABF b^(-2j/d); PI the same divided by the factor (arXiv 2306.15595); YaRN between
     the two by wavelength (arXiv 2309.00071, section 3.2); xPos ABF as ABF.
     """
-    if positions.encoding == "xpos_abf":
+    if positions.encoding == XPOS:
         return rope_frequencies({"rope_theta": positions.base}, head_dim)
     return rope_frequencies(rope_parameters(positions), head_dim)
 
 
 def attention_scaling(positions: Positions) -> float:
     """What queries and keys are each multiplied with: 0.1 ln(factor) + 1 for YaRN, else 1."""
-    if positions.encoding == "xpos_abf":
+    if positions.encoding == XPOS:
         return 1.0
     return rope_attention_scaling(rope_parameters(positions))
 
@@ -137,7 +171,7 @@ def decay(positions: Positions, head_dim: int, distances: np.ndarray) -> np.ndar
     """
     distance = np.asarray(distances, dtype=np.float64)[..., None]
     terms = 2.0 * np.cos(frequencies(positions, head_dim) * distance)
-    if positions.encoding == "xpos_abf":
+    if positions.encoding == XPOS:
         pair = np.arange(head_dim // 2)
         zeta = (2 * pair + XPOS_GAMMA * head_dim) / ((1 + XPOS_GAMMA) * head_dim)
         terms = terms * zeta ** (distance / XPOS_SCALE_BASE)
@@ -156,13 +190,14 @@ def require_applicable(positions: Positions, rope: Mapping[str, Any], window: in
     """Refuse a change that has no agreed meaning for a model with these ``rope_parameters``.
 
     Raises:
-        UserError: none for positions that cannot be verified, pi or yarn on positions that are scaled already,
-            or to a window (in tokens) that is not ``factor`` times the original one.
+        UserError: none for positions that cannot be verified, an encoding that scales (pi, yarn) on positions that
+            are scaled already, or to a window (in tokens) that is not ``factor`` times the original one.
     """
     require_supported(positions)
-    if positions.encoding == "none":
+    if positions.encoding == NONE:
         _require_formula(rope)
-    if positions.encoding not in ("pi", "yarn"):
+    encoding = encoding_class(positions.encoding)
+    if encoding is None or not encoding.scales_window:
         return
     kind = rope.get("rope_type", "default")
     if kind != "default":
@@ -183,14 +218,20 @@ def require_applicable(positions: Positions, rope: Mapping[str, Any], window: in
 def replaced_scaling(positions: Positions, rope: Mapping[str, Any]) -> str | None:
     """A sentence for the user where ``positions`` drop the model's own scaling, else None."""
     kind = rope.get("rope_type", "default")
-    if positions.encoding != "abf" or kind == "default":
+    encoding = encoding_class(positions.encoding)
+    if encoding is None or encoding.scales_window or kind == "default":
         return None
     factor = f"factor {rope['factor']:g}, " if rope.get("factor") is not None else ""
     return (
-        f"positions.encoding: abf replaces the model's own {kind} scaling ({factor}base "
-        f"{rope['rope_theta']:g}) by plain RoPE of base {positions.base:g}; the model has to learn its "
+        f"positions.encoding: {positions.encoding} replaces the model's own {kind} scaling ({factor}base "
+        f"{rope['rope_theta']:g}) by {_in_words(positions)} of base {positions.base:g}; the model has to learn its "
         "positions anew"
     )
+
+
+def _in_words(positions: Positions) -> str:
+    kind = rope_parameters(positions)["rope_type"]
+    return "plain RoPE" if kind == "default" else f"RoPE scaled as {kind}"
 
 
 def _require_formula(rope: Mapping[str, Any]) -> None:

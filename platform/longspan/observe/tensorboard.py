@@ -12,25 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longspan.errors import UserError
-from longspan.observe.evaluations import EVALUATION, measurements_of
+from longspan.observe.evaluations import EVALUATION
+from longspan.observe.scalars import scalars
 from longspan.observe.tracker import Record
 from longspan.storage.store import Store
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-# Of "update" records; the others name times that TensorBoard shows better as rates.
-_SCALARS = {
-    "loss": "train/loss",
-    "learning_rate": "train/learning_rate",
-    "grad_norm": "train/grad_norm",
-    "tokens_per_second": "speed/tokens_per_second",
-    "mfu": "speed/mfu",
-    "step_seconds": "speed/step_seconds",
-    "data_wait_seconds": "speed/data_wait_seconds",
-    "length": "train/row_length",
-}
-_SOURCE_TOKENS = "source_tokens."
 
 
 class TensorBoard:
@@ -123,35 +111,3 @@ class TensorBoard:
         if not self._failing:
             self._warn(f"{what}: {error}")
         self._failing = True
-
-
-def scalars(record: Record) -> dict[str, float]:
-    """What of a record TensorBoard shows, by tag."""
-    if record["kind"] == "update":
-        shown = {tag: float(record[key]) for key, tag in _SCALARS.items() if key in record}
-        for key, value in record.items():
-            if key.startswith(_SOURCE_TOKENS):
-                shown[f"source_tokens/{key.removeprefix(_SOURCE_TOKENS)}"] = float(value)
-        return shown
-    if record["kind"] == "heldout":
-        # The base model as it came stands apart: it shares update 0 with the run's start.
-        group = "heldout_original" if record.get("phase") == "original" else "heldout"
-        shown = {}
-        for key, value in record.items():
-            if key == "loss" or key.startswith("loss."):
-                shown[f"{group}/{key.replace('.', '/', 1)}"] = float(value)
-        for first, last, loss, _ in record.get("positions", ()):
-            shown[f"{group}_by_position/{int(first):07d}-{int(last):07d}"] = float(loss)
-        return shown
-    return _evaluation_scalars(record)
-
-
-def _evaluation_scalars(record: Record) -> dict[str, float]:
-    """Values, and the ends of their intervals in a group of their own; none of another kind of record."""
-    shown: dict[str, float] = {}
-    for each in measurements_of(record):
-        shown[f"evaluation/{each.name}"] = each.value
-        for end, value in (("low", each.low), ("high", each.high)):
-            if value is not None:
-                shown[f"evaluation_interval/{each.name}/{end}"] = value
-    return shown

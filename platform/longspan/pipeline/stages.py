@@ -40,6 +40,8 @@ SCHEMAS: dict[str, type[AnyRecipe]] = {
 }
 OF_ALL = re.compile(r"storage(\.|=)")
 """An override without a stage's name that is of all of them."""
+NOT_OF_RESULT = {"trackers"}
+"""Keys that do not change what a stage gives."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,10 @@ class Stage:
         Raises:
             UserError: something of it is not there, or the store can't be reached.
         """
-        return Inputs(_hash(self.recipe.model_dump(mode="json")), _hash(self._objects()))
+        return Inputs(
+            _hash(self.recipe.model_dump(mode="json", exclude=NOT_OF_RESULT)),
+            _hash(self._objects()),
+        )
 
     def is_done(self) -> bool:
         """Whether it has ended well with these very inputs, and what came out is there."""

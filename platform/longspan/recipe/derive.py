@@ -7,14 +7,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from longspan.errors import UserError
+from longspan.extensions.points import POSITION_ENCODINGS
 from longspan.model.attention import IMPLEMENTATIONS, MASKED
 from longspan.model.kernels import plan_kernels
-from longspan.model.positions import Positions, replaced_scaling, require_applicable
+from longspan.model.positions import (
+    Positions,
+    encoding_class,
+    replaced_scaling,
+    require_applicable,
+)
 from longspan.order.order import Stage
 from longspan.plan.memory import ZERO_STAGES, Workload, choose_zero_stage
 from longspan.plan.savers import NO_SAVERS, Savers
 from longspan.recipe.plan_notes import notes_of
-from longspan.recipe.rope_bases import rope_base_for
+from longspan.recipe.rope_bases import base_ignored, rope_base_for
 from longspan.recipe.savers import choose_savers
 from longspan.recipe.update_size import MIN_UPDATES
 
@@ -156,6 +162,7 @@ class _Dials:
 
     def positions(self) -> Positions:
         asked, own = self.recipe.positions, self.facts.positions
+        POSITION_ENCODINGS.require_allowed(asked.encoding, "positions.encoding")
         window, factor = self.recipe.target_context, self.recipe.target_context / self.facts.window
         if asked.encoding == "none":
             require_applicable(own, dict(self.facts.rope), window)
@@ -176,7 +183,11 @@ class _Dials:
 
     def _base(self, encoding: str, asked: float | None) -> float:
         own = self.facts.rope_base
-        if encoding == "pi" or (encoding == "yarn" and asked is None):
+        found = encoding_class(encoding)
+        rule = found.base if found else "window_or_recipe"
+        if rule == "own" and asked is not None:
+            raise UserError(base_ignored(encoding, asked))
+        if rule != "window_or_recipe" and asked is None:
             self._because("positions.base", f"{encoding} keeps the model's own base")
             return own
         if asked is not None:

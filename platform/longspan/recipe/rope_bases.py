@@ -31,3 +31,11 @@ def rope_base_for(window: int) -> tuple[float, str]:
         base,
         f"log-log {kind} the values trained for {low:,} and {high:,} tokens (see docs/method.md)",
     )
+
+
+def base_ignored(encoding: str, base: float) -> str:
+    """Message for a base in the recipe that an encoding does not use."""
+    return (
+        f"positions.base: {base:g} would be ignored: encoding {encoding} keeps the model's own base; "
+        "leave it out (null), or choose abf or yarn"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -23,15 +23,26 @@ from pydantic import (
 )
 
 from longspan.corpus.filters import conditions
+from longspan.extensions.points import CORPUS_FORMATS, POSITION_ENCODINGS
+from longspan.recipe.extensions import CallbackChoice, Extension, TrackerChoice, require_distinct
 from longspan.recipe.kinds import PRETRAINING, DescribedFile, Kind
 from longspan.recipe.places import Data, Storage
+from longspan.recipe.rope_bases import base_ignored
 from longspan.recipe.section import Section
 from longspan.recipe.training import Optimizer, Training, Workers
 from longspan.recipe.update_size import update_tokens
 
-PositionEncoding = Literal["none", "pi", "abf", "yarn", "xpos_abf"]
+FormatName = Annotated[str, AfterValidator(CORPUS_FORMATS.require_name)]
+"""Format of a corpus."""
 
 SMALLEST_WEIGHT = 1e-4
+
+
+def is_empty(value: Sized) -> bool:
+    """Whether a value can be left out of a dump: hashes of recipes without the key stay what they were."""
+    return not value
+
+
 TEXTS = ("text", "text_blocks")
 
 
@@ -70,9 +81,12 @@ class Corpus(Section):
     """Share of the training tokens, rounded to ten-thousandths; only recipes of jobs/sft.py may leave it out."""
     base_weight: float | None = Field(None, ge=0, le=1)
     """Share in the mix that the base model was pretrained on, for mixture.arm. Unset: not in that mix."""
-    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"] = "auto"
-    """By the object's name, or as said; text_blocks: each block between blank lines of a text is a document;
-    chat: each row is a conversation (messages, ShareGPT or Alpaca)."""
+    format: FormatName = "auto"
+    """`auto`: by the object's name; else `parquet`, `jsonl`, `text` or `text_blocks` (each block between blank lines of
+    a text is a document), `chat` (each row is a conversation: messages, ShareGPT or Alpaca), or a format of yours
+    (docs/extend.md): `module:Class`, or the name of an installed one."""
+    format_options: dict[str, Any] = Field(default_factory=dict, exclude_if=is_empty)
+    """Options of a format of yours, as its class defines them."""
     text_field: str = "text"
     """The column or key with a document's text; dots reach into nested objects."""
     ignore_fields: list[str] = Field(default_factory=list)
@@ -115,6 +129,11 @@ class Corpus(Section):
             raise ValueError(
                 f"text_field: {self.text_field!r} would be ignored with format {self.format}: it is a field of rows; "
                 "set format: auto, or leave it out"
+            )
+        if self.format_options and self.format in CORPUS_FORMATS.builtin:
+            raise ValueError(
+                f"format_options: {sorted(self.format_options)[0]!r} would be ignored: format {self.format} has no "
+                "options; leave it out"
             )
         if repository and self.format == "chat":
             raise ValueError("repository: it is for code, and format is chat")
@@ -170,9 +189,10 @@ class Corpus(Section):
 class Positions(Section):
     """How positions are encoded in the extended model (paper, section 4.1)."""
 
-    encoding: PositionEncoding = "abf"
+    encoding: Annotated[str, AfterValidator(POSITION_ENCODINGS.require_name)] = "abf"
     """`abf` raises RoPE's base frequency, `pi` interpolates positions, `yarn` scales by frequency, `none` keeps
-    the model's own; `xpos_abf` can be planned only."""
+    the model's own; `xpos_abf` can be planned only. Or an encoding of yours (docs/extend.md): `module:Class`, or the
+    name of an installed one."""
     base: float | None = Field(None, gt=1)
     """RoPE base for abf and yarn. Unset: a published value for target_context, or between two of them; never below
     the model's own."""
@@ -182,10 +202,7 @@ class Positions(Section):
     def _encoding_has_a_base(cls, base: float | None, info: ValidationInfo) -> float | None:
         encoding = info.data.get("encoding")
         if base is not None and encoding in ("none", "pi"):
-            raise ValueError(
-                f"{base:g} would be ignored: encoding {encoding} keeps the model's own base; "
-                "leave it out (null), or choose abf or yarn"
-            )
+            raise ValueError(base_ignored(encoding, base).removeprefix("positions.base: "))
         return base
 
 
@@ -196,8 +213,17 @@ class EvaluationFiles(Section):
     """As of a corpus."""
     text_fields: list[str] = Field(["text"], min_length=1)
     """Each is looked for on its own: a question also where its answer is not."""
-    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks"] = "auto"
-    """Format of the objects, as of a corpus."""
+    format: FormatName = "auto"
+    """Format of the objects, as of a corpus; not `chat`."""
+
+    @field_validator("format")
+    @classmethod
+    def _is_of_texts(cls, format: str) -> str:
+        if format == "chat":
+            raise ValueError(
+                "chat has conversations, and documents are compared with texts; give another format"
+            )
+        return format
 
 
 class Decontaminate(Section):
@@ -352,6 +378,19 @@ class Recipe(DescribedFile):
     workers: Workers = Workers()
     data: Data = Data()
     storage: Storage = Storage()
+    trackers: list[TrackerChoice] = Field(
+        default_factory=lambda: [TrackerChoice(name="tensorboard")]
+    )
+    """Where the run's metrics go besides `runs/<name>/metrics`: names, or sections. May be changed when a run is
+    resumed. Unset: `tensorboard`."""
+    callbacks: list[CallbackChoice] = Field(default_factory=list, exclude_if=is_empty)
+    """Code of yours that every worker calls in the training loop: names, or sections. Unset: none."""
+
+    @field_validator("trackers", "callbacks")
+    @classmethod
+    def _extensions_differ(cls, chosen: list[Extension]) -> list[Extension]:
+        require_distinct(chosen)
+        return chosen
 
     @field_validator("corpora")
     @classmethod

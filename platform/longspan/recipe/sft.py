@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,7 @@ from longspan.recipe.kinds import FINETUNING, Kind
 from longspan.recipe.schema import (
     SMALLEST_WEIGHT,
     Corpus,
+    FormatName,
     LengthStage,
     Packing,
     Positions,
@@ -31,9 +32,8 @@ class SftCorpus(Corpus):
     weight: float | None = Field(None, gt=0, le=1)  # pyrefly: ignore
     """Share of the training tokens. Unset: what the given weights leave, by rows, so that each example is seen
     once an epoch."""
-    format: Literal["auto", "parquet", "jsonl", "text", "text_blocks", "chat"] = "chat"
-    """By the object's name (`auto`), or as said; `chat`: each row is a conversation (messages, ShareGPT or
-    Alpaca)."""
+    format: FormatName = "chat"
+    """`chat`: each row is a conversation (messages, ShareGPT or Alpaca); or another format, as in pretraining."""
 
     @field_validator("weight")
     @classmethod

@@ -11,6 +11,7 @@ from longspan.corpus.filters import conditions
 from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
+from longspan.extensions.points import CORPUS_FORMATS
 from longspan.selection.cleaning import CleaningRules
 from longspan.selection.evaluation import EvaluationSpec
 from longspan.storage import Need, Store
@@ -39,7 +40,13 @@ class SourceObjects:
 
 
 def source_specs(recipe: WithSources) -> list[SourceSpec]:
-    """The recipe's corpora as the ingest takes them."""
+    """The recipe's corpora as the ingest takes them.
+
+    Raises:
+        UserError: a format is code that whoever runs the job has not allowed.
+    """
+    for corpus in recipe.corpora:
+        CORPUS_FORMATS.require_allowed(corpus.format, f"corpora.{corpus.name}.format")
     return [
         SourceSpec(
             corpus.name,
@@ -52,6 +59,7 @@ def source_specs(recipe: WithSources) -> list[SourceSpec]:
             RepositoryRule(**corpus.repository.model_dump()) if corpus.repository else None,
             tuple(sorted(set(corpus.ignore_fields))),
             corpus.heldout_fraction,
+            corpus.format_options,
         )
         for corpus in recipe.corpora
     ]
@@ -62,6 +70,8 @@ def cleaning_rules(recipe: Recipe) -> CleaningRules:
     if recipe.decontaminate is None:
         return CleaningRules(recipe.deduplicate)
     asked = recipe.decontaminate
+    for name, files in asked.against.items():
+        CORPUS_FORMATS.require_allowed(files.format, f"decontaminate.against.{name}.format")
     evaluations = tuple(
         EvaluationSpec(
             name,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from longspan.corpus.resolve import resolve
-from longspan.corpus.sources import BadInput, Format, SourceSpec, documents
+from longspan.corpus.sources import BadInput, SourceSpec, documents
 from longspan.errors import UserError
 from longspan.ingest.tokenizer import Tokenizer
 from longspan.storage import Store
@@ -40,7 +40,7 @@ class EvaluationSpec:
     name: str
     patterns: tuple[str, ...]
     text_fields: tuple[str, ...] = ("text",)
-    format: Format = "auto"
+    format: str = "auto"
 
 
 @dataclass(frozen=True, eq=False)

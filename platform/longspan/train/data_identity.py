@@ -138,4 +138,5 @@ def _by_key(identity: DataIdentity) -> Iterator[tuple[str, Any]]:
     yield "decontaminate", values["decontaminate"]
     for corpus in values["corpora"]:
         name = corpus.pop("name")
+        corpus.setdefault("format_options", {})  # A dump leaves it out if it is empty.
         yield from ((f"corpora.{name}.{key}", value) for key, value in corpus.items())

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from longspan.model.tiling import tile_mlps
 from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import install
 from longspan.stream.batch import Batch
+from longspan.train.callback import Callbacks, Training, Update
 from longspan.train.collectives import broadcast_object
 from longspan.train.deepspeed_setup import loading
 from longspan.train.engine import Engine
@@ -74,7 +76,9 @@ def train(job: Job, host: Host) -> None:
         guard = Guard(job, recorder, found.facts if found else None)
         history = HistoryLog(job.store, job.layout.history_path, facts, recorder.note)
         keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
+        is_finished = False
         try:
+            callbacks = Callbacks(job.recipe, training_of(engine, job, host, recorder))
             recorder.note(f"attention: {attention.implementation} ({attention.reason})")
             recorder.note(f"kernels: {kernels.name} ({kernels.reason})")
             if host.group.degree > 1:
@@ -86,12 +90,28 @@ def train(job: Job, host: Host) -> None:
             heldout = HeldOut(job, host.group)
             if not found and not heldout.is_empty:
                 measure_before(engine, job, heldout, recorder)
-            run_updates(engine, job, host, batches, heldout, recorder, guard, keeping)
+            callbacks.on_start()
+            attempt = Attempt(engine, job, host, recorder, heldout, guard, keeping, callbacks)
+            run_updates(attempt, batches)
+            callbacks.on_end()
             trained = found is None or found.facts.update < job.plan.updates
             if trained or not broadcast_object(job.export.is_complete):
                 export(engine, job, recorder)
+            is_finished = True
         finally:
-            recorder.close()
+            recorder.close(is_finished=is_finished)
+
+
+def training_of(engine: Engine, job: Job, host: Host, recorder: Recorder) -> Training:
+    """The run as this worker's callbacks see it."""
+    return Training(
+        model=engine.model,
+        rank=host.rank,
+        world_size=host.world_size,
+        first_update=engine.update_count,
+        updates=job.plan.updates,
+        log=recorder.note,
+    )
 
 
 def build_engine(
@@ -187,21 +207,28 @@ def batches_left(job: Job, host: Host, done: int) -> Iterator[Batch]:
     return host.batches(done) if done < job.plan.updates else iter(())
 
 
-def run_updates(
-    engine: Engine,
-    job: Job,
-    host: Host,
-    batches: Iterator[Batch],
-    heldout: HeldOut,
-    recorder: Recorder,
-    guard: Guard,
-    keeping: Keeping,
-) -> None:
+@dataclass(frozen=True)
+class Attempt:
+    """One start of the workers, as one of them sees it."""
+
+    engine: Engine
+    job: Job
+    host: Host
+    recorder: Recorder
+    heldout: HeldOut
+    guard: Guard
+    keeping: Keeping
+    callbacks: Callbacks
+
+
+def run_updates(attempt: Attempt, batches: Iterator[Batch]) -> None:
     """Every update that is left, with held-out losses and checkpoints when they are due.
 
     Raises:
         Restart: the group is to start again, with other workers or at an earlier checkpoint.
     """
+    engine, job, recorder, keeping = attempt.engine, attempt.job, attempt.recorder, attempt.keeping
+    heldout, guard = attempt.heldout, attempt.guard
     passed_over = guard.passed_over()
     began = time.perf_counter()
     for batch in batches:
@@ -212,7 +239,8 @@ def run_updates(
         else:
             stats = engine.update(batch, guard.accepts)
             seconds = time.perf_counter() - began
-            recorder.update(stats, batch.length, seconds=seconds, waited=waited)
+            metrics = attempt.callbacks.on_update(Update(stats.update + 1, stats, batch))
+            recorder.update(stats, batch.length, seconds=seconds, waited=waited, metrics=metrics)
             guard.mind(stats, keeping.settle)
         keeping.did(batch)
         done = engine.update_count
@@ -222,7 +250,7 @@ def run_updates(
         due = done % job.plan.checkpoint_every == 0 and not guard.in_trouble
         if last or due:
             keeping.save()
-        if not last and (notice := host.notice()):
+        if not last and (notice := attempt.host.notice()):
             keeping.save_now(notice)
         began = time.perf_counter()
     assert engine.update_count == job.plan.updates, (

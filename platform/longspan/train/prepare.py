@@ -24,6 +24,7 @@ from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import describe
 from longspan.recipe.describe_rows import RowSource
 from longspan.recipe.device import Device, this_machines_device
+from longspan.recipe.extensions import check_extensions
 from longspan.recipe.model import look_at_model
 from longspan.recipe.repeats import SourceFacts, absurd_repeats, repeat_notes
 from longspan.recipe.schema import Recipe
@@ -105,6 +106,7 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     plan = derive(recipe, model.facts, device)
     sources = _sources(recipe, store, known, problems)
     for require in (
+        lambda: check_extensions(recipe),
         lambda: require_shared_rows(recipe, model.facts, plan),
         lambda: require_isolation(recipe, model.facts),
         lambda: require_room(model.facts, plan, device),
@@ -200,6 +202,7 @@ def _print_notes(plan: RunPlan, say: Callable[[str], None]) -> None:
 
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     """The plan of a recipe that can be run."""
+    check_extensions(recipe)
     model = look_at_model(recipe, store)
     if model.unseen:
         raise UserError(model.unseen)

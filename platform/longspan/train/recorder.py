@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
+from longspan.extensions.options import validated
+from longspan.extensions.points import TRACKERS
 from longspan.model.facts import ModelFacts
 from longspan.observe.metrics import MetricsLog, read_metrics
 from longspan.observe.progress import Progress, StageTotal, Totals
-from longspan.observe.tensorboard import TensorBoard
-from longspan.observe.tracker import Composite
+from longspan.observe.tracker import Composite, Tracker
+from longspan.observe.trackers.isolated import IsolatedTracker, close_all
+from longspan.observe.trackers.run import TrackedRun, without_credentials
 from longspan.plan.flops import flops_per_token, model_flops_utilization, packed_flops
+from longspan.recipe.extensions import TrackerChoice
 from longspan.train.engine import UpdateStats
 from longspan.train.heldout import HeldOutLoss
 from longspan.train.host import Host
 from longspan.train.job import Job
 from longspan.train.saver import Saved
 from longspan.train.waste import latest_start, waste, waste_so_far
+
+FINISH_S = 60.0
+"""How long trackers may take at the end of a run."""
+RESTART_S = 5.0
+"""How long trackers may take when the workers start again, or fail."""
 
 
 class Recorder:
@@ -27,8 +38,10 @@ class Recorder:
         """``first_update``: updates done before this process began."""
         self._job, self._host, self._facts = job, host, facts
         self._speaks = host.rank == 0
+        self._latest_update = first_update
         self._metrics: MetricsLog | None = None
-        self._trackers = Composite(self._make_trackers(first_update) if self._speaks else [])
+        self._trackers = Composite(self._make_trackers() if self._speaks else [])
+        self._selected = self._start_selected(first_update) if self._speaks else []
 
     def note(self, line: str) -> None:
         """A line for the person watching, and nobody else."""
@@ -59,8 +72,18 @@ class Recorder:
         """Something happened."""
         self._log({"kind": "event", "event": event, "update": update, **details})
 
-    def update(self, stats: UpdateStats, length: int, seconds: float, waited: float) -> None:
-        """One optimizer update was done in ``seconds``, ``waited`` of them for rows."""
+    def update(
+        self,
+        stats: UpdateStats,
+        length: int,
+        seconds: float,
+        waited: float,
+        metrics: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """One optimizer update was done in ``seconds``, ``waited`` of them for rows.
+
+        ``metrics`` are those of callbacks, by name.
+        """
         record: dict[str, Any] = {
             "kind": "update",
             "update": stats.update + 1,
@@ -81,6 +104,7 @@ class Recorder:
             )
         for name, tokens in zip(self._job.data.source_names, stats.source_tokens, strict=True):
             record[f"source_tokens.{name}"] = tokens
+        record |= {f"callback.{name}": value for name, value in metrics.items()}
         self._log(record)
 
     def heldout(self, loss: HeldOutLoss, phase: str, update: int) -> None:
@@ -104,23 +128,47 @@ class Recorder:
         else:
             self.event("checkpoint failed", saved.update, reason=saved.failure)
 
-    def close(self) -> None:
-        """Nothing follows."""
+    def close(self, *, is_finished: bool) -> None:
+        """Close all trackers, and record what the selected ones did not get; nothing follows.
+
+        ``is_finished``: the run has ended well, so that trackers may take longer.
+        """
+        close_all(self._selected, FINISH_S if is_finished else RESTART_S)
+        for tracker in self._selected:
+            if count := tracker.undelivered:
+                self._trackers.log(
+                    {
+                        "kind": "event",
+                        "event": "tracker_records_dropped",
+                        "update": self._latest_update,
+                        "tracker": tracker.name,
+                        "records": count,
+                        "time": time.time(),
+                    }
+                )
         self._trackers.close()
 
     def _log(self, record: Mapping[str, Any]) -> None:
-        self._trackers.log({**record, "time": time.time()})
+        self._latest_update = record["update"]
+        timed = {**record, "time": time.time()}
+        for tracker in self._selected:
+            tracker.log(timed)
+        self._trackers.log(timed)
 
-    def _make_trackers(self, first_update: int) -> list[Any]:
+    def _make_trackers(self) -> list[Tracker]:
+        """Trackers that every run has; the run itself reads its metrics, and shows its progress."""
         job, say = self._job, self._host.say
         self._metrics = MetricsLog(job.store, job.layout.metrics_path, warn=say)
+        return [Progress(self._totals(), say=say), self._metrics, *self._host.trackers()]
+
+    def _start_selected(self, first_update: int) -> list[IsolatedTracker]:
+        """Trackers that the recipe selects, each in a thread of its own."""
+        job, say = self._job, self._host.say
+        config = without_credentials(job.recipe.model_dump(mode="json"))
+        run = TrackedRun(job.recipe.name, job.store, job.layout.run_path, first_update, config, say)
         return [
-            Progress(self._totals(), say=say),
-            self._metrics,
-            TensorBoard(
-                job.store, job.layout.tensorboard_path, first_update=first_update, warn=say
-            ),
-            *self._host.trackers(),
+            IsolatedTracker(choice.name, partial(_tracker, choice, run), say)
+            for choice in job.recipe.trackers
         ]
 
     def _totals(self) -> Totals:
@@ -136,3 +184,9 @@ class Recorder:
                 for s in stages
             )
         )
+
+
+def _tracker(choice: TrackerChoice, run: TrackedRun) -> Tracker:
+    key = f"trackers.{choice.name}"
+    found = TRACKERS.load(choice.name, key)
+    return found(run, **validated(found, choice.options, f"{key}.options", given=1))

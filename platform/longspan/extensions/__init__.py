@@ -1,0 +1,1 @@
+"""Extension points: kinds of classes that users add from outside the package."""

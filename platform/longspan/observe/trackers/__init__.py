@@ -1,0 +1,1 @@
+"""Trackers that a recipe selects: TensorBoard, Weights & Biases, MLflow, trackio, and those of extensions."""
