@@ -13,6 +13,7 @@ from longspan.corpus.filters import LeftOut
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec, read
 from longspan.errors import UserError
+from longspan.extensions.points import CORPUS_FORMATS, TRACKERS
 from longspan.ingest.objects import Settings
 from longspan.model.positions import Positions, rope_parameters, verify
 from longspan.observe.trackers.isolated import IsolatedTracker
@@ -112,14 +113,13 @@ def test_options_and_version_of_a_format_are_part_of_what_shards_are_known_by(
 ) -> None:
     from dataclasses import replace
 
-    import my_format
-
     store, spec = papers
     info = resolve(store, spec)[0]
     settings = Settings("tokenizer", None, 0.0, 100)
     key = settings.key(spec, info)
     assert settings.key(replace(spec, format_options={"element": "other"}), info) != key
-    my_format.XmlRecords.version = 2
+    found: Any = CORPUS_FORMATS.load(spec.format, "corpora.papers.format")
+    found.version = 2
     assert settings.key(spec, info) != key
 
 
@@ -171,10 +171,9 @@ def test_a_format_that_yields_something_else_is_named(outside: Path, tmp_path: P
 def test_a_tracker_gets_records(outside: Path, tmp_path: Path) -> None:
     choice = recipe_with(**recipe_parts("my_tracker")).trackers[1]
     assert choice.options == {"path": "/data/csv", "every": 10}
-    import my_tracker
-
+    found = TRACKERS.load(choice.name, "trackers")
     run = TrackedRun("mine", Store(str(tmp_path)), "runs/mine", 0, {}, print)
-    made = IsolatedTracker("csv", lambda: my_tracker.CsvTracker(run, tmp_path / "csv"), print)
+    made = IsolatedTracker("csv", lambda: found(run, tmp_path / "csv"), print)
     made.log({"kind": "update", "update": 1, "time": 1.0, "loss": 2.5})
     made.close(30)
     (file,) = (tmp_path / "csv").iterdir()
@@ -242,10 +241,10 @@ def stats(update: int) -> UpdateStats:
 def callbacks_of(recipe: Recipe, said: list[str]) -> Callbacks:
     import torch
 
-    training = Training(torch.nn.Linear(3, 1, bias=False), 0, 1, 0, 12, said.append)
+    model = torch.nn.Linear(3, 1, bias=False)
     with torch.no_grad():
-        training.model.weight.copy_(torch.tensor([[2.0, 1.0, 2.0]]))
-    return Callbacks(recipe, training)
+        model.weight.copy_(torch.tensor([[2.0, 1.0, 2.0]]))
+    return Callbacks(recipe, Training(model, 0, 1, 0, 12, said.append))
 
 
 def test_a_callback_is_called_and_its_numbers_are_metrics(outside: Path) -> None:

@@ -9,10 +9,10 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from longspan.config.locations import open_store
 from longspan.extensions.point import ALLOWED
 from longspan.observe.metrics import read_metrics
 from longspan.recipe.load import load_training
-from longspan.config.locations import open_store
 from longspan.storage import Store
 from longspan.train import standalone
 from longspan.train.data import ingest_of
