@@ -21,6 +21,7 @@ from benchmarks.gpu_shapes import (
 from longspan.model.attention_functions import register
 from longspan.model.kernel_functions import Kernels, install
 from longspan.model.loss import CausalLMLoss
+from longspan.model.tiled_norms import tile_norms
 from longspan.model.tiling import tile_mlps
 from longspan.plan.flops import model_flops_utilization, packed_flops
 from longspan.plan.hardware import peak_tflops
@@ -43,13 +44,13 @@ def measure_layers(
 ) -> Section:
     """Forward and backward of one packed row of each length, with checkpointed layers.
 
-    The MLP is tiled only where the plan's memory does not suffice without, as in a recipe.
+    The MLP and the norms are tiled only where the plan's memory does not suffice without, as in a recipe.
     """
     section = Section(
         f"Layers: {shape.layers} of hidden size {shape.hidden:,}, attention {attention}",
         {
             "length": "tokens of a row",
-            "savers": "tiled MLP",
+            "savers": "tiled MLP, norms",
             "kernels": "kernels",
             "seconds": "s",
             "tokens_per_s": "tokens/s",
@@ -144,6 +145,7 @@ def _model(
     model.activation_checkpointing_enable({"use_reentrant": False})
     if is_tiled:
         tile_mlps(model, shape.hidden)
+        tile_norms(model, shape.hidden)
     return CausalLMLoss(model, LOSS_CHUNK)
 
 
