@@ -104,7 +104,9 @@ def test_a_job_takes_the_package_along_to_a_cluster_that_lacks_it(
     project = Project(empty, tiny_model, dashboard="")
     cluster = Cluster(python=str(python))
     try:
-        cluster.add("node")
+        # One CPU for the training worker, one for Ray Data.
+        cluster.add("a")
+        cluster.add("b")
         done = run(
             longspan, "pretrain", "recipe.yaml", "training.tokens=1536", env=environment(cluster)
         )
