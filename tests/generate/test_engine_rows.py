@@ -8,7 +8,7 @@ import pytest
 
 from longspan._compat.ray_data_llm import ERROR_COLUMN
 from longspan.generate.cluster import end_tokens
-from longspan.generate.engine import Engine, _Reply, sampling_parameters
+from longspan.generate.engine import Engine, _Prepare, _Reply, sampling_parameters
 from longspan.generate.requests import Reply, Request, Sampling
 
 END = 2
@@ -56,6 +56,15 @@ def test_a_row_without_a_reply_keeps_its_reason_and_its_prompt_s_length() -> Non
     refused = reply(Sampling(4, 0.0), "", [], **{ERROR_COLUMN: "ValueError:  bad\nthing"})
     assert refused.failure and refused.failure.kind == "refused"
     assert refused.failure.message == "refused by the engine: ValueError: bad thing"
+
+
+def test_a_request_without_a_prompt_passes_the_engine_by() -> None:
+    request = Request("a", Sampling(4, 0.0), 1, carry="{}", problem="too little text")
+    prepared = _Prepare(window=8, render=None)(request.row())
+    assert prepared[ERROR_COLUMN] == "too little text" and prepared["tokenized_prompt"]
+    found = Reply.from_row(_Reply(frozenset())(request.row() | prepared))
+    assert found.failure and found.failure.kind == "no_prompt"
+    assert (found.failure.message, found.prompt_tokens) == ("too little text", 0)
 
 
 @pytest.mark.parametrize(
