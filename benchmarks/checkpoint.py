@@ -25,10 +25,10 @@ from benchmarks.step import Ours, overrides, report, sample_job
 from longspan.storage import Store
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
-from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.checkpoint.async_save import Saved, Saver
+from longspan.train.checkpoint.checkpoints import CheckpointFacts, Checkpoints
 from longspan.train.job import Job
 from longspan.train.ray_host import KEEP_FREED_MEMORY
-from longspan.train.saver import Saved, Saver
 
 NONE, OURS, WAITED, DEEPSPEED, COPIED = (
     "none",
@@ -71,7 +71,7 @@ class Writers:
 
     def __post_init__(self) -> None:
         checkpoints = Checkpoints(self.store, "runs/x")
-        checkpoints.own("attempt")
+        checkpoints.acquire_lease("attempt")
         self.saver = Saver(checkpoints, 0, 1, "attempt", 1, None)
 
     def write(self, way: str) -> None:

@@ -26,10 +26,10 @@ from benchmarks import ROOT
 from benchmarks.tables import machine as machine
 from benchmarks.tables import table as table
 from longspan.corpus.sources import SourceSpec
-from longspan.ingest.manifest import SourceManifest
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.ingest.objects import Settings, ingest_object
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.observe.metrics import read_metrics
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
 
 SAMPLES = ("books", "encyclopedia", "code")

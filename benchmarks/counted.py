@@ -56,9 +56,9 @@ def worker(config: dict[str, Any]) -> None:
     from longspan.train import ray_host
 
     class Host(ray_host.RayHost):
-        def __init__(self, job: Any, say: Any) -> None:
+        def __init__(self, job: Any, log: Any) -> None:
             torch.set_num_threads(1)
-            super().__init__(job, say)
+            super().__init__(job, log)
 
         def trackers(self) -> list[Any]:
             job = config["job"]
@@ -74,14 +74,14 @@ FILE = "counted.jsonl"
 def main(recipe_file: str, overrides: list[str]) -> None:
     """What jobs/pretrain.py does."""
     from longspan.recipe.load import load_recipe
-    from longspan.run.cluster import cluster_device, connected
+    from longspan.runtime.session import cluster_device, connected
     from longspan.train import ray_host
     from longspan.train.prepare import prepare
 
     recipe = load_recipe(Path(recipe_file), overrides)
     ray_host._train_worker = import_module("benchmarks.counted").worker
-    with connected() as say:
-        ray_host.fit(prepare(recipe, cluster_device(recipe.workers, say)), say)
+    with connected() as log:
+        ray_host.fit(prepare(recipe, cluster_device(recipe.workers, log)), log)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import isolated, peers, texts
 from benchmarks.common import SEPARATOR, local_ray, machine, parse, parser, table, temporary_store
 from longspan.corpus.sources import SourceSpec
-from longspan.ingest.manifest import SourceManifest
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.ingest.objects import Settings, ingest_object
-from longspan.ingest.shards import read_block
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.order.order import Order, Stage
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import read_block
 from longspan.storage import Store
 from longspan.stream.plan import StreamPlan, local_batches
 

@@ -63,14 +63,14 @@ class Schedule:
         every: seconds from one fault to the next; the first one comes so long after the first update.
         deadline: seconds from a notice to the end of the node.
         away: seconds from the end of a node to a new one in its place.
-        say: takes lines to read.
+        log: takes lines to read.
         faults: when they were.
     """
 
     every: float
     deadline: int
     away: float
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     faults: list[float] = field(default_factory=list)
 
     def nothing(self, cluster: Cluster, run: Running) -> None:
@@ -109,5 +109,5 @@ class Schedule:
 
     def _note(self, line: str) -> float:
         self.faults.append(time.time())
-        self.say(line)
+        self.log(line)
         return self.faults[-1]

@@ -106,7 +106,7 @@ def command(arm: str, project: Project, asked: argparse.Namespace) -> tuple[list
             "training.zero_stage=1",
             f"heldout.every={asked.updates}",
             f"workers={{min: 1, max: {WORKERS}}}",
-            f"workers.grow_after={asked.grow_after}",
+            f"workers.grow_after_s={asked.grow_after_s}",
         ]
         return ["benchmarks/counted.py", str(project.recipe), *overrides], counter
     settings = {
@@ -266,7 +266,7 @@ def main() -> None:
     options.add_argument("--notice-every", type=float, default=90.0, help="seconds")
     options.add_argument("--deadline", type=int, default=30, help="seconds after a notice")
     options.add_argument("--away", type=float, default=10.0, help="seconds until a new node")
-    options.add_argument("--grow-after", type=float, default=20.0, help="workers.grow_after")
+    options.add_argument("--grow-after-s", type=float, default=20.0, help="workers.grow_after_s")
     options.add_argument(
         "--keep",
         type=Path,

@@ -211,7 +211,7 @@ def _engine(model: nn.Module, kind: str) -> Any:
     """DeepSpeed's engine as runs have it, or with its own default types of gradients."""
     from longspan.train.deepspeed_setup import deepspeed_config, make_optimizer, use_deepspeed
     from longspan.train.engine_config import EngineConfig
-    from longspan.train.schedule import CosineSchedule
+    from longspan.train.learning_rate import CosineSchedule
 
     config = EngineConfig(
         schedule=CosineSchedule(1e-5, 1e-6, 0, 100),
@@ -236,7 +236,7 @@ def _join_alone(place: Place) -> None:
     """Make a process group of this process, which listens on loopback only."""
     import torch.distributed as dist
 
-    from longspan.train.rendezvous import LOOPBACK, use_interface_of
+    from longspan.train.elastic.rendezvous import LOOPBACK, use_interface_of
 
     if dist.is_initialized():
         return

@@ -84,7 +84,7 @@ def measure(
     import torch.distributed as dist
 
     from longspan.parallel.groups import join_sequence_group
-    from longspan.train.rendezvous import LOOPBACK, use_interface_of
+    from longspan.train.elastic.rendezvous import LOOPBACK, use_interface_of
 
     # DeepSpeed calls a collective by its deprecated name.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
@@ -114,7 +114,7 @@ def build(folder: Path, case: Case, group: Any) -> Any:
     from longspan.train.deepspeed_setup import loading
     from longspan.train.engine import Engine
     from longspan.train.engine_config import EngineConfig
-    from longspan.train.schedule import CosineSchedule
+    from longspan.train.learning_rate import CosineSchedule
 
     config = EngineConfig(
         schedule=CosineSchedule(1e-3, 1e-4, 0, 100),

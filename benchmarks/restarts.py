@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from longspan.train.waste import STARTS
+from longspan.train.elastic.replayed_work import STARTS
 
 Records = Sequence[dict[str, Any]]
 

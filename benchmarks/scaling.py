@@ -34,10 +34,10 @@ from benchmarks.common import (
 )
 from benchmarks.dataplane import NAME, Data, ingest
 from longspan.corpus.sources import SourceSpec
-from longspan.ingest.manifest import ObjectManifest, SourceManifest, manifest_path
-from longspan.ingest.shards import Block
-from longspan.ingest.tokenizer import Tokenizer
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.order.order import Order, Stage
+from longspan.shards.manifest import ObjectManifest, SourceManifest, manifest_path
+from longspan.shards.token_shards import Block
 from longspan.storage import Store
 from longspan.stream.plan import StreamPlan, local_batches
 

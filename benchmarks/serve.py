@@ -34,11 +34,11 @@ from benchmarks import CHECKOUT
 from benchmarks.common import ROOT, local_ray, machine, parse, parser, table
 from longspan.config.load import parse as parse_settings
 from longspan.config.locations import open_store
-from longspan.doors import keys
 from longspan.serve.app import application
 from longspan.serve.engine import plan_engine
-from longspan.serve.hardware import look_around
-from longspan.serve.model import look_at
+from longspan.serve.gateway import keys
+from longspan.serve.hardware import probe_hardware
+from longspan.serve.model import inspect_served_model
 from longspan.serve.schema import ServeSettings
 
 NAME = "bench"
@@ -276,8 +276,8 @@ def run_service(given: dict[str, Any], port: int) -> None:
 
         settings = parse_settings(ServeSettings, given)
         key = keys.add(open_store(settings), NAME, keys.KeyLimits())
-        model = look_at(settings)
-        plan = plan_engine(settings, model, look_around(settings.pool))
+        model = inspect_served_model(settings)
+        plan = plan_engine(settings, model, probe_hardware(settings.pool))
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(application(settings, model, plan), name="chat", route_prefix="/")
         found = {"key": key, "arguments": plan.arguments, "package": longspan.__file__}

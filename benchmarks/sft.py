@@ -25,11 +25,11 @@ from longspan.chat.conversation import Conversation
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.sources import SourceSpec, documents
-from longspan.ingest.marks import marked
 from longspan.model.facts import read_facts
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
-from longspan.order.packing import Packed, Spans, best_fit, one_each
+from longspan.order.packing import Packed, Spans, best_fit, one_document_per_row
+from longspan.shards.loss_mask import marked
 from longspan.storage import Store
 from longspan.stream.batch import Batch, TokenWeights, collate
 from longspan.stream.pieces import padded, whole
@@ -103,7 +103,7 @@ def main() -> None:
         ),
         f"{size} a batch, padded to the longest": list(padded_batches(texts, size)),
         f"a row each, padded to {given.alone:,}": list(
-            batches(texts, one_each(Spans.whole(lengths), given.alone), given.alone)
+            batches(texts, one_document_per_row(Spans.whole(lengths), given.alone), given.alone)
         ),
     }
     compute(model, next(iter(sides.values()))[0])  # Warms up.

@@ -36,10 +36,10 @@ from benchmarks.common import (
     temporary_store,
     timed,
 )
+from longspan.plan.device import this_machines_device
 from longspan.recipe.derive import derive
-from longspan.recipe.device import this_machines_device
 from longspan.recipe.load import load_recipe
-from longspan.recipe.model import look_at_model
+from longspan.recipe.model import inspect_model
 from longspan.storage import Store
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
@@ -68,7 +68,7 @@ def overrides(model: Path, samples: Path, length: int, tokens: int, updates: int
 def sample_job(store: Store, options: Sequence[str], model: Path, samples: Path) -> Job:
     """The job of these overrides over shards made here, for the sides that need no Ray."""
     recipe = load_recipe(RECIPE, [*options, f"storage.root={store.root}"])
-    facts = look_at_model(recipe, store).facts
+    facts = inspect_model(recipe, store).facts
     manifests = sample_shards(store, model, samples)
     plan = derive(recipe, facts, this_machines_device(0))
     return make_job(recipe, plan, store, manifests)

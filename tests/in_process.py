@@ -6,11 +6,11 @@ from functools import partial
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.cli.entry import command_named, invoke
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.ingest.conversations import ConversationTokenizer
 from longspan.ingest.corpora import Ingest, Manifests
 from longspan.ingest.objects import ingest_object
 from longspan.ingest.state import SourceState
-from longspan.ingest.tokenizer import Tokenizer
 
 
 def main_of(job: str) -> Callable[[list[str]], int]:

@@ -44,7 +44,7 @@ COMMANDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         ("rank group", r"-m longspan\.train\.standalone\b"),
         # Neither option starts Ray.
         ("driver", rf"(\bjobs/\w+\.py|\blongspan {JOBS})\b(?!.* --(validate|plan)\b)"),
-        ("driver", r"-m tests\.(run\.device|serve\.pool)\b"),
+        ("driver", r"-m tests\.(runtime\.device|serve\.pool)\b"),
         ("service command", r"\blongspan[. ]serve (deploy|rollback)\b"),
         ("vLLM engine", r"-m vllm\.entrypoints\b|\bvllm serve\b|^from vllm import |\nfrom vllm import "),
         ("S3 server", r"\bweed mini\b"),

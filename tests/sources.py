@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from longspan.ingest.manifest import SourceManifest
-from longspan.ingest.shards import write_shard
-from longspan.ingest.tokenizer import Tokenizer
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.order.order import Order, Stage
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import write_shard
 from longspan.storage import Store
 from longspan.stream.plan import StreamPlan
 from tests.tiny import make_tiny_tokenizer

@@ -6,7 +6,7 @@ CHAT = Dashboard(
     "longspan-chat",
     "Longspan: chat service",
     {
-        "What people see": (
+        "Latency": (
             Panel(
                 "Requests",
                 "reqps",
@@ -86,7 +86,12 @@ CHAT = Dashboard(
             Panel(
                 "Passed on",
                 "reqps",
-                (Series("sum(rate(ray_longspan_serve_moved_total[RATE]))", "to another replica"),),
+                (
+                    Series(
+                        "sum(rate(ray_longspan_serve_prefix_forwarded_requests_total[RATE]))",
+                        "to another replica",
+                    ),
+                ),
                 "Long prompts, to the replica whose cache has their beginning.",
             ),
             Panel(

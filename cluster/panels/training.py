@@ -1,4 +1,4 @@
-"""Training: what is learned, how fast, from what, and what of the work was for nothing."""
+"""Panels of a training run: loss, throughput, data sources and goodput."""
 
 from cluster.grafana import Dashboard, Panel, Series
 
@@ -22,7 +22,7 @@ TRAINING = Dashboard(
     "longspan-training",
     "Longspan: training",
     {
-        "What it learns": (
+        "Loss": (
             Panel("Updates", "short", by_run("update"), "Done; a step back is work that was lost."),
             Panel("Loss", "none", by_run("loss"), "Of the last update, nats per token."),
             Panel(
@@ -52,7 +52,7 @@ TRAINING = Dashboard(
                 "A second; their shares are the recipe's weights.",
             ),
         ),
-        "How fast": (
+        "Throughput": (
             Panel("Tokens", "short", by_run("tokens_per_second"), "A second, of all workers."),
             Panel(
                 "Of the devices' peak",
@@ -105,7 +105,7 @@ TRAINING = Dashboard(
                 "Updates done at the latest evaluated checkpoint.",
             ),
         ),
-        "What was for nothing": (
+        "Goodput": (
             Panel(
                 "Goodput",
                 "percentunit",

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and its kind that may pass by itself."""
+"""The exception for a mistake that the user can fix, and its subclass for one that may pass by itself."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ WRAPPED = ("cause", "controller_failure", "health_check_failure")
 
 
 class UserError(Exception):
-    """A mistake the user can mend: a wrong key, a missing object, an impossible combination.
+    """A mistake that the user can fix: a wrong key, a missing object, an impossible combination.
 
     The message names the key, the value found and what would be right. Drivers print it without a
     traceback and exit with status 2. It is redacted here, once for all: texts of other libraries are

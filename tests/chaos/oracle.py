@@ -5,7 +5,7 @@ from longspan.config.locations import open_store
 from longspan.history.check import Finding
 from longspan.recipe.schema import Recipe
 from longspan.train import standalone
-from longspan.train.data import ingest_of
+from longspan.train.data.corpora import ingest_of
 from tests.chaos.run import of_length, undisturbed_name
 from tests.in_process import ingest
 from tests.jobs.project import Project

@@ -19,7 +19,9 @@ def test_a_lost_worker_costs_its_group_and_the_run_grows_by_whole_groups(
     project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
 ) -> None:
     nodes = [cluster.add(name) for name in "abc"]
-    run = start("groups", "workers={min: 2, max: 4, sequence_parallel: 2}", "workers.grow_after=0")
+    run = start(
+        "groups", "workers={min: 2, max: 4, sequence_parallel: 2}", "workers.grow_after_s=0"
+    )
     run.said(r"groups of 2 workers that share rows are on several nodes")
     run.said(r"started at update 0, workers 2")
 
@@ -47,7 +49,9 @@ def test_a_drained_node_gives_up_its_group_without_a_loss_and_a_new_node_complet
     project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
 ) -> None:
     nodes = [cluster.add(name) for name in "abcd"]
-    run = start("drained", "workers={min: 2, max: 4, sequence_parallel: 2}", "workers.grow_after=0")
+    run = start(
+        "drained", "workers={min: 2, max: 4, sequence_parallel: 2}", "workers.grow_after_s=0"
+    )
     run.said(r"started at update 0, workers 4")
 
     run.said(r"checkpoint at update 20")

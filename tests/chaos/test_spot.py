@@ -35,7 +35,7 @@ def watched(cluster: Cluster, node: Node) -> Iterator[tuple[Instance, "subproces
 def test_it_grows_when_a_node_comes_and_leaves_one_that_the_cloud_will_take_away(
     project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
 ) -> None:
-    run = start("spot", "workers.grow_after=0")
+    run = start("spot", "workers.grow_after_s=0")
     run.said(r"waiting: room for 0 of 1 workers of 1 CPU each")
     stays = cluster.add("a")
     run.said(r"started at update 0, workers 1")

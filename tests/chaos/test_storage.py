@@ -47,7 +47,7 @@ def test_a_full_disk_costs_a_checkpoint_and_three_of_them_the_run(
     # Where parts are staged; Ray has its folder elsewhere.
     cluster.add("a", TMPDIR=str(small_disk))
     cluster.add("b", TMPDIR=str(small_disk))
-    run = start("full", "training.give_up_after=0")
+    run = start("full", "training.give_up_timeout_s=0")
     run.said(r"checkpoint at update 20")
     with full(small_disk):
         failed = run.said(r"checkpoint failed at update (\d+), reason .*No space left on device")
@@ -59,7 +59,7 @@ def test_a_full_disk_costs_a_checkpoint_and_three_of_them_the_run(
     assert "Traceback" not in text
     assert "failed: worker" not in text, "no worker died of it"
 
-    again = start("full", "training.give_up_after=0")
+    again = start("full", "training.give_up_timeout_s=0")
     resumed = again.said(r"resumed at update (\d+), workers 2")
     assert int(resumed[1]) >= int(kept[1])
     again.ended()

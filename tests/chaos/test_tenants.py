@@ -34,7 +34,7 @@ def test_training_gives_up_a_worker_for_chat_and_takes_it_back(
     status, output = service.command("deploy", scale)
     assert status == 0, output
     run = start(
-        "tenants", "workers.grow_after=0", "workers.yield_after=0", "workers.hang_after=600"
+        "tenants", "workers.grow_after_s=0", "workers.yield_after_s=0", "workers.hang_timeout_s=600"
     )
     run.said(r"started at update 0, workers 2")
     run.said(rf"update \d+/{UPDATES}")

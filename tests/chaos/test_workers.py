@@ -19,7 +19,7 @@ def test_a_run_outlives_its_workers_and_does_without_nodes_that_are_lost(
     project: Project, undisturbed: Finding, cluster: Cluster, start: Callable[..., Run]
 ) -> None:
     first, second, third = (cluster.add(name) for name in "abc")
-    run = start("deaths", "workers.max=3", "workers.hang_after=10")
+    run = start("deaths", "workers.max=3", "workers.hang_timeout_s=10")
 
     run.said(r"checkpoint at update 40")
     with second.paused():

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FakeMultiNodeProvider
 
-from longspan.pools import MARKET
+from longspan.runtime.pool import MARKET
 
 FILE = Path(__file__).parents[2] / "cluster" / "aws.yaml"
 HEAD = "ray.head.default"

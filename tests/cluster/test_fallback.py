@@ -28,7 +28,7 @@ def test_machines_on_demand_come_where_spot_ones_are_refused(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     project = Project(tmp_path, make_tiny_model(tmp_path / "base", tied=False), dashboard="")
-    workers = "workers={min: 1, max: 2, pool: training, on_demand_after: 5, grow_after: 0}"
+    workers = "workers={min: 1, max: 2, pool: training, on_demand_after_s: 5, grow_after_s: 0}"
     long = ("training.tokens=5120000", "heldout.every=10000", "data.pool=training")
     with closing(Run(project, cluster, "scarce", workers, *long)) as run:
         run.said(REFUSED)

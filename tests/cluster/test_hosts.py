@@ -82,7 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_a_host_that_is_cut_off_is_done_without_and_taken_in_again(
     network: Hosts, up: Path, project: Project
 ) -> None:
-    wanted = ("'workers={min: 1, max: 2}'", "workers.grow_after=0", "workers.hang_after=10")
+    wanted = ("'workers={min: 1, max: 2}'", "workers.grow_after_s=0", "workers.hang_timeout_s=10")
     job = ["ray job submit --address http://127.0.0.1:8265 -- python jobs/pretrain.py"]
     typed = " ".join([HERE, *job, str(project.recipe), *LONG, *wanted])
     run = Job(network.desk.popen("ray", "exec", str(up), typed))

@@ -335,8 +335,8 @@ def test_pods_are_where_the_settings_say() -> None:
     }
     assert [each["key"] for each in training["tolerations"]] == ["nvidia.com/gpu", "mine"]
     assert training["containers"][0]["resources"]["limits"]["nvidia.com/mig-3g.40gb"] == "8"
-    claim = training["volumes"][1]["ephemeral"]["volumeClaimTemplate"]["spec"]
-    assert claim["resources"]["requests"] == {"storage": "500Gi"}
+    replica = training["volumes"][1]["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert replica["resources"]["requests"] == {"storage": "500Gi"}
     assert "tolerations" not in ours["headGroupSpec"]["template"]["spec"]
 
 

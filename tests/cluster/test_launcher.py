@@ -9,7 +9,7 @@ import yaml
 
 from longspan.cluster.files import rendered
 from longspan.cluster.settings import SETTINGS
-from longspan.pools import selector
+from longspan.runtime.pool import selector
 from tests.cluster.settings import settings
 
 HOME = "~/longspan/"
@@ -101,7 +101,7 @@ def test_spot_comes_first_and_on_demand_when_the_spot_pool_is_full() -> None:
 
 
 def test_a_machine_comes_for_a_job_that_looks_for_its_gpus() -> None:
-    """What `run/cluster.py` asks for: a GPU, or where none is asked for by number a machine of the pool."""
+    """What `runtime/session.py` asks for: a GPU, or where none is asked for by number a machine of the pool."""
     assert schedule(GPU=1) == schedule(CPU=1) == {"training": 1}
 
 
@@ -110,7 +110,7 @@ def test_on_demand_stands_in_while_ray_takes_spot_for_unavailable() -> None:
 
 
 def test_ray_does_not_take_spot_for_unavailable_when_ec2_refuses_to_start_it() -> None:
-    """Why there is workers.on_demand_after; when this fails, Ray has mended it."""
+    """Why there is workers.on_demand_after_s; when this fails, Ray has fixed it."""
     from ray.autoscaler.v2.instance_manager.subscribers.cloud_resource_monitor import (
         CloudResourceMonitor,
     )

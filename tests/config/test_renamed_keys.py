@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 
 from longspan.config.load import parse
+from longspan.config.section import Section
 from longspan.errors import UserError
-from longspan.recipe.section import Section
 
 
 class Timing(Section):

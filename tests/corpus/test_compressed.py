@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from longspan.corpus import jsonl
 from longspan.corpus.bad_input import BadInput
 from longspan.corpus.compressed import Compression, decompressed
-from longspan.corpus.wanted import Wanted
+from longspan.corpus.wanted import RowSelector
 from tests.raw import zstd
 
 CONTENT = b"".join(b'{"text": "the ship came before storm %d"}\n' % n for n in range(40_000))
@@ -70,7 +70,7 @@ def test_whole_lines_of_a_truncated_file_are_documents(compression: Compression)
     data = WRITE[compression](CONTENT)[:-5]
     content, _ = read(data, compression)
     stream = decompressed(pa.BufferReader(data), compression)
-    *documents, bad = jsonl.read(stream, "x", Wanted("text"))
+    *documents, bad = jsonl.read(stream, "x", RowSelector("text"))
     assert isinstance(bad, BadInput)
     assert bad.where == "after its last whole line"
     assert len(documents) == content.count(b"\n") > 35_000

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from longspan.corpus import jsonl as jsonl_format
 from longspan.corpus.filters import LeftOut, conditions
 from longspan.corpus.sources import BadInput, SourceSpec, documents, format_of, read
-from longspan.corpus.wanted import Wanted
+from longspan.corpus.wanted import RowSelector
 from longspan.errors import UserError
 from longspan.storage import Store
 from tests.raw import FORMATS, jsonl, parquet, sentences, zstd
@@ -51,7 +51,7 @@ def test_json_is_read_as_json(texts: list[str], ascii_only: bool) -> None:
     rows = [json.dumps({"n": [1], "text": text}, ensure_ascii=ascii_only) for text in texts]
     data = pa.BufferReader("\n".join(rows).encode())
 
-    assert list(jsonl_format.read(data, "x", Wanted("text"))) == texts
+    assert list(jsonl_format.read(data, "x", RowSelector("text"))) == texts
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

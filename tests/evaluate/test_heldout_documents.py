@@ -8,11 +8,11 @@ import pytest
 
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.errors import UserError
 from longspan.evaluate.heldout import HeldoutDocuments, gather
 from longspan.evaluate.heldout_objects import HeldoutChoice, HeldoutSource, recorded
 from longspan.ingest.objects import Settings, heldout_scores, ingest_object
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.storage import Store, sealed
 from tests.evaluate.probe_fixtures import prose
 from tests.raw import FORMATS, jsonl, put

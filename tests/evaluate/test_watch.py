@@ -191,13 +191,13 @@ def test_a_checkpoint_that_is_written_again_is_evaluated_again(
     made.save(10)
     made.finish()
     watch(evaluations)
-    made.save(10, attempt="second")
+    made.save(10, attempt_id="second")
     assert watch(evaluations).evaluated == (10,)
     assert evaluated(made) == {10: 0.1}
 
 
 def test_the_run_is_only_read(made: MadeRun, evaluations: Evaluations) -> None:
-    made.checkpoints.own("first")
+    made.checkpoints.acquire_lease("first")
     MetricsLog(made.store, f"{made.path}/metrics").log(
         {"kind": "event", "update": 0, "event": "started"}
     )

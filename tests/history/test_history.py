@@ -15,10 +15,10 @@ from longspan.history.cuts import cuts_of
 from longspan.history.log import HistoryLog
 from longspan.history.records import Facts
 from longspan.history.starts import read_history
-from longspan.ingest.shards import read_index
-from longspan.order.packed_order import packed_order
+from longspan.shards.token_shards import read_index
 from longspan.storage import Store
 from longspan.stream.batch import Batch
+from longspan.stream.packed_order import packed_order
 from longspan.stream.plan import StreamPlan, local_batches
 from longspan.stream.row import Row
 from tests.in_process import main_of
@@ -133,7 +133,7 @@ def token_flipped(row: Row) -> Row:
         (with_rows(token_flipped), r"^row 88, 89, 90 and 5 more was not the same when done again$"),
         (
             with_rows(lambda row: replace(row, documents=np.roll(row.documents, 1))),
-            r"was not the same when done again|goes on where none ended",
+            r"was not the same when done again|resumes where none ended",
         ),
         (
             with_rows(

@@ -13,7 +13,7 @@ from longspan.evaluate.schema import EvaluateRecipe
 from longspan.evaluate.suites.presets import tasks_of
 from longspan.recipe.load import parse_recipe
 from longspan.recipe.sft import SftRecipe
-from longspan.run.summary import FETCHED_MODELS
+from longspan.train.summary import FETCHED_MODELS
 from tools import head
 
 ROOT = Path(__file__).parents[2]

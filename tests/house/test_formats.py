@@ -23,7 +23,7 @@ READERS = {
 READING = {"pyarrow.dataset", "pyarrow.feather", "pyarrow.orc", "pyarrow.ipc", "pyarrow.flight"}
 READ_OR_WRITTEN = {
     "longspan/storage/parquet.py": {"pq.ParquetFile", "pa.ipc.read_schema"},
-    "longspan/ingest/shards.py": {"pq.ParquetWriter"},
+    "longspan/shards/token_shards.py": {"pq.ParquetWriter"},
     "longspan/history/records.py": {"pq.write_table"},
     "longspan/samples/documents.py": {"pq.write_table"},
     "longspan/generate/tables.py": {"pq.write_table"},

@@ -15,7 +15,7 @@ MODULES = {
     "platform/longspan/samples/__main__.py": "longspan.samples",
     "platform/longspan/evaluate/preference/__main__.py": "longspan.evaluate.preference",
     "platform/longspan/train/standalone.py": "longspan.train.standalone",
-    "platform/longspan/train/export_checkpoint.py": "longspan.train.export_checkpoint",
+    "platform/longspan/train/checkpoint/export.py": "longspan.train.checkpoint.export",
     "platform/longspan/model/support.py": "longspan.model.support",
     "tools/head.py": "tools.head",
     "tools/s3.py": "tools.s3",
@@ -35,7 +35,7 @@ SCRIPTS = [
     "docs/write_results_schema.py",
 ]
 NOT_FOR_PEOPLE = {
-    "platform/longspan/page/pdf_text.py",
+    "platform/longspan/serve/page/pdf_text.py",
     "platform/longspan/evaluate/suites/sandbox_child.py",
 }
 """Started by the service itself, with a document as its input, or by the sandbox of programs that a model wrote."""

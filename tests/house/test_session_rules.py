@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
         ("python jobs/pretrain.py recipe.yaml --validate", None),
         ("python -P -u -m longspan sft recipe.yaml", "driver"),
         ("/x/bin/longspan pretrain recipe.yaml --plan", None),
-        ("python -m tests.run.device workers.pool=data", "driver"),
+        ("python -m tests.runtime.device workers.pool=data", "driver"),
         ("python -m torch.distributed.run --standalone -m longspan.train.standalone x", "torchrun"),
         ("python -m longspan.train.standalone --sft x.yaml", "rank group"),
         ("python -m longspan.serve deploy --config x", "service command"),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from longspan.corpus.sources import SourceSpec
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.errors import UserError
-from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.objects import Settings, ingest_object
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.order.order import Order, Stage
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
 from longspan.stream.rows import RowReader
 from tests.fault_proxy import TRANSIENT, Faults, faulty

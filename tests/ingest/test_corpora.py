@@ -13,12 +13,12 @@ import pytest
 
 from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.sources import SourceSpec
+from longspan.corpus.text_tokenizer import Tokenizer, tokenizer_hash
 from longspan.errors import UserError
 from longspan.ingest.corpora import Ingest
-from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.objects import Settings, heldout_scores, ingest_object
-from longspan.ingest.shards import read_block
-from longspan.ingest.tokenizer import Tokenizer, tokenizer_hash
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import read_block
 from longspan.storage import Store
 from tests.raw import FORMATS, hostile_parquet, hostile_when_opened, put, sentences
 from tests.s3 import S3Server

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from longspan.errors import UserError
-from longspan.ingest.manifest import ObjectManifest, SourceManifest, manifest_path
-from longspan.ingest.shards import Block
+from longspan.shards.manifest import ObjectManifest, SourceManifest, manifest_path
+from longspan.shards.token_shards import Block
 from longspan.storage import Store, sealed
 
 

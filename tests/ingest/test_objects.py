@@ -13,12 +13,12 @@ from longspan.corpus.filters import conditions
 from longspan.corpus.repository import RepositoryRule
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.errors import UserError
 from longspan.ingest import objects
-from longspan.ingest.manifest import ObjectManifest
 from longspan.ingest.objects import Settings, heldout_scores, ingest_object, object_folder
-from longspan.ingest.shards import Block, read_block
-from longspan.ingest.tokenizer import Tokenizer
+from longspan.shards.manifest import ObjectManifest
+from longspan.shards.token_shards import Block, read_block
 from longspan.storage import ObjectInfo, Store
 from tests.raw import jsonl, put, sentences
 from tests.tiny import make_tiny_tokenizer

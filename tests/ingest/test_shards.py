@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longspan.errors import UserError
-from longspan.ingest.shards import BlockData, read_block, read_index, without, write_shard
+from longspan.shards.token_shards import BlockData, read_block, read_index, without, write_shard
 from longspan.storage import Store
 
 DOCUMENTS = st.lists(

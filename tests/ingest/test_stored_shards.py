@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from longspan.ingest.manifest import SourceManifest
-from longspan.ingest.shards import read_block
 from longspan.order.order import Order, Stage
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import read_block
 from longspan.storage import Store
 
 STORED = Path(__file__).parent / "stored_shards"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from longspan.corpus.text_tokenizer import Tokenizer, tokenizer_hash
 from longspan.errors import UserError
-from longspan.ingest.tokenizer import Tokenizer, tokenizer_hash
 from tests.raw import sentences
 from tests.tiny import make_tiny_tokenizer
 
@@ -227,7 +227,7 @@ def test_the_hash_is_that_of_the_files(folder: Path, tmp_path: Path) -> None:
 
 
 LOADERS = [
-    "from longspan.ingest.tokenizer import Tokenizer as Load",
+    "from longspan.corpus.text_tokenizer import Tokenizer as Load",
     "from longspan.chat.tokenizer import ChatTokenizer; Load = ChatTokenizer.load",
 ]
 

@@ -107,7 +107,7 @@ def test_a_disk_that_fills_up_costs_what_is_after_the_last_checkpoint(
         f"corpora.{name}.path={project.folder}/store/corpora/{name}"
         for name in ("long", "short", "code")
     ]
-    there = (f"storage.root={small_disk}", "training.give_up_after=0", *places)
+    there = (f"storage.root={small_disk}", "training.give_up_timeout_s=0", *places)
     ingested = project.run(*there, job="ingest")
     assert ingested.returncode == 0, said(ingested)[-4000:]
     room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize

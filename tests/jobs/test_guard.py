@@ -30,7 +30,7 @@ def test_going_back_and_passing_over_rows_comes_to_the_same_as_skipping_them(
     skipped = updates_of(project, "skips", "skipped")
     assert skipped, "the losses have no spike: this test proves nothing"
     assert updates_of(project, "goes-back", "skipped") == skipped
-    assert updates_of(project, "goes-back", "passed over") == skipped
+    assert updates_of(project, "goes-back", "batch_excluded") == skipped
     assert "(loss of " in going_back.stdout
     assert "going back to the latest checkpoint, and passing over their rows" in going_back.stdout
     ends = [project.records(run, "heldout")[-1] for run in ("skips", "goes-back")]

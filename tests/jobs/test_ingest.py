@@ -17,7 +17,7 @@ from ray.util.state import list_actors
 
 from longspan.history.check import check
 from longspan.history.starts import read_history
-from longspan.ingest.manifest import SourceManifest
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
 from tests.jobs.project import ROOT, Project, said, write_corpora, write_recipe
 from tests.s3 import S3Server, credentials

@@ -14,7 +14,7 @@ import yaml
 from longspan.evaluate.report.load import load_results
 from longspan.model.positions import Positions
 from longspan.pipeline.run import SKIPPED
-from longspan.run import console
+from longspan.runtime import console
 from longspan.samples import chat
 from tests.in_process import main_of
 from tests.instruct.server import MODEL, serving

@@ -12,13 +12,13 @@ import pytest
 from longspan.config.load import load
 from longspan.config.locations import open_store
 from longspan.errors import UserError
-from longspan.recipe.device import this_machines_device
+from longspan.plan.device import this_machines_device
 from longspan.recipe.load import load_recipe
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
-from longspan.run import console
-from longspan.train.checkpoint import Checkpoint
-from longspan.train.data import ingest_of
+from longspan.runtime import console
+from longspan.train.checkpoint.checkpoints import Checkpoint
+from longspan.train.data.corpora import ingest_of
 from longspan.train.job import Job
 from longspan.train.prepare import prepare
 from tests.in_process import ingest, main_of

@@ -13,7 +13,7 @@ from longspan.model.address import model_address
 from longspan.model.hub import HubModel, pin
 from longspan.model.source import local_model_dir, local_tokenizer_dir, revision
 from longspan.serve.config import of_data
-from longspan.serve.model import fetch, look_at
+from longspan.serve.model import fetch, inspect_served_model
 from longspan.storage import Store
 from tests.model.hub import Hub, hub_on_loopback, use
 
@@ -116,12 +116,12 @@ def test_a_replica_that_starts_later_serves_the_commit_that_was_deployed(
     assert (deployed.model, deployed.revision) == (f"{NAME}@{first}", first)
     hub.push(NAME, another(tiny, tmp_path / "second"))
     for settings in (deployed, deployed.model_copy(update={"model": NAME})):
-        model = look_at(settings)
+        model = inspect_served_model(settings)
         assert (model.address, model.name) == (f"{NAME}@{first}", "someone")
         assert eps(fetch(model.address, settings)) != 0.5
     asked = deployed.model_copy(update={"model": f"{NAME}@main"})
     with pytest.raises(UserError, match=r"another model than when this version was deployed"):
-        look_at(asked)
+        inspect_served_model(asked)
 
 
 def test_engines_of_self_instruct_fetch_that_commit_and_no_pickle() -> None:

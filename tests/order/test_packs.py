@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longspan.ingest.manifest import SourceManifest
-from longspan.ingest.shards import read_index
 from longspan.order.order import Order, Stage
-from longspan.order.packed_order import packed_order, stored_packed_order
 from longspan.order.packs import Lengths
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import read_index
 from longspan.storage import Store
+from longspan.stream.packed_order import packed_order, stored_packed_order
 from longspan.stream.row import PADDING, Row
 from longspan.stream.rows import RowReader
 from tests.sources import make_source

@@ -62,14 +62,14 @@ class Chat:
     def stop(self) -> Locator:
         return self.page.get_by_role("button", name="Stop")
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self.message.fill(text)
         self.message.press("Enter")
 
     def ask(self, text: str, seconds: float = 60) -> Locator:
         """Send a message; gives the answer once it is complete."""
         before = self.answers.count()
-        self.say(text)
+        self.log(text)
         answer = self.answers.nth(before)
         again = answer.get_by_role("button", name="Answer again")
         expect(again).to_be_attached(timeout=seconds * 1000)

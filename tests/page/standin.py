@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from longspan.errors import UserError
-from longspan.page import routes as page
+from longspan.serve.page import routes as page
 from tests.ports import free_ports
 
 KEY = "ls-a-key-for-tests"

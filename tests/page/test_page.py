@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from longspan.page import routes as page
+from longspan.serve.page import routes as page
 from tests.page.pdfs import pdf
 from tests.page.standin import MODEL, WINDOW, Words
 
@@ -125,7 +125,7 @@ def test_pdfs_that_have_no_text_to_give_say_why(client: TestClient, data: bytes,
     ],
 )
 def test_the_process_that_reads_a_pdf_is_bounded(tmp_path: Path, deed: str, error: str):
-    program = f"from longspan.page import pdf_text; pdf_text.limit(10); {deed}"
+    program = f"from longspan.serve.page import pdf_text; pdf_text.limit(10); {deed}"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode

@@ -163,7 +163,7 @@ def test_edit_and_again(chat: Chat, service: Standin):
     expect(chat.answers).to_have_count(2)
     first.hover()
     first.get_by_role("button", name="Edit message").click()
-    chat.say("three")
+    chat.log("three")
     expect(chat.answers).to_have_count(1)
     expect(chat.answers.locator(".markdown")).to_have_text("three")
     assert [turn["content"] for turn in service.seen.chats[-1]["messages"]] == ["three"]
@@ -175,7 +175,7 @@ def test_edit_and_again(chat: Chat, service: Standin):
 
 
 def test_a_stream_that_breaks_is_shown_as_incomplete(chat: Chat):
-    chat.say("broken")
+    chat.log("broken")
     problem = chat.answers.get_by_role("alert")
     expect(problem).to_contain_text("This answer is incomplete.")
     expect(chat.answers.locator(".markdown")).to_contain_text("Half of an")
@@ -185,7 +185,7 @@ def test_a_stream_that_breaks_is_shown_as_incomplete(chat: Chat):
 
 
 def test_too_many_requests_say_when_to_try_again(chat: Chat):
-    chat.say("busy")
+    chat.log("busy")
     expect(chat.answers.get_by_role("alert")).to_contain_text("Too many requests")
     expect(chat.answers.get_by_role("button", name="Try again in 1 second")).to_be_disabled()
     chat.answers.get_by_role("button", name="Try again", exact=True).click()

@@ -95,7 +95,7 @@ def test_a_wrong_key_then_the_right_one(browser: Browser, service: Service):
 
 
 def test_a_stop_in_the_middle_of_an_answer(chat: Chat, service: Service):
-    chat.say("endless")
+    chat.log("endless")
     expect(chat.answers.locator(".markdown")).not_to_be_empty(timeout=60_000)
     chat.message.press("Escape")
     expect(chat.page.get_by_text("You stopped this answer.")).to_be_visible()

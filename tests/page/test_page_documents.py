@@ -30,7 +30,7 @@ def test_the_wait_for_a_long_prompt_is_shown_and_can_be_ended(chat: Chat, servic
     chat.drop("report.md", b"word " * 9000)
     expect(chat.page.get_by_role("list", name="Documents to send")).to_contain_text("9,000 tokens")
     hung_up = service.seen.hung_up
-    chat.say("wait")
+    chat.log("wait")
     expect(chat.answers).to_contain_text("Reading the document, 9,022 tokens")
     chat.stop.click()
     expect(chat.answers).to_contain_text("You stopped this answer.")
@@ -43,7 +43,7 @@ def test_what_does_not_fit_is_not_sent(chat: Chat, service: Standin):
     )
     expect(chat.page.locator("#fit")).to_contain_text(f"the window is {WINDOW:,}")
     before = len(service.seen.chats)
-    chat.say("Why?")
+    chat.log("Why?")
     expect(chat.page.get_by_role("alert").filter(has_text="This takes")).to_be_visible()
     assert len(service.seen.chats) == before
     expect(chat.message).to_have_value("Why?")
@@ -57,7 +57,7 @@ def test_a_message_stays_with_the_chat_it_was_written_in(chat: Chat, service: St
         held.append(counting)
 
     chat.page.route("**/page/tokens", hold)
-    chat.say("Mine")
+    chat.log("Mine")
     chat.until(lambda: bool(held))
     chat.page.get_by_role("button", name="New chat").click()
     for counting in held:

@@ -17,15 +17,15 @@ import pytest
 from starlette.applications import Starlette
 
 import longspan
-from longspan.doors.doors import Doors
-from longspan.doors.keys import Key
-from longspan.doors.limits import DoorLimits
-from longspan.doors.uploads import MAX_UPLOADS, MAX_UPLOADS_PER_KEY
 from longspan.errors import UserError
-from longspan.page import documents, pdf_text
-from longspan.page import routes as page
-from longspan.page.bounded_threads import BoundedThreads, Busy
-from tests.doors.scopes import scope_of
+from longspan.serve.gateway.gateway import Gateway
+from longspan.serve.gateway.keys import Key
+from longspan.serve.gateway.limits import GatewayLimits
+from longspan.serve.gateway.uploads import MAX_UPLOADS, MAX_UPLOADS_PER_KEY
+from longspan.serve.page import documents, pdf_text
+from longspan.serve.page import routes as page
+from longspan.serve.page.bounded_threads import BoundedThreads, Busy
+from tests.gateway.scopes import scope_of
 from tests.page.pdfs import flate_bomb, pdf, pdf_of, slow_pdf
 from tests.page.standin import Words
 
@@ -85,17 +85,17 @@ class Upload:
             self.body += message.get("body", b"")
 
 
-def doors() -> Doors:
-    limits = DoorLimits(grace_seconds=0.05)
+def gateway() -> Gateway:
+    limits = GatewayLimits(grace_seconds=0.05)
     app = Starlette(routes=page.routes(Words()))
-    return Doors(app, keys=Names(), window=1000, limits=limits, observers=())
+    return Gateway(app, keys=Names(), window=1000, limits=limits, observers=())
 
 
 def test_documents_of_clients_that_hung_up_are_let_go():
     slow = slow_pdf() + bytes(MIB)
 
     async def visit() -> int:
-        app = doors()
+        app = gateway()
         gc.freeze()  # Each collection would go through all that other tests have imported.
         tracemalloc.start()
         held = 0
@@ -123,7 +123,7 @@ def test_uploads_are_refused_before_their_first_byte_where_too_many_are_held():
     slow = slow_pdf()
 
     async def visit() -> None:
-        app = doors()
+        app = gateway()
         keys = MAX_UPLOADS // MAX_UPLOADS_PER_KEY
         held = [Upload(app, f"key{n % keys}", slow) for n in range(MAX_UPLOADS)]
         await until(lambda: all(upload.received for upload in held))
@@ -241,7 +241,11 @@ def test_a_busy_service_says_when_to_come_back():
 def test_nothing_that_clients_ask_for_waits_in_an_unbounded_queue():
     """Executors have one, and `asyncio.to_thread` uses such an executor."""
     root = Path(longspan.__file__).parent
-    files = [*root.glob("page/*.py"), *root.glob("doors/*.py"), root / "serve/counter.py"]
+    files = [
+        *root.glob("serve/page/*.py"),
+        *root.glob("serve/gateway/*.py"),
+        root / "serve/counter.py",
+    ]
     words = ("to_thread", "run_in_executor", "ThreadPoolExecutor", "ProcessPoolExecutor")
     users = {file.name for file in files if any(word in file.read_text() for word in words)}
     assert users == {"bounded_threads.py"}

@@ -8,8 +8,8 @@ import pytest
 from longspan.config.overrides import apply_overrides
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts
+from longspan.plan.device import Device
 from longspan.recipe.derive import RunPlan, derive
-from longspan.recipe.device import Device
 from longspan.recipe.load import load_recipe, parse_recipe
 from longspan.recipe.rope_bases import rope_base_for
 

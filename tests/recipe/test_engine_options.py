@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import pytest
 
+from longspan.config.engine_options import EngineOptions, checked_options
 from longspan.config.load import parse
 from longspan.errors import UserError
 from longspan.generate.engine import Engine
+from longspan.generate.engine_identity import CHANGE_REPLIES, KEEP_REPLIES, reply_arguments
 from longspan.instruct.schema import InstructRecipe
-from longspan.recipe.engine_identity import CHANGE_REPLIES, KEEP_REPLIES, reply_arguments
-from longspan.recipe.engine_options import EngineOptions, checked_options
 from longspan.serve.schema import ServeSettings
 
 LOADS = {

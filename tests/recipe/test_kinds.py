@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from longspan.cluster.settings import load_settings as load_cluster
+from longspan.config.file_kinds import is_finetuning
 from longspan.config.load import load
 from longspan.errors import UserError
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.instruct.schema import InstructRecipe
 from longspan.pipeline.schema import PipelineRecipe
-from longspan.recipe.kinds import is_finetuning
 from longspan.recipe.load import load_recipe, load_training
 from longspan.recipe.sft import SftRecipe
 from longspan.serve.config import load_settings as load_serving

@@ -269,3 +269,23 @@ def test_every_key_can_be_listed() -> None:
         "lengths.until",
         "workers.sequence_parallel",
     } <= set(keys)
+
+
+def test_keys_of_the_last_release_are_read_with_a_hint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        yaml.safe_dump(GOOD | {"workers": {"min": 1, "max": 2, "grow_after": 5}}), encoding="utf-8"
+    )
+    recipe = load_recipe(path, ["training.give_up_after=7", "workers.yield_after=null"])
+    assert (recipe.workers.grow_after_s, recipe.workers.yield_after_s) == (5, None)
+    assert recipe.training.give_up_timeout_s == 7
+    assert sorted(caplog.messages) == [
+        f"{old}: renamed to {new}; the former name is accepted in this release only"
+        for old, new in (
+            ("training.give_up_after", "training.give_up_timeout_s"),
+            ("workers.grow_after", "workers.grow_after_s"),
+            ("workers.yield_after", "workers.yield_after_s"),
+        )
+    ]

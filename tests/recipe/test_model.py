@@ -11,7 +11,7 @@ from huggingface_hub.utils._http import default_client_factory
 
 from longspan.errors import UserError
 from longspan.recipe.load import parse_recipe
-from longspan.recipe.model import BaseModel, look_at_model
+from longspan.recipe.model import BaseModel, inspect_model
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
 from tests.model.hub import Hub, hub_on_loopback, use
@@ -56,7 +56,7 @@ def test_a_cached_model_needs_no_network(
     (folder / "refs" / "main").write_text("abc")
     use(monkeypatch, tmp_path / "hub", UNKNOWN)
     config = json.loads((tiny_model / "config.json").read_text())
-    found: BaseModel = look_at_model(recipe_of(), store)
+    found: BaseModel = inspect_model(recipe_of(), store)
     assert found.facts.window == config["max_position_embeddings"]
     assert hub.requests == []
 
@@ -66,7 +66,7 @@ def test_a_host_without_an_address_is_not_tried(
 ) -> None:
     use(monkeypatch, tmp_path / "hub", UNKNOWN)
     with pytest.raises(UserError, match=r"base_model: there is no model .*can't be reached"):
-        look_at_model(recipe_of(), store)
+        inspect_model(recipe_of(), store)
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
@@ -83,7 +83,7 @@ def test_a_proxy_finds_the_address(
     monkeypatch.setenv(variable, hub.url)
     set_client_factory(default_client_factory)  # The client reads the variables when it is made.
     try:
-        assert look_at_model(recipe_of(), store).facts.model_type == "llama"
+        assert inspect_model(recipe_of(), store).facts.model_type == "llama"
     finally:
         monkeypatch.delenv(variable)
         set_client_factory(default_client_factory)
@@ -96,4 +96,4 @@ def test_an_agreement_is_told_apart(hub: Hub, store: Store, tiny_model: Path, ke
     recipe = recipe_of(**{"base_model": str(tiny_model), key: NAME})
     said = rf"^{key}: the hub keeps '{NAME}' behind an agreement: accept it there.*hf auth login"
     with pytest.raises(UserError, match=said):
-        look_at_model(recipe, store)
+        inspect_model(recipe, store)

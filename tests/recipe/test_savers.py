@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from longspan.errors import UserError
+from longspan.plan.device import Device
 from longspan.plan.savers import Savers
 from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import describe
-from longspan.recipe.device import Device
 from longspan.recipe.load import load_recipe
 from longspan.recipe.savers import NAMES
 from tests.recipe.test_derive import CPU, H100, RECIPES, facts_of, plan_of

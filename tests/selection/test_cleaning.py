@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from longspan.corpus.sources import SourceSpec
-from longspan.ingest.manifest import SourceManifest
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.ingest.objects import Settings, ingest_object
-from longspan.ingest.shards import read_block
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.selection.cleaning import CleaningRules, Duplicates, clean
 from longspan.selection.contamination import Contamination
 from longspan.selection.evaluation import EvaluationSpec
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import read_block
 from longspan.storage import Store
 from tests.raw import jsonl, sentences
 from tests.tiny import make_tiny_tokenizer

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longspan.ingest.shards import digests
 from longspan.selection.duplicates import repeated
+from longspan.shards.token_shards import digests
 
 # Few values, in the low and the high ranges, so that halves collide alone and together.
 halves = st.sampled_from([0, 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longspan.ingest.tokenizer import Tokenizer
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.selection import overlap
 from longspan.selection.evaluation import EvaluationSet, encode
 from longspan.selection.overlap import OverlapIndex, Overlaps

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from longspan.corpus.sources import SourceSpec
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.errors import UserError
-from longspan.ingest.manifest import ObjectManifest
 from longspan.ingest.objects import Settings, ingest_object
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.selection.contamination import contamination
 from longspan.selection.evaluation import EvaluationSpec, read_evaluations
 from longspan.selection.overlap import OverlapIndex
 from longspan.selection.screen import ScreenedObject, screen, screened
 from longspan.selection.screened import screen_object
+from longspan.shards.manifest import ObjectManifest
 from longspan.storage import Store
 from tests.raw import FORMATS, jsonl, parquet, put, sentences
 from tests.tiny import TEXT

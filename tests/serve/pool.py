@@ -5,12 +5,12 @@ import sys
 import ray
 from ray import serve
 
-from longspan.pools import LABEL
-from longspan.run import console
-from longspan.run.machines import start_machine
+from longspan.runtime import console
+from longspan.runtime.nodes import start_machine
+from longspan.runtime.pool import LABEL
 from longspan.serve.app import deployment_options
 from longspan.serve.engine import EnginePlan
-from longspan.serve.hardware import look_around
+from longspan.serve.hardware import probe_hardware
 from longspan.serve.schema import ServeSettings
 
 POOL = "serving"
@@ -26,7 +26,7 @@ class Replica:
 def main(_: list[str]) -> int:
     ray.init(log_to_driver=False)
     start_machine(POOL, print)
-    hardware = look_around(POOL)
+    hardware = probe_hardware(POOL)
     print("runs on", hardware.device.kind, hardware.gpus)
     settings = ServeSettings.model_validate({"model": "m", "pool": POOL})
     bundle = {"CPU": 0.2}

@@ -18,7 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from longspan.doors import keys
+from longspan.serve.gateway import keys
 from longspan.storage import Store
 from tests.ports import free_ports
 from tests.s3 import S3Server

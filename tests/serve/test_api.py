@@ -13,8 +13,8 @@ import httpx
 import openai
 import pytest
 
-from longspan.doors import keys
-from longspan.doors.keys import KeyLimits
+from longspan.serve.gateway import keys
+from longspan.serve.gateway.keys import KeyLimits
 from tests.serve.service import PATIENCE, QUESTION, ROOT, WINDOW, Service, metric, samples, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -336,7 +336,10 @@ def test_what_the_dashboard_draws_is_there(deployed: Service) -> None:
     drawn = set(re.findall(r"ray_\w+", dashboard))
     assert len(drawn) > 10
     # A counter is published from its first event on: this engine has room for all, and is the only one.
-    missing = drawn - {"ray_vllm_num_preemptions_total", "ray_longspan_serve_moved_total"}
+    missing = drawn - {
+        "ray_vllm_num_preemptions_total",
+        "ray_longspan_serve_prefix_forwarded_requests_total",
+    }
     deadline = time.monotonic() + PATIENCE
     while missing and time.monotonic() < deadline:
         # Ray exports a gauge for two intervals after it was set, and an idle engine sets none. From the second

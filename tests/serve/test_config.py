@@ -12,7 +12,7 @@ from longspan.serve.capacity import max_waiting
 from longspan.serve.config import load_config, of_data
 from longspan.serve.deploy import warnings
 from longspan.serve.exposure import exposure, without_token
-from longspan.serve.model import look_at
+from longspan.serve.model import inspect_served_model
 from longspan.serve.schema import ServeSettings
 from longspan.storage import Store
 from tests.serve.clusters import no_cluster
@@ -56,7 +56,7 @@ def test_another_model_in_the_same_folder_is_another_version(path: Path) -> None
     assert load_config(path).data != before.data
     (model / "model.safetensors").touch()
     with pytest.raises(UserError, match="holds another model than when this version was deployed"):
-        look_at(of_data(before.data).settings)
+        inspect_served_model(of_data(before.data).settings)
 
 
 def test_an_unknown_key_is_answered_with_the_nearest(path: Path) -> None:

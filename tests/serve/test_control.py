@@ -5,10 +5,10 @@ import os
 import pytest
 
 from longspan.config.load import parse
-from longspan.doors import keys
 from longspan.errors import UserError
 from longspan.serve.__main__ import main
 from longspan.serve.control import open_control, open_to_others, require_writable
+from longspan.serve.gateway import keys
 from longspan.serve.schema import ServeSettings
 from longspan.storage import Store
 

@@ -6,7 +6,7 @@ import pytest
 
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts, facts_from_config
-from longspan.recipe.device import Device
+from longspan.plan.device import Device
 from longspan.serve.app import deployment_options
 from longspan.serve.describe import plan_text
 from longspan.serve.engine import EnginePlan, cache_bytes_per_token, plan_engine

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from longspan.doors.limits import DoorLimits
-from longspan.doors.routes import TEXT
+from longspan.serve.gateway.limits import GatewayLimits
+from longspan.serve.gateway.routes import TEXT
 from tests.ports import free_ports
 
 DOCS = Path(__file__).parents[2] / "docs" / "serving.md"
@@ -29,7 +29,7 @@ def snippet() -> str:
 
 
 def test_the_numbers_are_those_of_the_service() -> None:
-    limits, text = DoorLimits(), snippet()
+    limits, text = GatewayLimits(), snippet()
     whole, document = text.split(f"location = {TEXT} {{")
     assert f"client_max_body_size {limits.body_bytes(131072) // MEBI}m;" in whole
     assert f"client_max_body_size {limits.max_document_bytes // MEBI}m;" in document

@@ -16,7 +16,7 @@ def test_a_pool_without_a_machine_is_not_planned_for(monkeypatch: pytest.MonkeyP
     head = {"Alive": True, "Labels": {}, "Resources": {"GPU": 8.0}}
     monkeypatch.setattr("ray.nodes", lambda: [head])
     with pytest.raises(UserError, match=r"^pool: pool 'serving' has no machine yet to plan for"):
-        hardware.look_around("serving")
+        hardware.probe_hardware("serving")
 
 
 @pytest.mark.deep

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from longspan.doors.keys import FOLDER as KEYS
 from longspan.serve.__main__ import main
 from longspan.serve.deploy import Serving
+from longspan.serve.gateway.keys import FOLDER as KEYS
 from longspan.serve.schema import ServeSettings
 from longspan.serve.status import file_note, status_lines
 from longspan.serve.versions import Versions

@@ -3,8 +3,8 @@
 import pytest
 from ray import serve
 
-from longspan.pools import LABEL
-from longspan.tenants import Share, claims
+from longspan.runtime.pool import LABEL
+from longspan.runtime.priorities import ResourceRequest, pending_replicas
 from tests.serve.service import until
 
 pytestmark = pytest.mark.real
@@ -15,7 +15,7 @@ class Replica:
 
 
 def test_a_replica_that_waits_for_room_is_a_claim(ray_session: str) -> None:
-    assert claims() == []
+    assert pending_replicas() == []
     serve.start(proxy_location="Disabled")
     replica = serve.deployment(Replica).options(
         ray_actor_options={"num_cpus": 0},
@@ -26,12 +26,12 @@ def test_a_replica_that_waits_for_room_is_a_claim(ray_session: str) -> None:
     target = serve.RunTarget(target=replica.bind(), name="large", route_prefix=None)
     serve.run_many([target], wait_for_applications_running=False)
     try:
-        until(claims)
-        (claim,) = claims()
-        assert claim.tenant == "large"
-        assert claim.shares == (Share({"CPU": 100.0, "GPU": 1.0}, {LABEL: "serving"}),)
-        assert claim.shares[0].may_be_on({LABEL: "serving"})
-        assert not claim.shares[0].may_be_on({LABEL: "training"})
+        until(pending_replicas)
+        (replica,) = pending_replicas()
+        assert replica.tenant == "large"
+        assert replica.shares == (ResourceRequest({"CPU": 100.0, "GPU": 1.0}, {LABEL: "serving"}),)
+        assert replica.shares[0].may_be_on({LABEL: "serving"})
+        assert not replica.shares[0].may_be_on({LABEL: "training"})
     finally:
         serve.delete("large")
-    until(lambda: not claims())
+    until(lambda: not pending_replicas())

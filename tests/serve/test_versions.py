@@ -9,8 +9,8 @@ import pytest
 import yaml
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
-from longspan.doors import keys
 from longspan.serve.config import BUILDER
+from longspan.serve.gateway import keys
 from longspan.serve.versions import FOLDER, Versions
 from tests.serve.load import busy, load
 from tests.serve.service import (
@@ -160,7 +160,7 @@ def questions_about_a_document_go_to_the_same_one(deployed: Service) -> None:
     whole_blocks = tokens // BLOCK * BLOCK
     assert whole_blocks >= 2 * BLOCK
     until(lambda: metric(HITS) - before >= 6 * 3 * whole_blocks)
-    assert metric("ray_longspan_serve_moved_total") > 0
+    assert metric("ray_longspan_serve_prefix_forwarded_requests_total") > 0
 
 
 def number_of(*states: str) -> int:

@@ -22,7 +22,7 @@ NOT_HERE = {
     "ray_longspan_train_mfu": "a processor's peak is not known",
     "ray_longspan_evaluation_value": "no evaluation watches the run",
     "ray_longspan_evaluation_update": "no evaluation watches the run",
-    "ray_longspan_serve_moved_total": "there is one replica",
+    "ray_longspan_serve_prefix_forwarded_requests_total": "there is one replica",
     "ray_vllm_num_preemptions_total": "the cache has room for all",
 }
 

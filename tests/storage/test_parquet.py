@@ -14,7 +14,7 @@ import pytest
 from longspan.errors import UserError
 from longspan.generate.tables import each_row, read_table
 from longspan.history.records import read as history
-from longspan.ingest.shards import Block, read_block, read_index
+from longspan.shards.token_shards import Block, read_block, read_index
 from longspan.storage import Store
 from longspan.storage.bounds import TooLarge
 from longspan.storage.parquet import RefusedColumn, open_parquet

@@ -43,7 +43,7 @@ def test_everything_that_is_missing_is_named_at_once(s3_server: S3Server) -> Non
     with credentials(s3_server.reader), pytest.raises(UserError) as raised:
         require_access(Store(root, endpoint=s3_server.endpoint), needs)
     lines = str(raised.value).splitlines()
-    assert lines[0] == "this run may not do all that it needs to:"
+    assert lines[0] == "missing permissions:"
     write = ["PutObject", "AbortMultipartUpload"]
     for folder, actions in {"shards": write, "runs/mine": [*write, "DeleteObject"]}.items():
         place = f"on {root}/{folder}/.longspan-probe"
@@ -86,7 +86,7 @@ def missing(s3_server: S3Server, root: str, user: str) -> list[str]:
     with credentials(limited(user)), pytest.raises(UserError) as raised:
         require_access(Store(root, endpoint=s3_server.endpoint), NEEDS)
     head, *lines, _advice = str(raised.value).split("\n")
-    assert head == "this run may not do all that it needs to:"
+    assert head == "missing permissions:"
     assert "secret-" not in str(raised.value)
     return [line.strip() for line in lines]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longspan.ingest.marks import marked
+from longspan.shards.loss_mask import marked
 from longspan.stream.batch import TokenWeights, collate, rank_share
 from longspan.stream.row import PADDING, Row
 

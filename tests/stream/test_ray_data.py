@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from longspan.errors import UserError
-from longspan.ingest.manifest import SourceManifest
-from longspan.ingest.shards import write_shard
 from longspan.order.order import Order, Stage
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import write_shard
 from longspan.storage import Store
 from longspan.stream.batch import Batch
 from longspan.stream.plan import StreamPlan, local_batches

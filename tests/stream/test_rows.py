@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from longspan.errors import UserError
-from longspan.ingest.manifest import SourceManifest
-from longspan.ingest.shards import read_block
 from longspan.order.order import Order, Stage
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import read_block
 from longspan.storage import Store
 from longspan.stream.row import DTYPES, Rows
 from longspan.stream.rows import RowReader, heldout_rows

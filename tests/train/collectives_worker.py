@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from longspan.errors import Unreachable, UserError
 from longspan.train.collectives import all_gather_objects, broadcast_object
-from longspan.train.rendezvous import LOOPBACK, open_store, use_interface_of
+from longspan.train.elastic.rendezvous import LOOPBACK, open_store, use_interface_of
 
 
 class RunsCode:

@@ -26,7 +26,6 @@ from torch.distributed import distributed_c10d
 from transformers import AttentionInterface, modeling_utils
 
 from longspan.errors import UserError
-from longspan.ingest.marks import marked
 from longspan.model.export import ExportSpec, rehearse_export
 from longspan.model.load import load_model, offload_activations
 from longspan.model.loss import CausalLMLoss
@@ -35,20 +34,21 @@ from longspan.model.tiled_norms import tile_norms
 from longspan.model.tiling import tile_mlps
 from longspan.parallel.groups import SequenceGroup, join_sequence_group
 from longspan.parallel.ulysses import SharedRows, install
+from longspan.shards.loss_mask import marked
 from longspan.storage import Store
 from longspan.stream.batch import Batch, TokenWeights, collate, rank_share
 from longspan.stream.row import Row
 from longspan.train import deepspeed_setup
 from longspan.train import engine as engine_module
-from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.checkpoint.async_save import Saver
+from longspan.train.checkpoint.checkpoints import CheckpointFacts, Checkpoints
+from longspan.train.checkpoint.export import read_weights
+from longspan.train.checkpoint.fragments import MASTER
+from longspan.train.checkpoint.rank_files import read_parts
 from longspan.train.deepspeed_setup import loading
 from longspan.train.engine import Engine
 from longspan.train.engine_config import EngineConfig
-from longspan.train.export_checkpoint import read_weights
-from longspan.train.fragments import MASTER
-from longspan.train.parts import read_parts
-from longspan.train.saver import Saver
-from longspan.train.schedule import CosineSchedule
+from longspan.train.learning_rate import CosineSchedule
 from tests import varlen
 
 ROWS, LENGTH, UPDATES = 5, 64, 6
@@ -322,7 +322,7 @@ def gradient_error(model_dir: Path, case: Case, group: SequenceGroup) -> float:
 def save(engine: Engine, store: Store) -> None:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     checkpoints = Checkpoints(store, "runs/x")
-    checkpoints.own("attempt")
+    checkpoints.acquire_lease("attempt")
     saver = Saver(checkpoints, rank, world_size, "attempt", 1, None)
     saver.start(engine.fragments(), CheckpointFacts(engine.update_count, engine.steps, "order"))
     saved = saver.wait()
@@ -342,12 +342,12 @@ def forgotten_documents() -> Iterator[None]:
     """Within the block attention takes every shared row for one document."""
     told = SharedRows.from_positions
 
-    def one_each(
+    def one_document_per_row(
         group: SequenceGroup, positions: torch.Tensor, headwise: bool = False
     ) -> SharedRows:
         return told(group, torch.arange(positions.shape[1]).repeat(len(positions), 1), headwise)
 
-    with patch.object(SharedRows, "from_positions", one_each):
+    with patch.object(SharedRows, "from_positions", one_document_per_row):
         yield
 
 

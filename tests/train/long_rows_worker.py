@@ -24,7 +24,7 @@ from longspan.stream.row import Row
 from longspan.train.deepspeed_setup import loading
 from longspan.train.engine import Engine
 from longspan.train.engine_config import EngineConfig
-from longspan.train.schedule import CosineSchedule
+from longspan.train.learning_rate import CosineSchedule
 from tests import varlen
 
 VOCABULARY, WINDOW = 512, 256

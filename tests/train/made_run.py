@@ -12,12 +12,12 @@ from longspan.model.export import ExportSpec, write_model_files
 from longspan.model.load import load_model
 from longspan.model.positions import Positions
 from longspan.storage import Store, sealed
-from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
-from longspan.train.export_checkpoint import WRAPPER
-from longspan.train.fragments import MASTER, Fragment
+from longspan.train.checkpoint.checkpoints import Checkpoint, CheckpointFacts, Checkpoints
+from longspan.train.checkpoint.export import WRAPPER
+from longspan.train.checkpoint.fragments import MASTER, Fragment
+from longspan.train.checkpoint.rank_files import write_part
+from longspan.train.checkpoint.run_record import RunRecord, save_buffers, write_run_record
 from longspan.train.identity import PositionsIdentity
-from longspan.train.parts import write_part
-from longspan.train.run_record import RunRecord, save_buffers, write_run_record
 
 POSITIONS = Positions("abf", 50_000.0, 2.0, 256)
 WINDOW = 512
@@ -62,9 +62,9 @@ class MadeRun:
             for name, parameter in self.model.named_parameters()
         }
 
-    def save(self, update: int, attempt: str = "first") -> Checkpoint:
+    def save(self, update: int, attempt_id: str = "first") -> Checkpoint:
         """Commit a checkpoint; each parameter is divided among three ranks."""
-        folder = f"{self.checkpoints.folder(update)}/{attempt}.1"
+        folder = f"{self.checkpoints.folder(update)}/{attempt_id}.1"
         parts = []
         with tempfile.TemporaryDirectory() as staging:
             for rank in range(RANKS):

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from longspan.errors import Unreachable, UserError
 from longspan.storage import Store, sealed
-from longspan.train.checkpoint import CheckpointFacts, Checkpoints, Superseded
-from longspan.train.fragments import KINDS, Fragment
-from longspan.train.parts import SUFFIX, DamagedPart, read_parts, write_part
-from longspan.train.saver import Saver
+from longspan.train.checkpoint.async_save import Saver
+from longspan.train.checkpoint.checkpoints import CheckpointFacts, Checkpoints, Superseded
+from longspan.train.checkpoint.fragments import KINDS, Fragment
+from longspan.train.checkpoint.rank_files import SUFFIX, DamagedPart, read_parts, write_part
 from tests.train.identity import identity
 
 FACTS = CheckpointFacts(7, 6, "abc", identity())
@@ -92,7 +92,7 @@ def save(
     savers = [
         Saver(checkpoints, rank, ranks, f"attempt-{update}", keep, every) for rank in range(ranks)
     ]
-    checkpoints.own(f"attempt-{update}")
+    checkpoints.acquire_lease(f"attempt-{update}")
     parts = dealt(state(SIZES, offset=update), [20] * (ranks - 1))
     for saver, fragments in zip(savers, parts, strict=True):
         saver.start(fragments, replace(FACTS, update=update))
@@ -122,7 +122,7 @@ def test_the_copy_counts_not_what_comes_later(checkpoints: Checkpoints) -> None:
     whole, go = state(SIZES), threading.Event()
     saver = Saver(checkpoints, 0, 1, "attempt", 1, None)
 
-    checkpoints.own("attempt")
+    checkpoints.acquire_lease("attempt")
 
     def hold() -> None:
         assert go.wait(30)
@@ -195,7 +195,7 @@ def test_half_a_checkpoint_is_passed_over(
         record.write_bytes(record.read_bytes().replace(b"10", b"11", 1))
     assert checkpoints.latest_update() == 5
     assert "update-0000010" in lines[0]
-    assert lines[0].endswith("the one before is used")
+    assert lines[0].endswith("falling back to the previous one")
 
 
 @pytest.mark.parametrize(
@@ -247,9 +247,9 @@ def test_a_run_without_a_whole_checkpoint_is_no_new_run(checkpoints: Checkpoints
 
 
 def test_a_job_that_another_one_has_taken_over_from_ends(checkpoints: Checkpoints) -> None:
-    checkpoints.own("first")
+    checkpoints.acquire_lease("first")
     saver = Saver(checkpoints, 0, 1, "first", 1, None)
-    checkpoints.own("second")
+    checkpoints.acquire_lease("second")
     saver.start(dealt(state(SIZES), [])[0], FACTS)
     with pytest.raises(Superseded, match="another job trains this run since second"):
         saver.wait()
@@ -262,7 +262,7 @@ def test_what_cannot_be_deleted_is_no_failure(
     def refuse(*_: object) -> None:
         raise OSError("no")
 
-    checkpoints.own("attempt")
+    checkpoints.acquire_lease("attempt")
     saver = Saver(checkpoints, 0, 1, "attempt", 1, None)
     monkeypatch.setattr(checkpoints, "prune", refuse)
     saver.start(dealt(state(SIZES), [])[0], FACTS)
@@ -285,7 +285,7 @@ def test_a_flipped_bit_is_found_when_it_is_read_and_the_one_before_is_used(
     path.write_bytes(data)
     with pytest.raises(DamagedPart, match=r"part-00001\.safetensors is not what was written"):
         read_parts(checkpoints.store, found.parts, dealt(state(SIZES), [])[0])
-    checkpoints.give_up(found, "it is damaged")
+    checkpoints.mark_corrupt(found, "it is damaged")
     assert checkpoints.latest_update() == 5
     # A later attempt may be whole.
     save(checkpoints, 10)
@@ -318,7 +318,7 @@ def test_a_part_that_will_never_come_is_not_waited_for(
     cut_off = Checkpoints(Store(checkpoints.store.root), "runs/x", print)
     monkeypatch.setattr(cut_off.store, "upload", gone)
     monkeypatch.setattr(cut_off.store, "write_bytes", gone)  # Nor can it say so.
-    checkpoints.own("attempt")
+    checkpoints.acquire_lease("attempt")
     first, second = (
         Saver(reached, rank, 2, "attempt", 1, None)
         for rank, reached in enumerate((checkpoints, cut_off))

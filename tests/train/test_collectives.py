@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from longspan.train.collectives import decode, encode
-from longspan.train.rendezvous import LOOPBACK, free_port, group_address, interface_of
+from longspan.train.elastic.rendezvous import LOOPBACK, free_port, group_address, interface_of
 from tests.ports import free_ports
 
 WORKER = Path(__file__).parent / "collectives_worker.py"

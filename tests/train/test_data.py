@@ -15,7 +15,7 @@ from longspan.ingest.state import SourceState
 from longspan.recipe.load import parse_recipe
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store, sealed
-from longspan.train.data import check_data, check_ingest, ingest_of, known_data, run_data
+from longspan.train.data.corpora import check_data, check_ingest, ingest_of, known_data, run_data
 from tests.in_process import ingest
 from tests.raw import jsonl, sentences
 from tests.tiny import make_tiny_tokenizer
@@ -79,7 +79,7 @@ def test_examples_about_held_out_documents_are_never_trained_on(
 
 
 @pytest.fixture
-def say() -> list[str]:
+def log() -> list[str]:
     return []
 
 
@@ -92,22 +92,27 @@ def checkpointed(store: Store) -> None:
 
 
 def test_a_run_goes_on_with_what_it_began_with(
-    recipe: Callable[..., Recipe], store: Store, say: list[str]
+    recipe: Callable[..., Recipe], store: Store, log: list[str]
 ) -> None:
     began = run_data(recipe(), store, ingest)
-    assert run_data(recipe(), store, never, say.append) == began
-    assert [line.split(": ", 2)[1] for line in say] == ["books", "web"]
-    assert all(line.endswith(" tokens, as at this run's start") for line in say)
+    assert run_data(recipe(), store, never, log.append) == began
+    assert [line.split(": ", 2)[1] for line in log] == ["books", "web"]
+    assert all(line.endswith(" tokens, as at this run's start") for line in log)
 
-    say.clear()
+    log.clear()
     store.write_bytes("raw/books/new.jsonl", jsonl(sentences(5, 9)))
     store.write_bytes("raw/books/1.jsonl", jsonl(sentences(5, 8)))
     store.delete("raw/books/2.jsonl")
     store.delete("raw/web")
-    assert run_data(recipe(), store, never, say.append) == began
-    assert "; 2 objects since then (1 new, 1 changed) are not in it; a new name would use" in say[0]
-    assert say[0].endswith("1 of its objects are gone since then; it still trains on them")
-    assert "'raw/web/*.jsonl' matches no object" in say[1]
+    assert run_data(recipe(), store, never, log.append) == began
+    assert (
+        "; 2 objects were added or changed after this run started (1 new, 1 changed) and are ignored"
+        in log[0]
+    )
+    assert log[0].endswith(
+        "1 of its objects were deleted after it started; it still trains on their shards"
+    )
+    assert "'raw/web/*.jsonl' matches no object" in log[1]
     check_data(recipe(), store)
     assert known_data(recipe(), store) == began
     # Another run takes them as they are.
@@ -298,7 +303,7 @@ def test_shards_that_are_gone(recipe: Callable[..., Recipe], store: Store) -> No
 
 
 def test_a_run_may_start_on_what_is_ready(
-    recipe: Callable[..., Recipe], store: Store, say: list[str]
+    recipe: Callable[..., Recipe], store: Store, log: list[str]
 ) -> None:
     early = recipe("start_on=ready")
     with pytest.raises(UserError) as raised:
@@ -307,17 +312,17 @@ def test_a_run_may_start_on_what_is_ready(
 
     ingest(ingest_of(early, store), most=2)
     saved = store.list("shards/*/manifest.json")
-    began = run_data(early, store, never, say.append)
+    began = run_data(early, store, never, log.append)
     assert [len(manifest.objects) for manifest in began.values()] == [2, 2]
-    assert say == [
+    assert log == [
         "data: books: 2 of 3 objects are ready",
         "data: web: 2 of 3 objects are ready",
     ]
     assert store.list("shards/*/manifest.json") == saved
 
     ingest(ingest_of(early, store))
-    assert run_data(early, store, never, say.append) == began
-    assert "; 1 objects since then (1 new, 0 changed) are not in it" in say[-1]
+    assert run_data(early, store, never, log.append) == began
+    assert "; 1 objects since then (1 new, 0 changed) are not in it" in log[-1]
 
 
 def test_too_little_may_be_ready(recipe: Callable[..., Recipe], store: Store) -> None:
@@ -330,12 +335,12 @@ def test_too_little_may_be_ready(recipe: Callable[..., Recipe], store: Store) ->
 
 
 def test_touching_the_corpora_is_a_change_that_a_run_does_not_mind(
-    recipe: Callable[..., Recipe], store: Store, say: list[str]
+    recipe: Callable[..., Recipe], store: Store, log: list[str]
 ) -> None:
     began = run_data(recipe(), store, ingest)
     os.utime(f"{store.root}/raw/web/3.jsonl", (1, 1))
-    assert run_data(recipe(), store, never, say.append) == began
-    assert "(0 new, 1 changed)" in say[1]
+    assert run_data(recipe(), store, never, log.append) == began
+    assert "(0 new, 1 changed)" in log[1]
 
 
 def test_a_damaged_pin_is_named(recipe: Callable[..., Recipe], store: Store) -> None:

@@ -8,7 +8,7 @@ from longspan.config.overrides import apply_overrides
 from longspan.recipe.load import parse_recipe
 from longspan.recipe.schema import Corpus
 from longspan.recipe.sft import SftCorpus
-from longspan.train.data_identity import (
+from longspan.train.data.identity import (
     NOT_OF_DATA,
     CorpusIdentity,
     DataIdentity,

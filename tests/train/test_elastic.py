@@ -7,11 +7,12 @@ from ray.exceptions import ActorDiedError
 from ray.train import ScalingConfig, WorkerGroupError
 
 from longspan.errors import Unreachable, UserError
-from longspan.run.deaths import ProcessDied
-from longspan.tenants import Share
-from longspan.train import elastic, ray_host
-from longspan.train.elastic import ProgressPolicy, RoomPolicy, waiting_line
-from longspan.train.fallback import Fallback
+from longspan.runtime.priorities import ResourceRequest
+from longspan.runtime.process_deaths import ProcessDied
+from longspan.train import ray_host
+from longspan.train.elastic import policy
+from longspan.train.elastic.on_demand_fallback import Fallback
+from longspan.train.elastic.policy import ProgressPolicy, RoomPolicy, waiting_line
 from longspan.train.host import Restart
 from tests.deaths import died
 
@@ -46,13 +47,13 @@ def test_a_mistake_ends_it_and_leaving_is_no_failure() -> None:
 def test_a_group_starts_with_whole_groups_of_workers_that_share_rows(
     monkeypatch: pytest.MonkeyPatch, space: int, degree: int, workers: int
 ) -> None:
-    monkeypatch.setattr(elastic, "remove_orphaned_groups", lambda: None)
-    monkeypatch.setattr(elastic, "answering_nodes", dict)
-    monkeypatch.setattr(elastic, "free", lambda *_: {})
-    monkeypatch.setattr(elastic, "places", lambda group: [])
-    monkeypatch.setattr(elastic, "room", lambda *_: space)
+    monkeypatch.setattr(policy, "remove_orphaned_groups", lambda: None)
+    monkeypatch.setattr(policy, "answering_nodes", dict)
+    monkeypatch.setattr(policy, "available_nodes", lambda *_: {})
+    monkeypatch.setattr(policy, "worker_nodes", lambda group: [])
+    monkeypatch.setattr(policy, "max_workers", lambda *_: space)
     config = ScalingConfig(num_workers=(degree, 8), resources_per_worker={"CPU": 1})
-    worker = Share({"CPU": 1.0}, {})
+    worker = ResourceRequest({"CPU": 1.0}, {})
     fallback = Fallback(worker, None, lambda line: None)
     scaling = RoomPolicy(config, worker, False, fallback, lambda line: None, degree)
     assert scaling.num_workers_to_start() == workers
@@ -101,7 +102,7 @@ def test_deaths_of_the_controller_are_counted_as_other_failures_are(
             starts.append(1)
             raise died("TrainController")
 
-    monkeypatch.setattr(ray_host, "_trainer", lambda job, say, failures: Trainer())
+    monkeypatch.setattr(ray_host, "_trainer", lambda job, log, failures: Trainer())
     scaling = ProgressPolicy(lambda: next(checkpoints), 2, said.append)
     with pytest.raises(ActorDiedError):
         while not ray_host._fit_once(cast("Job", None), said.append, scaling):

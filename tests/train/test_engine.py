@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from longspan.model.load import load_model
 from longspan.model.loss import CausalLMLoss
+from longspan.plan.device import this_machines_device
 from longspan.plan.savers import Savers
-from longspan.recipe.device import this_machines_device
 from longspan.stream.batch import Batch
 from tests.ranks import RankServer
 from tests.tiny import make_tiny_model

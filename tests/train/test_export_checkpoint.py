@@ -16,8 +16,8 @@ from longspan.errors import UserError
 from longspan.model.export import export_model
 from longspan.storage import Store, sealed
 from longspan.storage.local import LocalCopy
-from longspan.train.export_checkpoint import CheckpointDamaged, CheckpointDeleted, export_checkpoint
-from longspan.train.run_record import (
+from longspan.train.checkpoint.export import CheckpointDamaged, CheckpointDeleted, export_checkpoint
+from longspan.train.checkpoint.run_record import (
     MODEL_FILES,
     RECORD,
     load_buffers,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from longspan.tenants import Share
-from longspan.train import fallback
-from longspan.train.fallback import Fallback
+from longspan.runtime.priorities import ResourceRequest
+from longspan.train.elastic import on_demand_fallback
+from longspan.train.elastic.on_demand_fallback import Fallback
 from tests.nodes import until
 
 pytestmark = pytest.mark.real
@@ -15,9 +15,11 @@ def test_machines_are_asked_for_as_long_as_workers_are_missing(
 ) -> None:
     said: list[str] = []
     types: list[str] = []
-    monkeypatch.setattr(fallback, "refused", lambda pool, say: types)
-    monkeypatch.setattr(fallback, "LOOK_SECONDS", 0.0)
-    asking = Fallback(Share({"CPU": 1.0}, {"longspan.io/pool": "training"}), 0.0, said.append)
+    monkeypatch.setattr(on_demand_fallback, "refused", lambda pool, log: types)
+    monkeypatch.setattr(on_demand_fallback, "LOOK_SECONDS", 0.0)
+    asking = Fallback(
+        ResourceRequest({"CPU": 1.0}, {"longspan.io/pool": "training"}), 0.0, said.append
+    )
     asking.look(3)
     assert said == [], "nothing is refused: they may still come"
     types.append("training")
@@ -32,7 +34,7 @@ def test_machines_are_asked_for_as_long_as_workers_are_missing(
 
 
 def test_nothing_is_asked_for_where_that_is_not_wanted(ray_session: str) -> None:
-    asking = Fallback(Share({"CPU": 1.0}, {}), None, print)
+    asking = Fallback(ResourceRequest({"CPU": 1.0}, {}), None, print)
     asking.look(3)
     assert waiting() == 0
 

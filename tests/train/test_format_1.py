@@ -14,18 +14,18 @@ from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.config.load import load
 from longspan.config.locations import open_store
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.errors import UserError
 from longspan.ingest.conversations import ConversationTokenizer
 from longspan.ingest.corpora import Ingest
 from longspan.ingest.objects import ingest_object
 from longspan.ingest.state import SourceState
-from longspan.ingest.tokenizer import Tokenizer
-from longspan.recipe.device import this_machines_device
+from longspan.plan.device import this_machines_device
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.storage import Store, sealed
-from longspan.train.checkpoint import Checkpoint
-from longspan.train.data import ingest_of, run_data
+from longspan.train.checkpoint.checkpoints import Checkpoint
+from longspan.train.data.corpora import ingest_of, run_data
 from longspan.train.identity import RunIdentity
 from longspan.train.job import Job
 from longspan.train.prepare import prepare_without_ray
@@ -103,7 +103,7 @@ class Began:
     def prepared(self, *changes: str) -> Job:
         """The run's job, of its recipe with changes."""
         device = this_machines_device(0)
-        return prepare_without_ray(self.recipe(*changes), device, say=lambda line: None)
+        return prepare_without_ray(self.recipe(*changes), device, log=lambda line: None)
 
     def _stored(self, name: str) -> dict[str, Any]:
         return sealed.loads((STORED / self.kind / name).read_bytes())

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longspan.ingest.manifest import SourceManifest
 from longspan.order.order import Stage
 from longspan.parallel.groups import SequenceGroup
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
-from longspan.train.heldout import HeldOut
+from longspan.train.data.heldout import HeldOut
 from tests.sources import Sources, sources, store, tokenizer  # noqa: F401
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from longspan.errors import UserError
 from longspan.recipe.schema import Packing
 from longspan.recipe.training import Optimizer
-from longspan.train.checkpoint import CheckpointFacts
+from longspan.train.checkpoint.checkpoints import CheckpointFacts
 from longspan.train.identity import OptimizerIdentity, PackingIdentity, RunIdentity, in_words
 from tests.train.identity import VALUES, identity
 

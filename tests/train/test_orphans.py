@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from longspan._compat.ray_core import PlacementGroupRecord
-from longspan.train.orphans import orphaned
+from longspan.train.elastic.orphaned_groups import orphaned
 
 OF_DEAD_ACTOR = PlacementGroupRecord(
     id="0a",

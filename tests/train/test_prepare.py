@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from longspan.errors import UserError
+from longspan.plan.device import Device, this_machines_device
 from longspan.recipe.derive import derive
-from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.load import load_recipe, parse_recipe
 from longspan.recipe.model import facts_of
 from longspan.recipe.sharing import require_shared_rows
 from longspan.storage import Store
-from longspan.train.checkpoint import Checkpoint, CheckpointFacts, Checkpoints
+from longspan.train.checkpoint.checkpoints import Checkpoint, CheckpointFacts, Checkpoints
 from longspan.train.prepare import at_commits, plan_text, prepare, prepare_without_ray
 from tests.model.hub import hub_on_loopback, use
 from tests.train.identity import identity

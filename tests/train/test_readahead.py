@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from longspan.train.readahead import ReadAhead
+from longspan.train.data.readahead import ReadAhead
 
 
 def test_gives_every_item_in_order_and_ends() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longspan.train.schedule import CosineSchedule
+from longspan.train.learning_rate import CosineSchedule
 
 
 def test_warm_up_starts_above_zero_and_the_last_update_reaches_the_end() -> None:

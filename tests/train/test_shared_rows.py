@@ -22,7 +22,7 @@ from longspan.observe.metrics import read_metrics
 from longspan.recipe.schema import Recipe
 from longspan.storage import Store
 from longspan.train import loop, standalone
-from longspan.train.data import ingest_of
+from longspan.train.data.corpora import ingest_of
 from tests.fused import OVERWRITING, SwiGlu
 from tests.in_process import ingest, main_of
 from tests.jobs.project import write_corpora, write_recipe

@@ -3,16 +3,16 @@
 import pytest
 
 from longspan.corpus.sources import SourceSpec
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.errors import UserError
-from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.objects import Settings, ingest_object
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.order.order import Order, Stage
 from longspan.recipe.load import parse_recipe
 from longspan.recipe.schema import Recipe
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
 from longspan.stream.rows import RowReader
-from longspan.train.sources import sources_of_rows
+from longspan.train.data.row_sources import sources_of_rows
 from tests.raw import jsonl, sentences
 from tests.tiny import make_tiny_tokenizer
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from longspan.train.waste import Waste, starts_line, waste
+from longspan.train.elastic.replayed_work import Waste, starts_line, waste
 
 
 def start(event: str, update: int, time: float, workers: int) -> dict[str, Any]:

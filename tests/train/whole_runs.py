@@ -10,7 +10,7 @@ from longspan.observe.metrics import read_metrics
 from longspan.recipe.load import load_training
 from longspan.storage import Store
 from longspan.train import standalone
-from longspan.train.data import ingest_of
+from longspan.train.data.corpora import ingest_of
 from tests.in_process import ingest
 from tests.jobs.project import write_corpora, write_recipe
 from tests.ranks import RankServer

@@ -15,7 +15,7 @@ from longspan.cli.completion import PROGRAM, VARIABLE
 from longspan.cli.exit_codes import ExitCode
 from longspan.cli.missing import require_extra
 from longspan.cli.root import root
-from longspan.run import console
+from longspan.runtime import console
 
 
 def main() -> int:

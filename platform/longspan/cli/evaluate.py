@@ -170,7 +170,7 @@ def evaluate(words: tuple[str, ...], plan: bool, validate: bool, watch: str | No
 
     from longspan.evaluate.exit_status import EXIT_STATUS
     from longspan.evaluate.job import run
-    from longspan.run.cluster import connected
+    from longspan.runtime.session import connected
 
     with connected(recipe.data.pool) as log:
         verdict = run(prepared, log)

@@ -49,7 +49,7 @@ class LimitOption(click.Option):
 
     def get_default(self, ctx: click.Context, call: bool = True) -> Any:
         """Return the default of the field of this name."""
-        from longspan.doors.keys import DEFAULT_LIMITS
+        from longspan.serve.gateway.keys import DEFAULT_LIMITS
 
         assert self.name
         return getattr(DEFAULT_LIMITS, self.name)
@@ -97,8 +97,8 @@ def add(name: str, config: Path, store: str | None, **limits: int | None) -> int
     """Make a key and print it, this once."""
     from pydantic import ValidationError
 
-    from longspan.doors.keys import KeyLimits
-    from longspan.doors.keys import add as add_key
+    from longspan.serve.gateway.keys import KeyLimits
+    from longspan.serve.gateway.keys import add as add_key
 
     opened = _open(config, store)
     try:
@@ -116,7 +116,7 @@ def add(name: str, config: Path, store: str | None, **limits: int | None) -> int
 @store_options
 def list_keys(config: Path, store: str | None) -> int:
     """Print names, when they were made, and limits."""
-    from longspan.doors.keys import FOLDER, listed
+    from longspan.serve.gateway.keys import FOLDER, listed
 
     opened = _open(config, store)
     found = list(listed(opened))
@@ -137,7 +137,7 @@ def list_keys(config: Path, store: str | None) -> int:
 @store_options
 def revoke(name: str, config: Path, store: str | None) -> int:
     """Delete a key."""
-    from longspan.doors.keys import revoke as revoke_key
+    from longspan.serve.gateway.keys import revoke as revoke_key
 
     revoke_key(_open(config, store), name)
     print(f"{name} is revoked")

@@ -30,23 +30,23 @@ def plan(ctx: click.Context, words: tuple[str, ...]) -> int:
 
     The kind of the file is told by its keys.
     """
+    from longspan.config import file_kinds
     from longspan.config.load import read_file
-    from longspan.recipe import kinds
 
     files = [word for word in words if "=" not in word]
     if len(files) != 1:
         raise click.UsageError("name one recipe", ctx)
-    kind = kinds.kind_of(read_file(files[0], kinds.PRETRAINING))
+    kind = file_kinds.kind_of(read_file(files[0], file_kinds.PRETRAINING))
     overrides = [word for word in words if "=" in word]
-    if kind is kinds.SERVING:
+    if kind is file_kinds.SERVING:
         arguments = ["--config", files[0], *overrides]
         return _run(serving_plan, arguments, ctx)
     jobs = {
-        kinds.PRETRAINING: pretrain,
-        kinds.FINETUNING: sft,
-        kinds.SELF_INSTRUCT: self_instruct,
-        kinds.EVALUATION: evaluate,
-        kinds.PIPELINE: pipeline,
+        file_kinds.PRETRAINING: pretrain,
+        file_kinds.FINETUNING: sft,
+        file_kinds.SELF_INSTRUCT: self_instruct,
+        file_kinds.EVALUATION: evaluate,
+        file_kinds.PIPELINE: pipeline,
     }
     if kind not in jobs:
         found = "of no known kind" if kind is None else kind.name

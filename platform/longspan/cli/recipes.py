@@ -32,8 +32,8 @@ def recipes() -> None:
 @recipes.command("list")
 def list_recipes() -> int:
     """Print each packaged file: its name, the command that takes it, and what it is for."""
+    from longspan.config.file_kinds import kind_of
     from longspan.config.yaml_text import load_yaml
-    from longspan.recipe.kinds import kind_of
 
     rows = []
     for name in recipe_names():

@@ -60,9 +60,9 @@ def export(run: str, update: int | None, to: str, endpoint: str | None) -> int:
 
     RUN is the folder of a run in the store, or its s3:// address.
     """
-    from longspan.train.checkpoint import Checkpoints
-    from longspan.train.export_checkpoint import export_checkpoint, run_of
-    from longspan.train.run_record import read_run_record
+    from longspan.train.checkpoint.checkpoints import Checkpoints
+    from longspan.train.checkpoint.export import export_checkpoint, run_of
+    from longspan.train.checkpoint.run_record import read_run_record
 
     store, run_path = run_of(run, endpoint)
     read_run_record(store, run_path)

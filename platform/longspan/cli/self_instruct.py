@@ -49,7 +49,7 @@ def self_instruct(words: tuple[str, ...], plan: bool, validate: bool) -> int:
         return ExitCode.OK
 
     from longspan.instruct.job import run
-    from longspan.run.cluster import connected
+    from longspan.runtime.session import connected
 
     with connected(recipe.data.pool):
         failure = run(prepared)

@@ -75,7 +75,7 @@ def deploy(
     overrides: tuple[str, ...], config: Path, port: int | None, wait: float, welcome: bool
 ) -> int:
     """Serve what the config says, beside the version before until it is up."""
-    from longspan.run.machines import start_machine
+    from longspan.runtime.nodes import start_machine
     from longspan.serve import deploy as deployment
     from longspan.serve.config import load_config
     from longspan.serve.control import KEYS, VERSIONS, require_writable
@@ -105,7 +105,7 @@ def rollback(
     overrides: tuple[str, ...], config: Path, port: int | None, wait: float, to: int | None
 ) -> int:
     """Serve the good version before again."""
-    from longspan.run.machines import start_machine
+    from longspan.runtime.nodes import start_machine
     from longspan.serve import deploy as deployment
     from longspan.serve.config import load_config, load_settings
     from longspan.serve.control import require_writable
@@ -163,10 +163,10 @@ def _plan_text(config: ServeConfig) -> str:
     from longspan.serve.describe import plan_text
     from longspan.serve.engine import plan_engine
     from longspan.serve.exposure import exposure, without_token
-    from longspan.serve.hardware import look_around
-    from longspan.serve.model import look_at
+    from longspan.serve.hardware import probe_hardware
+    from longspan.serve.model import inspect_served_model
 
     settings = config.settings
-    model, hardware = look_at(settings), look_around(settings.pool)
+    model, hardware = inspect_served_model(settings), probe_hardware(settings.pool)
     text = plan_text(settings, model, hardware, plan_engine(settings, model, hardware))
     return "\n\n".join([text, *exposure(config, model.window), *without_token(os.environ)])

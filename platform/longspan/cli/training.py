@@ -46,9 +46,9 @@ def ingest(words: tuple[str, ...], plan: bool, validate: bool) -> int:
 
         return print_plan(recipe) if plan else print_ingest_validation(recipe)
 
-    from longspan.run.cluster import connected
-    from longspan.run.corpora import print_corpora
-    from longspan.train.data import ingest_corpora
+    from longspan.ingest.summary import print_corpora
+    from longspan.runtime.session import connected
+    from longspan.train.data.corpora import ingest_corpora
 
     with connected(recipe.data.pool):
         manifests = ingest_corpora(recipe)
@@ -62,10 +62,10 @@ def _train(recipe: Recipe, plan: bool, validate: bool) -> int:
 
         return print_plan(recipe) if plan else print_validation(recipe)
 
-    from longspan.run.cluster import cluster_device, connected
-    from longspan.run.summary import print_summary
+    from longspan.runtime.session import cluster_device, connected
     from longspan.train.prepare import prepare
     from longspan.train.ray_host import fit
+    from longspan.train.summary import print_summary
 
     with connected(recipe.data.pool) as log:
         job = prepare(recipe, cluster_device(recipe.workers, log))

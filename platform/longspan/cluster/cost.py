@@ -10,10 +10,10 @@ from longspan.cluster.settings import NodeType, node_types, table
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts
 from longspan.observe.tables import table as columns
+from longspan.plan.device import Device
 from longspan.plan.flops import training_flops
 from longspan.plan.hardware import peak_tflops, supports_bf16
 from longspan.recipe.derive import RunPlan, derive
-from longspan.recipe.device import Device
 from longspan.recipe.model import facts_of
 from longspan.recipe.schema import Recipe
 

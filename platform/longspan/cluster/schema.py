@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from longspan.cluster.kubernetes.schema import Kubernetes
+from longspan.config.file_kinds import CLUSTER, DescribedFile, Kind
 from longspan.recipe.describe import ASSUMED_MFU
-from longspan.recipe.kinds import CLUSTER, DescribedFile, Kind
 from longspan.recipe.schema import Section
 
 POOLS = ("data", "training", "training_on_demand", "serving")

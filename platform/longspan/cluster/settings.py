@@ -15,8 +15,8 @@ from pydantic import Field
 from longspan.cluster.schema import ANYWHERE, POOLS, InstanceType, Machine, Pool, Role, Settings
 from longspan.config.load import load, parse
 from longspan.errors import UserError
-from longspan.pools import LABEL
 from longspan.recipe.schema import Section
+from longspan.runtime.pool import LABEL
 
 SETTINGS = Path("cluster/settings.yaml")
 SPOT_FIRST = 10

@@ -12,13 +12,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from longspan.config.explain import explain
+from longspan.config.file_kinds import DescribedFile, Kind, require_kind
 from longspan.config.loader import ConfigLoader
 from longspan.config.overrides import apply_overrides
 from longspan.config.renamed_keys import with_new_names
 from longspan.config.yaml_text import load_yaml
 from longspan.errors import UserError
-from longspan.place import is_submitted
-from longspan.recipe.kinds import DescribedFile, Kind, require_kind
+from longspan.job_environment import is_submitted
 
 Described = TypeVar("Described", bound=BaseModel)
 File = TypeVar("File", bound=DescribedFile)

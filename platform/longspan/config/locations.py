@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from longspan.errors import UserError
-from longspan.place import is_submitted, is_uploaded_copy
+from longspan.job_environment import is_submitted, is_uploaded_copy
 from longspan.storage import Store
 
 if TYPE_CHECKING:
-    from longspan.recipe.places import Storage
+    from longspan.config.common import Storage
 
 
 class WithStorage(Protocol):

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from longspan.corpus.bad_input import BadInput, unreadable
 from longspan.corpus.filters import FILTERED_OUT, LeftOut
-from longspan.corpus.wanted import File, Wanted, unknown_condition
+from longspan.corpus.wanted import File, RowSelector, unknown_condition
 from longspan.errors import UserError
 from longspan.extensions.options import validated
 from longspan.extensions.points import CORPUS_FORMATS
@@ -71,7 +71,7 @@ def extension_format(spec: SourceSpec) -> type[CorpusFormat] | None:
 
 
 def read_extension(
-    stream: Readable, object_path: str, spec: SourceSpec, wanted: Wanted
+    stream: Readable, object_path: str, spec: SourceSpec, wanted: RowSelector
 ) -> Iterator[str | File | LeftOut | BadInput]:
     """Yield what a format of somebody else's reads, checked and filtered.
 
@@ -96,7 +96,7 @@ def read_extension(
 
 
 def _document(
-    item: object, object_path: str, where: str, found: type[CorpusFormat], wanted: Wanted
+    item: object, object_path: str, where: str, found: type[CorpusFormat], wanted: RowSelector
 ) -> str | File | LeftOut | BadInput:
     if isinstance(item, BadInput):
         return item

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from longspan.corpus.bad_input import BadInput, undecodable, unreadable
 from longspan.corpus.filters import FILTERED_OUT, LeftOut, field_path, value_at
-from longspan.corpus.wanted import File, Wanted, unknown_condition
+from longspan.corpus.wanted import File, RowSelector, unknown_condition
 from longspan.storage.bounds import MAX_DOCUMENT_BYTES, Readable, TooLarge
 
 CHUNK = 2**20
@@ -19,8 +19,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Item = str | File | LeftOut | BadInput
 
 
-def read(stream: Readable, object_path: str, wanted: Wanted) -> Iterator[Item]:
-    """What is wanted of every line; blank lines are passed over."""
+def read(stream: Readable, object_path: str, wanted: RowSelector) -> Iterator[Item]:
+    """What is wanted of every line; blank lines are skipped."""
     number = found = 0
     for part in lines(stream, object_path):
         if isinstance(part, BadInput):
@@ -39,7 +39,7 @@ def read(stream: Readable, object_path: str, wanted: Wanted) -> Iterator[Item]:
         yield unknown
 
 
-def _fast(lines: bytes, count: int, object_path: str, wanted: Wanted) -> list[Item] | None:
+def _fast(lines: bytes, count: int, object_path: str, wanted: RowSelector) -> list[Item] | None:
     """What well-formed lines give; None when there is anything out of the ordinary.
 
     All lines are parsed at once, as one JSON array, which is faster than one by one but does not
@@ -78,13 +78,13 @@ def _texts(rows: list[Any], field: str) -> list[Any]:
     return [value_at(row, path) for row in rows]
 
 
-def _slow(lines: bytes, object_path: str, before: int, wanted: Wanted) -> Iterator[Item]:
+def _slow(lines: bytes, object_path: str, before: int, wanted: RowSelector) -> Iterator[Item]:
     for number, line in enumerate(lines.split(b"\n"), before + 1):
         if line and not line.isspace():
             yield _item(line, object_path, f"line {number}", wanted)
 
 
-def _item(line: bytes, object_path: str, where: str, wanted: Wanted) -> Item:
+def _item(line: bytes, object_path: str, where: str, wanted: RowSelector) -> Item:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:

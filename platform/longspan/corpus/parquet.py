@@ -18,7 +18,7 @@ from longspan.corpus.bad_input import (
 )
 from longspan.corpus.columns import Unreadable, chosen, field_names, field_of, plain, texts
 from longspan.corpus.filters import FILTERED_OUT, LeftOut, Row, nearest
-from longspan.corpus.wanted import File, Wanted, missing, no_such_field
+from longspan.corpus.wanted import File, RowSelector, missing, no_such_field
 from longspan.storage.bounds import MAX_DOCUMENT_BYTES, TooLarge
 from longspan.storage.parquet import open_parquet
 from longspan.storage.parquet_batches import BUFFER_BYTES, read_batches
@@ -29,7 +29,7 @@ WHOLE = "the whole object"
 Item = str | File | LeftOut | BadInput
 
 
-def read(file: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item]:
+def read(file: pa.NativeFile, object_path: str, wanted: RowSelector) -> Iterator[Item]:
     """What is wanted of every row, read in batches of some megabytes."""
     columns = _columns(wanted)
     try:
@@ -46,7 +46,7 @@ def read(file: pa.NativeFile, object_path: str, wanted: Wanted) -> Iterator[Item
         yield from _rows(read_batches(table, file, columns), object_path, wanted)
 
 
-def unfit(schema: pa.Schema, object_path: str, wanted: Wanted) -> BadInput | None:
+def unfit(schema: pa.Schema, object_path: str, wanted: RowSelector) -> BadInput | None:
     """Columns that the schema lacks, or has twice."""
     names = list(field_names(schema))
     if wanted.text not in names:
@@ -68,16 +68,18 @@ def repeated(names: list[str], wanted: list[str], object_path: str) -> BadInput 
     return None
 
 
-def _columns(wanted: Wanted) -> list[str]:
+def _columns(wanted: RowSelector) -> list[str]:
     return list(dict.fromkeys([wanted.text, *_others(wanted)]))
 
 
-def _others(wanted: Wanted) -> list[str]:
+def _others(wanted: RowSelector) -> list[str]:
     """The columns besides the text."""
     return [*wanted.filter.fields, *(wanted.file or ())]
 
 
-def _rows(batches: Iterator[pa.RecordBatch], object_path: str, wanted: Wanted) -> Iterator[Item]:
+def _rows(
+    batches: Iterator[pa.RecordBatch], object_path: str, wanted: RowSelector
+) -> Iterator[Item]:
     number = 0
     others = _others(wanted)
     while True:
@@ -94,7 +96,7 @@ def _rows(batches: Iterator[pa.RecordBatch], object_path: str, wanted: Wanted) -
 
 
 def _items(
-    batch: pa.RecordBatch, others: list[str], object_path: str, before: int, wanted: Wanted
+    batch: pa.RecordBatch, others: list[str], object_path: str, before: int, wanted: RowSelector
 ) -> Iterator[Item]:
     """What a batch gives, whose rows follow `before` others."""
     rows = _fields(batch, others) if others else None

@@ -20,7 +20,7 @@ NOT_CORPORA = ("_SUCCESS", "_metadata", "_common_metadata", "_committed_", "_sta
 def resolve(store: Store, spec: SourceSpec) -> list[ObjectInfo]:
     """What a source has to be ingested, sorted by path, each once: objects, or repositories of them.
 
-    Hidden objects and folders (a leading dot) are passed over, and so are the marks that other
+    Hidden objects and folders (a leading dot) are skipped, and so are the markers that other
     tools leave beside their files, unless a pattern is exactly an object's name.
 
     Raises:

@@ -20,7 +20,7 @@ from longspan.corpus.compressed import Compression, decompressed
 from longspan.corpus.filters import Condition, Filter, LeftOut
 from longspan.corpus.format import extension_format, read_extension
 from longspan.corpus.repository import RepositoryRule, grouped
-from longspan.corpus.wanted import File, Wanted
+from longspan.corpus.wanted import File, RowSelector
 from longspan.errors import UserError
 from longspan.storage import LocalCopy, Store
 from longspan.storage.bounds import Bounded, Readable
@@ -184,9 +184,9 @@ def _rows_wanted(spec: SourceSpec) -> chat.Rows:
     return chat.Rows(Filter(spec.where), frozenset(spec.ignore_fields))
 
 
-def _wanted(spec: SourceSpec) -> Wanted:
+def _wanted(spec: SourceSpec) -> RowSelector:
     fields = spec.repository.fields if spec.repository else None
-    return Wanted(spec.text_field, Filter(spec.where), fields)
+    return RowSelector(spec.text_field, Filter(spec.where), fields)
 
 
 def _documents(

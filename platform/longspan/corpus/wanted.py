@@ -26,7 +26,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RowSelector:
     """What is wanted of one object's rows.
 
     Attributes:

@@ -23,7 +23,7 @@ from longspan.evaluate.heldout_objects import (
 )
 from longspan.hashing import content_id
 from longspan.ingest.objects import heldout_scores
-from longspan.ingest.pool import Report, run_on_all_cpus
+from longspan.runtime.map_objects import Report, run_on_all_cpus
 from longspan.storage import ObjectInfo, Store, sealed
 
 GROUP_BYTES = 2**25

@@ -17,7 +17,7 @@ from longspan.evaluate.document_files import write_documents
 from longspan.evaluate.documents import Document
 from longspan.hashing import content_id
 from longspan.ingest.objects import heldout_scores
-from longspan.ingest.pool import Json, Worker
+from longspan.runtime.map_objects import Json, Worker
 from longspan.storage import ObjectInfo, Store, sealed
 
 FORMAT = 1

@@ -17,8 +17,8 @@ from longspan.evaluate.gate_coverage import gate_gaps
 from longspan.evaluate.prepare import Prepared
 from longspan.observe.tables import size, table
 from longspan.observe.units import count
+from longspan.plan.device import Device, this_machines_device
 from longspan.plan.hardware import peak_tflops
-from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.sources import find_objects
 
 TYPICAL_SCORE = 0.9

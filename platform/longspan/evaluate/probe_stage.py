@@ -16,10 +16,10 @@ from longspan.evaluate.results import ReportedEngine, SampleRecord
 from longspan.evaluate.samples import ProbeSource, Task
 from longspan.generate.cluster import EngineModel, end_tokens, engine_on_cluster
 from longspan.generate.endpoint import EndpointAccess
+from longspan.generate.engine_identity import reply_arguments
 from longspan.generate.generators import EndpointGenerator, EngineGenerator, TextGenerator
 from longspan.generate.progress import Log
 from longspan.hashing import content_id
-from longspan.recipe.engine_identity import reply_arguments
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from longspan.config.section import Section
 from longspan.evaluate.samples import Family, Scoring
 from longspan.evaluate.suites.schema import PromptCut
-from longspan.recipe.section import Section
 
 SCHEMA_VERSION: Literal[1] = 1
 

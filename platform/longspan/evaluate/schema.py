@@ -6,14 +6,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.config.common import Data, Storage
+from longspan.config.engine_options import checked_options
+from longspan.config.file_kinds import EVALUATION, DescribedFile, Kind
+from longspan.config.section import Section
 from longspan.evaluate.gate.thresholds import Thresholds
 from longspan.evaluate.suites.schema import Suite
 from longspan.generate.schema import Endpoint, EnginePool
-from longspan.recipe.engine_options import checked_options
-from longspan.recipe.kinds import EVALUATION, DescribedFile, Kind
-from longspan.recipe.places import Data, Storage
 from longspan.recipe.schema import Corpus, FolderName, require_own_names
-from longspan.recipe.section import Section
 
 RESERVED = {"model": "model", "max_model_len": "window"}
 """Engine arguments that follow from another key, and that key."""

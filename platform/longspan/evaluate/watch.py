@@ -23,8 +23,8 @@ from longspan.observe.raymetrics import RayEvaluationMetrics
 from longspan.observe.tensorboard import TensorBoard
 from longspan.observe.tracker import Composite
 from longspan.storage import Need, Store, sealed
-from longspan.train.checkpoint import Checkpoints
-from longspan.train.export_checkpoint import UnusableCheckpoint, export_checkpoint
+from longspan.train.checkpoint.checkpoints import Checkpoints
+from longspan.train.checkpoint.export import UnusableCheckpoint, export_checkpoint
 
 Reason = Literal["finished", "idle"]
 EXPORTED = "exported.json"

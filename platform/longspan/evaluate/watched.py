@@ -10,10 +10,10 @@ from longspan.evaluate.results import Results
 from longspan.evaluate.schema import EvaluateRecipe
 from longspan.evaluate.watch import WatchedEvaluation, WatchedRun, Watcher
 from longspan.hashing import content_id
-from longspan.run.cluster import connected
+from longspan.runtime.session import connected
 from longspan.storage import Store
 from longspan.storage.preflight import require_access
-from longspan.train.run_record import read_run_record
+from longspan.train.checkpoint.run_record import read_run_record
 
 RUNS = "runs/"
 

@@ -46,7 +46,7 @@ def engine_on_cluster(model: EngineModel, placement: EnginePool, store: Store, l
     Raises:
         UserError: files of the model are missing, or nodes keep it in different folders.
     """
-    from longspan.run.machines import gpus_of, machines, start_machine
+    from longspan.runtime.nodes import gpus_of, machines, start_machine
 
     start_machine(placement.pool, log)
     nodes = machines(placement.pool)

@@ -13,6 +13,7 @@ from longspan._compat.ray_data_llm import (
     replace_engine_stage,
     set_engine_actor_options,
 )
+from longspan.config.engine_options import ALWAYS
 from longspan.generate.engine_report import MISMATCH, REPORT, ExpectedModel
 from longspan.generate.requests import (
     Failure,
@@ -25,8 +26,7 @@ from longspan.generate.requests import (
     not_sent,
 )
 from longspan.model.hub import HubModel
-from longspan.pools import selector
-from longspan.recipe.engine_options import ALWAYS
+from longspan.runtime.pool import selector
 
 CPU_CACHE_GIBIBYTES = 1
 """On a CPU vLLM would take nearly all memory for its cache."""

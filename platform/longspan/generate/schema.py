@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from longspan.recipe.section import Section
+from longspan.config.section import Section
 
 
 class Endpoint(Section):

@@ -1,4 +1,4 @@
-"""Whether what the workers of a run were given is one undisturbed run.
+"""Checks that the rows the workers received are those of one undisturbed run.
 
 Of a run that was stopped and started any number of times, with any numbers of workers, what counts
 of each update is its last doing before a later start took over. All that counts together has to be
@@ -120,7 +120,7 @@ def _documents(rows: Rows, sources: Sequence[str], packing: str) -> Iterator[str
     for number, name in enumerate(sources):
         mine = rows.select(rows.sources == number)
         if packing == "concatenate":
-            yield from _examples(f"{name}: row", _not_continued(mine), "goes on where none ended")
+            yield from _examples(f"{name}: row", _not_continued(mine), "resumes where none ended")
         by_token = np.lexsort((mine.offsets, mine.documents, mine.epochs))
         documents, epochs = mine.documents[by_token], mine.epochs[by_token]
         starts = mine.offsets[by_token]

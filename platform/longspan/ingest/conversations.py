@@ -13,7 +13,7 @@ from longspan.chat.conversation import Conversation, NotAConversation
 from longspan.chat.template import Template
 from longspan.corpus.bad_input import BadInput
 from longspan.corpus.filters import LeftOut
-from longspan.ingest.marks import marked
+from longspan.shards.loss_mask import marked
 
 
 def template_hash(folder: str | os.PathLike[str]) -> str:

@@ -2,7 +2,7 @@
 
 A raw object becomes its own shards and its own small manifest, written last, under a name that
 contains a hash of the object's version and of all the settings that matter. So the result does not
-depend on how the work was spread, a run that is killed goes on where it was, a second run reads
+depend on how the work was spread, a run that is killed resumes, a second run reads
 nothing, and a changed object never overwrites shards that a running job may be reading.
 """
 
@@ -16,13 +16,13 @@ from typing import Literal
 from longspan.chat.template import Template
 from longspan.chat.tokenizer import ChatTokenizer
 from longspan.corpus.sources import SourceSpec
+from longspan.corpus.text_tokenizer import Tokenizer, tokenizer_hash
 from longspan.errors import Unreachable, UserError
 from longspan.ingest.conversations import ConversationTokenizer, template_hash
-from longspan.ingest.manifest import SourceManifest
 from longspan.ingest.objects import Settings
 from longspan.ingest.ray_ingest import IngestJob, Task, ingest_objects
 from longspan.ingest.state import SourceState
-from longspan.ingest.tokenizer import Tokenizer, tokenizer_hash
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
 
 Manifests = dict[str, SourceManifest]

@@ -16,12 +16,12 @@ from longspan.corpus.bad_input import BadInput
 from longspan.corpus.filters import LeftOut, facts
 from longspan.corpus.format import extension_format
 from longspan.corpus.sources import SourceSpec, format_of
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.corpus.units import local, read_unit
 from longspan.errors import UserError
 from longspan.ingest.conversations import ConversationTokenizer
-from longspan.ingest.manifest import ObjectManifest, length_bands
-from longspan.ingest.shards import Block, write_flat_shard
-from longspan.ingest.tokenizer import Tokenizer
+from longspan.shards.manifest import ObjectManifest, length_bands
+from longspan.shards.token_shards import Block, write_flat_shard
 from longspan.storage import LocalCopy, ObjectInfo, Store, sealed
 
 FORMAT = 3

@@ -10,11 +10,11 @@ from typing import Literal
 
 from longspan.corpus import units
 from longspan.corpus.sources import SourceSpec
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.ingest.conversations import ConversationTokenizer
-from longspan.ingest.manifest import ObjectManifest
 from longspan.ingest.objects import Settings, ingest_object
-from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
-from longspan.ingest.tokenizer import Tokenizer
+from longspan.runtime.map_objects import Json, Report, Worker, run_on_all_cpus
+from longspan.shards.manifest import ObjectManifest
 from longspan.storage import ObjectInfo, Store
 
 GROUP_BYTES = 2**25

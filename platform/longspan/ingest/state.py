@@ -1,4 +1,4 @@
-"""How far a source is ingested: what is done, what is to do, and what it came to."""
+"""State of a source's ingest: objects done, objects to do, and the result."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import SourceSpec
 from longspan.errors import UserError
-from longspan.ingest.manifest import ObjectManifest, SourceManifest, manifest_path
 from longspan.ingest.objects import Settings, object_folder, object_manifest_path
+from longspan.shards.manifest import ObjectManifest, SourceManifest, manifest_path
 from longspan.storage import ObjectInfo, Store, sealed
 
 THREADS = 16

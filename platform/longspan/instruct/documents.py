@@ -23,9 +23,9 @@ from longspan.errors import UserError
 from longspan.generate.tables import write_rows
 from longspan.hashing import content_id, text_id, uniform
 from longspan.ingest.objects import heldout_scores
-from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
 from longspan.instruct.chunking import cut
 from longspan.instruct.tables import DOCUMENTS
+from longspan.runtime.map_objects import Json, Report, Worker, run_on_all_cpus
 from longspan.storage import ObjectInfo, Store, sealed
 
 FORMAT = 1
@@ -97,7 +97,7 @@ class DocumentFile:
 
 
 def gather(
-    store: Store, specs: Sequence[SourceSpec], choice: Choice, say: Callable[[str], None]
+    store: Store, specs: Sequence[SourceSpec], choice: Choice, log: Callable[[str], None]
 ) -> list[DocumentFile]:
     """Documents and chunks of all objects; what is there already is not read again.
 
@@ -115,14 +115,14 @@ def gather(
     found = {(spec.name, info.path): done for (spec, info), done in before if done is not None}
     tasks = [task for task, done in before if done is None]
     if tasks:
-        report = Report("documents", [info.size for _, info in tasks], say)
+        report = Report("documents", [info.size for _, info in tasks], log)
         sizes = {(spec.name, info.path): info.size for spec, info in tasks}
         items = [
             ({"source": spec.name, "info": units.to_json(info)}, info.size) for spec, info in tasks
         ]
         by_name = {spec.name: spec for spec in specs}
         for result in run_on_all_cpus(
-            "documents", DocumentWorker, (store, by_name, choice), items, GROUP_BYTES, say
+            "documents", DocumentWorker, (store, by_name, choice), items, GROUP_BYTES, log
         ):
             done = DocumentFile(**result)
             found[done.corpus, done.object] = done
@@ -217,7 +217,7 @@ def _texts(
                 counts[item.reason] += item.count
             elif isinstance(item, BadInput):
                 if bad_input == "stop":
-                    raise UserError(f"corpora.{spec.name}: {item}; mend it, or set bad_input: skip")
+                    raise UserError(f"corpora.{spec.name}: {item}; fix it, or set bad_input: skip")
                 counts[item.reason] += 1
             else:
                 yield item

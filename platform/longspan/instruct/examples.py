@@ -10,10 +10,10 @@ from typing import Any
 from longspan.chat.tokenizer import ChatTokenizer, Encoded
 from longspan.generate.tables import each_row, write_rows
 from longspan.hashing import content_id, uniform
-from longspan.ingest.pool import Json, Worker
 from longspan.instruct.prompt_files import Prompts
 from longspan.instruct.tables import EXAMPLES
 from longspan.instruct.window import Span, fit
+from longspan.runtime.map_objects import Json, Worker
 from longspan.storage import Store
 
 TOO_LONG = "the chunk, question and answer do not fit the window"

@@ -1,4 +1,4 @@
-"""A self-instruct job from documents to examples, stage by stage; each goes on where it was."""
+"""A self-instruct job from documents to examples, stage by stage, each resumable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from longspan.generate.generators import TextGenerator
 from longspan.generate.parts import read_parts
 from longspan.generate.requests import RequestSource
 from longspan.hashing import content_id
-from longspan.ingest.pool import run_on_all_cpus
 from longspan.instruct.choose import chosen, shares
 from longspan.instruct.documents import DocumentFile, gather
 from longspan.instruct.examples import ExampleWorker, Making
@@ -34,16 +33,17 @@ from longspan.instruct.sieve import (
 )
 from longspan.instruct.tables import REPLIES, VERDICTS
 from longspan.recipe.sources import source_specs
+from longspan.runtime.map_objects import run_on_all_cpus
 from longspan.storage.preflight import require_access
 
 FORMAT = 1
 GROUP_TOKENS = 2**22
 
 Row = dict[str, Any]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def run(prepared: Prepared, say: Say = print) -> str | None:
+def run(prepared: Prepared, log: Log = print) -> str | None:
     """Make the set of examples; Ray must be connected.
 
     Returns:
@@ -53,15 +53,15 @@ def run(prepared: Prepared, say: Say = print) -> str | None:
         UserError: something is not as the recipe needs it, or the endpoint does not answer any more.
     """
     require_access(prepared.store, needs(prepared))
-    files = gather(prepared.store, source_specs(prepared.recipe), prepared.choice, say)
+    files = gather(prepared.store, source_specs(prepared.recipe), prepared.choice, log)
     files, documents = chosen(files, shares(prepared.recipe))
     facts = _facts(prepared, files)
     manifest = f"{prepared.folder}/manifest.json"
     before = read_manifest(prepared.store, manifest)
     if before and before["fingerprint"] == facts["fingerprint"]:
-        say(f"{prepared.folder}: {before['examples']:,} examples are there, made from just this")
+        log(f"{prepared.folder}: {before['examples']:,} examples are there, made from just this")
         return None
-    job = _Stages(prepared, files, say)
+    job = _Stages(prepared, files, log)
     rejects = Rejects()
     unanswered = job.ask_questions()
     rows = grounded(job.replies(), prepared.recipe.min_grounding, rejects)
@@ -84,11 +84,11 @@ def run(prepared: Prepared, say: Say = print) -> str | None:
         [{"path": file["path"], "examples": len(file["examples"])} for file in made],
         job.tokens(),
     )
-    return _finish(prepared, outcome, facts, manifest, say)
+    return _finish(prepared, outcome, facts, manifest, log)
 
 
 def _finish(
-    prepared: Prepared, outcome: Outcome, facts: Row, manifest: str, say: Say
+    prepared: Prepared, outcome: Outcome, facts: Row, manifest: str, log: Log
 ) -> str | None:
     store, name = prepared.store, prepared.recipe.name
     least = prepared.recipe.least
@@ -99,18 +99,18 @@ def _finish(
         write_manifest(store, manifest, outcome, facts)
     else:
         store.delete(f"{prepared.folder}/examples")
-    say(f"\n{short_report(outcome)}\n")
-    say(f"Report:    {store.uri(report)}")
+    log(f"\n{short_report(outcome)}\n")
+    log(f"Report:    {store.uri(report)}")
     if why is None:
-        say(f"Examples:  {store.uri(f'{prepared.folder}/examples')}   (manifest.json beside it)")
+        log(f"Examples:  {store.uri(f'{prepared.folder}/examples')}   (manifest.json beside it)")
     return why
 
 
 class _Stages:
     """The stages over one choice of documents."""
 
-    def __init__(self, prepared: Prepared, files: Sequence[DocumentFile], say: Say) -> None:
-        self._prepared, self._files, self._say = prepared, files, say
+    def __init__(self, prepared: Prepared, files: Sequence[DocumentFile], log: Log) -> None:
+        self._prepared, self._files, self._say = prepared, files, log
         self._generator: TextGenerator | None = None
         recipe = prepared.recipe
         asked_with = prepared.prompts.hash_of("question")

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.config.common import Data, Storage
+from longspan.config.engine_options import checked_options
+from longspan.config.file_kinds import SELF_INSTRUCT, DescribedFile, Kind
+from longspan.config.section import Section
 from longspan.corpus.example_sets import SplitRule
 from longspan.generate.schema import Endpoint, EnginePool
-from longspan.recipe.engine_options import checked_options
-from longspan.recipe.kinds import SELF_INSTRUCT, DescribedFile, Kind
-from longspan.recipe.places import Data, Storage
 from longspan.recipe.schema import Corpus, FolderName, require_own_names
-from longspan.recipe.section import Section
 
 Quality = Literal["answerable", "correct", "supported"]
 

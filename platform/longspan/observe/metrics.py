@@ -91,7 +91,7 @@ class MetricsLog:
         """The same as :meth:`add`, by the tracker's name for it."""
         self.add(record)
 
-    def keep(self) -> None:
+    def persist(self) -> None:
         """Store every record taken so far, if the store takes it now."""
         if len(self._lines) > self._flushed:
             self._try_to_flush()

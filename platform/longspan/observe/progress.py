@@ -97,8 +97,8 @@ class Progress:
 
     Args:
         totals: what the whole run amounts to.
-        say: takes a whole line, without its end; None: ``out`` does.
-        out: where lines go without ``say``.
+        log: takes a whole line, without its end; None: ``out`` does.
+        out: where lines go without ``log``.
         seconds: between progress lines; the last update is always shown.
         clock: seconds since 1970, as in the records.
     """
@@ -106,15 +106,15 @@ class Progress:
     def __init__(
         self,
         totals: Totals,
-        say: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
         *,
         out: TextIO | None = None,
         seconds: float = 1.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._totals, self._say = totals, say
+        self._totals, self._say = totals, log
         self._out = sys.stdout if out is None else out
-        self._rewrites = say is None and self._out.isatty()
+        self._rewrites = log is None and self._out.isatty()
         self._seconds, self._clock = seconds, clock
         self._shown: float | None = None
         self._recent: list[Record] = []

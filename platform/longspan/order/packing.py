@@ -92,14 +92,14 @@ def best_fit(spans: Spans, length: int) -> Packed:
     remainders = np.flatnonzero((full > 0) & (rest.lengths > 0))
     row_of, room = _place(rest.lengths[whole].tolist(), length)
     pieces, piece_rows = _fill(rest[remainders], room, length)
-    held = _in_turn([_rows_of(spans, full, length), rest[whole], pieces])
+    held = _concatenated([_rows_of(spans, full, length), rest[whole], pieces])
     first = int(full.sum())
     row_of = np.concatenate([np.arange(first), first + row_of, first + piece_rows])
     order = np.lexsort((held.starts, held.documents, row_of))
     return Packed(held[order], np.cumsum(np.bincount(row_of)))
 
 
-def one_each(spans: Spans, length: int) -> Packed:
+def one_document_per_row(spans: Spans, length: int) -> Packed:
     """Every part of a document in a row of its own; one that is longer than a row takes several."""
     rows = -(-spans.lengths // length)
     source = np.repeat(np.arange(len(rows)), rows)
@@ -208,7 +208,7 @@ def _fill(remainders: Spans, rooms: list[int], length: int) -> tuple[Spans, np.n
     return Spans(found[:, 0], found[:, 1], found[:, 2]), found[:, 3]
 
 
-def _in_turn(parts: Sequence[Spans]) -> Spans:
+def _concatenated(parts: Sequence[Spans]) -> Spans:
     """One after another."""
     return Spans(
         np.concatenate([part.documents for part in parts]),

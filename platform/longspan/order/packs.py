@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from longspan.order.packing import Cut, Packed, Spans, best_fit, one_each
+from longspan.order.packing import Cut, Packed, Spans, best_fit, one_document_per_row
 from longspan.order.permutation import permutation
 
 ROWS_PER_WINDOW = 1024
@@ -63,7 +63,7 @@ class Windows:
             source: the source's number.
             alone: whether each document has a row of its own.
         """
-        self.pack = one_each if alone else best_fit
+        self.pack = one_document_per_row if alone else best_fit
         self._key = (seed, source)
         self._dealt = permutation((*self._key, DEALT, 0), len(block_tokens))
         mean = max(1.0, sum(block_tokens) / len(block_tokens))

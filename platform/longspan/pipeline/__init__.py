@@ -1,1 +1,1 @@
-"""Stages one after another: each begun where it ended, or passed over where nothing has changed."""
+"""Stages one after another: each resumed where it stopped, or skipped if nothing has changed."""

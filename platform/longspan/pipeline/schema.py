@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from longspan.recipe.kinds import PIPELINE, DescribedFile, Kind
+from longspan.config.file_kinds import PIPELINE, DescribedFile, Kind
 from longspan.recipe.schema import FolderName, Section
 
 StageName = Literal["pretrain", "self_instruct", "sft"]

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, ValidationError
 
 from longspan.config.load import load
 from longspan.config.locations import local_path, open_store
+from longspan.config.section import Section
 from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.errors import UserError
 from longspan.evaluate.exit_status import EXIT_STATUS, verdict_of
@@ -25,7 +26,6 @@ from longspan.instruct.schema import InstructRecipe
 from longspan.model.address import model_address
 from longspan.pipeline.schema import PipelineRecipe, StageRecipe
 from longspan.recipe.schema import Recipe
-from longspan.recipe.section import Section
 from longspan.recipe.sft import SftRecipe
 from longspan.recipe.sources import cleaning_rules, source_specs
 from longspan.storage import Store, sealed

@@ -1,4 +1,4 @@
-"""One dial: every value that a recipe leaves out, derived, each with its reason."""
+"""Derived values of a recipe: every value that it leaves out, each with its reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from longspan.recipe.update_size import MIN_UPDATES
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
-    from longspan.recipe.device import Device
+    from longspan.plan.device import Device
     from longspan.recipe.schema import Recipe
 
 _GIBI = 2**30

@@ -13,12 +13,12 @@ from longspan.plan.memory import state_bytes
 from longspan.recipe.describe_memory import MEMORY_HEADER, longest_row_text, memory_rows
 from longspan.recipe.describe_rows import RowSource, row_tables
 from longspan.recipe.repeats import SourceFacts, repeat_notes
-from longspan.recipe.tables import shares
+from longspan.recipe.shares import shares
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
+    from longspan.plan.device import Device
     from longspan.recipe.derive import RunPlan
-    from longspan.recipe.device import Device
     from longspan.recipe.schema import Recipe
 
 ASSUMED_MFU = 0.4

@@ -13,8 +13,8 @@ from longspan.recipe.savers import available_savers
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
+    from longspan.plan.device import Device
     from longspan.recipe.derive import RunPlan
-    from longspan.recipe.device import Device
     from longspan.recipe.schema import Recipe
 
 MEMORY_HEADER = ("memory per worker", "device", "host", "")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longspan.ingest.manifest import Bands
 from longspan.observe.tables import table
-from longspan.recipe.tables import shares
+from longspan.recipe.shares import shares
+from longspan.shards.manifest import Bands
 
 if TYPE_CHECKING:
     from longspan.recipe.derive import RunPlan

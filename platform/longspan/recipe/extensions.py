@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field, model_validator
 
 from longspan.addresses import http_refusal, may_send_credentials
+from longspan.config.section import Section
 from longspan.errors import UserError
 from longspan.extensions.options import validated
 from longspan.extensions.point import ExtensionPoint
 from longspan.extensions.points import CALLBACKS, TRACKERS
-from longspan.recipe.section import Section
 
 if TYPE_CHECKING:
     from longspan.recipe.schema import Recipe

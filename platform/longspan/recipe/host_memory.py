@@ -8,9 +8,9 @@ from longspan.errors import UserError
 from longspan.plan.memory import USABLE
 
 if TYPE_CHECKING:
+    from longspan.plan.device import Device
     from longspan.plan.memory import WorkerMemory
     from longspan.plan.savers import Savers
-    from longspan.recipe.device import Device
     from longspan.recipe.schema import Recipe
 
 _GIBI = 2**30

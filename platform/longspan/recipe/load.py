@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from longspan.config.file_kinds import is_finetuning
 from longspan.config.load import load, parse, read_file
-from longspan.recipe.kinds import is_finetuning
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 

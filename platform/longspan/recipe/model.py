@@ -1,4 +1,4 @@
-"""The base model and its tokenizer, looked at before anything starts: small files only, no weights."""
+"""Inspection of the base model and its tokenizer before anything starts: small files only, no weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BaseModel:
     """Why its files could not be looked at, where the recipe's word was taken for its shape."""
 
 
-def look_at_model(recipe: Recipe, store: Store) -> BaseModel:
+def inspect_model(recipe: Recipe, store: Store) -> BaseModel:
     """The base model's facts, from its config.json, or from the recipe's ``architecture`` where that can't be reached.
 
     Raises:
@@ -108,7 +108,7 @@ def _must_match(stated: Architecture, facts: ModelFacts) -> None:
             )
 
 
-def look_at_tokenizer(recipe: Recipe, store: Store) -> None:
+def inspect_tokenizer(recipe: Recipe, store: Store) -> None:
     """Check the tokenizer alone, and that it belongs to the model where the model's config.json is there.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longspan.recipe.tables import shares
+from longspan.recipe.shares import shares
 
 if TYPE_CHECKING:
     from longspan.recipe.derive import RunPlan

@@ -15,8 +15,8 @@ from longspan.recipe.host_memory import host_fits, require_host_memory
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
+    from longspan.plan.device import Device
     from longspan.plan.memory import WorkerMemory
-    from longspan.recipe.device import Device
     from longspan.recipe.schema import Recipe
 
 NAMES = tuple(field.name for field in fields(Savers))

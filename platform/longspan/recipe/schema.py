@@ -1,4 +1,4 @@
-"""What a user writes: the recipe as pydantic models.
+"""Schema of a recipe as pydantic models.
 
 A recipe states what is wanted; every value that is left out is derived later by
 :mod:`longspan.recipe.derive`, which also says why. Validation here is pure: it reads no file and
@@ -22,13 +22,13 @@ from pydantic import (
     model_validator,
 )
 
+from longspan.config.common import Data, Storage
+from longspan.config.file_kinds import PRETRAINING, DescribedFile, Kind
+from longspan.config.section import Section
 from longspan.corpus.filters import conditions
 from longspan.extensions.points import CORPUS_FORMATS, POSITION_ENCODINGS
 from longspan.recipe.extensions import CallbackChoice, Extension, TrackerChoice, require_distinct
-from longspan.recipe.kinds import PRETRAINING, DescribedFile, Kind
-from longspan.recipe.places import Data, Storage
 from longspan.recipe.rope_bases import base_ignored
-from longspan.recipe.section import Section
 from longspan.recipe.training import Optimizer, Training, Workers
 from longspan.recipe.update_size import update_tokens
 

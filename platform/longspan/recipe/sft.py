@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
+from longspan.config.file_kinds import FINETUNING, Kind
 from longspan.errors import UserError
-from longspan.recipe.kinds import FINETUNING, Kind
 from longspan.recipe.schema import (
     SMALLEST_WEIGHT,
     Corpus,

@@ -1,4 +1,4 @@
-"""What a recipe says of the training itself: the optimizer, the workers, the engine's dials."""
+"""Training sections of a recipe: optimizer, workers and engine settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from longspan.recipe.section import Section
+from longspan.config.section import Section
 
 Attention = Literal[
     "auto",
@@ -46,18 +46,25 @@ class Optimizer(Section):
 
 
 class Workers(Section):
-    """The training workers on the Ray cluster: one number, or as many as there is room for."""
+    """The training workers on the Ray cluster: one number, or as many as fit."""
+
+    renamed: ClassVar = {
+        "grow_after": "grow_after_s",
+        "yield_after": "yield_after_s",
+        "hang_after": "hang_timeout_s",
+        "on_demand_after": "on_demand_after_s",
+    }
 
     min: int = Field(1, ge=1)
     """Fewest workers that the run trains with. `workers: 8` sets min and max."""
     max: int = Field(1, ge=1)
     """Most workers."""
-    grow_after: float = Field(60.0, ge=0)
+    grow_after_s: float = Field(60.0, ge=0)
     """Seconds for which a group is left alone before more workers are taken in."""
-    yield_after: float | None = Field(30.0, ge=0)
+    yield_after_s: float | None = Field(30.0, ge=0)
     """Seconds for which the chat service waits for room before workers are given up for it, none of `min`; null:
     never."""
-    hang_after: float = Field(60.0, ge=5)
+    hang_timeout_s: float = Field(60.0, ge=5)
     """Seconds after which a worker that does not answer is given up."""
     max_failures: int = Field(5, ge=0)
     """Failures in a row without a new checkpoint; one more ends the run."""
@@ -67,7 +74,7 @@ class Workers(Section):
     """Logical CPUs that Ray reserves for a worker. Unset: 1."""
     pool: str | None = Field(None, min_length=1)
     """Only nodes whose label `longspan.io/pool` has this value. Unset: any node."""
-    on_demand_after: float | None = Field(300.0, ge=0)
+    on_demand_after_s: float | None = Field(300.0, ge=0)
     """Seconds for which workers may be missing whose machines the cloud refuses to start, before the pool is asked
     for machines on demand as well; null: never."""
     sequence_parallel: int = Field(1, ge=1)
@@ -82,12 +89,13 @@ class Workers(Section):
     @property
     def falls_back_after(self) -> float | None:
         """The same; None where there is no pool either, for any other machine would do then."""
-        return self.on_demand_after if self.pool else None
+        return self.on_demand_after_s if self.pool else None
 
 
 class Training(Section):
-    """The engine's dials; what is unset is derived."""
+    """Settings of the engine; those that are unset are derived."""
 
+    renamed: ClassVar = {"give_up_after": "give_up_timeout_s"}
     largest_update: ClassVar[int] = 2**22
     """Tokens of an update of a long run where `tokens_per_update` is unset (the paper: 4M)."""
 
@@ -146,7 +154,7 @@ class Training(Section):
     update is skipped for its loss."""
     keep_every: int | None = Field(None, ge=1)
     """Checkpoints after a multiple of so many updates stay as well. Unset: none but the newest."""
-    give_up_after: float = Field(600.0, ge=0)
+    give_up_timeout_s: float = Field(600.0, ge=0)
     """Seconds for which checkpoints may go on failing; then three in a row end the run."""
     loss: Literal["per_token", "per_sequence"] = "per_token"
     """Every token counts the same, or every document (LongAlign): a long answer no more than a short one."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from longspan.ingest.manifest import SourceManifest
-from longspan.ingest.shards import BlockIndex
-from longspan.ingest.tokenizer import Tokenizer
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.selection.duplicates import repeated
 from longspan.selection.evaluation import EvaluationSpec, read_evaluations
 from longspan.selection.overlap import OverlapIndex
 from longspan.selection.screen import screen
 from longspan.selection.subset import index_of, select
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import BlockIndex
 from longspan.storage import Store
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from longspan.ingest.manifest import PARTS, ObjectManifest
 from longspan.selection.overlap import OverlapIndex
 from longspan.selection.screened import ScreenedObject
+from longspan.shards.manifest import PARTS, ObjectManifest
 
 EXAMPLES = 5
 DOCUMENT = ["number", "part", "document"]

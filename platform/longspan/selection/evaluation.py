@@ -15,8 +15,8 @@ import numpy as np
 
 from longspan.corpus.resolve import resolve
 from longspan.corpus.sources import BadInput, SourceSpec, documents
+from longspan.corpus.text_tokenizer import Tokenizer
 from longspan.errors import UserError
-from longspan.ingest.tokenizer import Tokenizer
 from longspan.storage import Store
 
 BEFORE = (" ", "\n", '"', "(")
@@ -140,7 +140,7 @@ def _texts(store: Store, spec: EvaluationSpec, field: str) -> list[str]:
         ]
     except BadInput as error:
         raise UserError(
-            f"{key}: {error}; an evaluation set is checked whole or not at all: mend it, or name "
+            f"{key}: {error}; an evaluation set is checked whole or not at all: fix it, or name "
             "other text_fields"
         ) from error
     except UserError as error:

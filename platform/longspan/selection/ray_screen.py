@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from longspan.ingest.manifest import ObjectManifest
-from longspan.ingest.pool import Json, Report, Worker, run_on_all_cpus
+from longspan.runtime.map_objects import Json, Report, Worker, run_on_all_cpus
 from longspan.selection.overlap import OverlapIndex
 from longspan.selection.screened import ScreenedObject, screen_object
+from longspan.shards.manifest import ObjectManifest
 from longspan.storage import Store
 
 GROUP_TOKENS = 2**26

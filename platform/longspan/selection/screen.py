@@ -1,6 +1,6 @@
 """Ingested objects against evaluation sets: which of their documents contain which of them.
 
-Every object has a result of its own (see `screened`). So a run that is killed goes on where it was,
+Every object has a result of its own (see `screened`). So a run that is killed resumes,
 a second run reads no shards, and only new or changed objects are read when a corpus grows.
 """
 
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from longspan.ingest.manifest import ObjectManifest
 from longspan.selection.overlap import OverlapIndex
 from longspan.selection.ray_screen import ScreenJob, screen_here, screen_on_ray
 from longspan.selection.screened import ScreenedObject, screened
+from longspan.shards.manifest import ObjectManifest
 from longspan.storage import Store
 
 __all__ = ["ScreenedObject", "screen", "screened"]

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from longspan.ingest.manifest import PARTS, ObjectManifest, fingerprint_of
-from longspan.ingest.marks import unmarked
-from longspan.ingest.shards import Block, read_block
 from longspan.selection.overlap import OverlapIndex, Overlaps
+from longspan.shards.loss_mask import unmarked
+from longspan.shards.manifest import PARTS, ObjectManifest, fingerprint_of
+from longspan.shards.token_shards import Block, read_block
 from longspan.storage import Store, sealed
 
 FORMAT = 1

@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from longspan.ingest.manifest import ObjectManifest, SourceManifest, length_bands
-from longspan.ingest.shards import BlockIndex, read_index, without
+from longspan.shards.manifest import ObjectManifest, SourceManifest, length_bands
+from longspan.shards.token_shards import BlockIndex, read_index, without
 from longspan.storage import Store
 
 THREADS = 16

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from longspan.config.load import parse
-from longspan.pools import selector
-from longspan.run.machines import start_machine
+from longspan.runtime.nodes import start_machine
+from longspan.runtime.pool import selector
 from longspan.serve.capacity import haproxy, max_ongoing, max_waiting
 from longspan.serve.describe import plan_text
 from longspan.serve.engine import EnginePlan, plan_engine
-from longspan.serve.hardware import look_around
-from longspan.serve.model import ServedModel, look_at
+from longspan.serve.hardware import probe_hardware
+from longspan.serve.model import ServedModel, inspect_served_model
 from longspan.serve.schema import ServeSettings
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def build(args: dict[str, Any]) -> Application:
         UserError: they are not valid, or there is no such model.
     """
     settings = parse(ServeSettings, args)
-    model = look_at(settings)
+    model = inspect_served_model(settings)
     # Serve lets a build take its time.
     start_machine(settings.pool, print)
-    hardware = look_around(settings.pool)
+    hardware = probe_hardware(settings.pool)
     plan = plan_engine(settings, model, hardware)
     print(plan_text(settings, model, hardware, plan))
     return application(settings, model, plan)
@@ -94,6 +94,6 @@ def deployment_options(settings: ServeSettings, plan: EnginePlan) -> dict[str, A
         "max_surge_percent": 100,
         "graceful_shutdown_timeout_s": replicas.drain,
         "max_constructor_retry_count": STARTS * replicas.max,
-        # The doors' own says more.
+        # The gateway's own says more.
         "logging_config": {"enable_access_log": False},
     }

@@ -7,8 +7,8 @@ import os
 from longspan.serve.schema import ServeSettings
 
 SPARE_REQUESTS = 64
-"""On their way in a replica beside those that its doors have room for: the page's, probes, and those that
-the doors refuse, which says more than to keep them waiting."""
+"""On their way in a replica beside those that its gateway admits: the page's, probes, and those that
+the gateway refuses, which says more than to keep them waiting."""
 WAITING_BYTES = 2**30
 """Of bodies that one of Serve's proxies holds, at most, for requests that wait for a replica."""
 MIN_WAITING = 64

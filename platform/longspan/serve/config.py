@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from longspan.config.file_kinds import SERVING, require_kind
 from longspan.config.load import missing_file, parse
 from longspan.config.locations import local_path, open_store
 from longspan.config.overrides import apply_overrides
@@ -17,7 +18,6 @@ from longspan.config.yaml_text import load_yaml
 from longspan.errors import UserError
 from longspan.model.address import model_address
 from longspan.model.source import revision
-from longspan.recipe.kinds import SERVING, require_kind
 from longspan.serve.schema import ServeSettings
 
 BUILDER = "longspan.serve.app:build"

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from longspan.config.locations import local_path
-from longspan.doors.keys import FOLDER as KEYS
 from longspan.errors import UserError
+from longspan.serve.gateway.keys import FOLDER as KEYS
 from longspan.serve.schema import ServeSettings
 from longspan.serve.versions import FOLDER as VERSIONS
 from longspan.storage import Store

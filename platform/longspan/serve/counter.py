@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from longspan.doors.control_tokens import control_tokens_of
 from longspan.errors import UserError
-from longspan.page.bounded_threads import BoundedThreads
+from longspan.serve.gateway.control_tokens import control_tokens_of
+from longspan.serve.page.bounded_threads import BoundedThreads
 
 MAX_COUNTING = 4
 """Texts that are counted at once, each in a thread."""

@@ -20,10 +20,10 @@ from ray import serve
 from longspan._compat.ray_serve import serve_details
 from longspan.config.load import parse
 from longspan.errors import UserError
-from longspan.run.head_address import require_head
+from longspan.runtime.head_address import require_head
 from longspan.serve.config import BUILDER, ServeConfig, application_of
 from longspan.serve.control import open_control, open_to_others
-from longspan.serve.follow import Say, deployed_at, follow
+from longspan.serve.follow import Log, deployed_at, follow
 from longspan.serve.schema import ServeSettings
 from longspan.serve.versions import Versions
 from longspan.storage import Store
@@ -105,7 +105,7 @@ def deploy(
     dashboard: str,
     patience: float,
     restores: int | None = None,
-    say: Say = print,
+    log: Log = print,
 ) -> None:
     """Give a config to Ray Serve, wait until all of it serves, and keep a record of it.
 
@@ -114,7 +114,7 @@ def deploy(
         dashboard: the cluster's address.
         patience: seconds that it has to start.
         restores: the version that this goes back to.
-        say: takes lines on how far it is.
+        log: takes lines on how far it is.
 
     Raises:
         UserError: Serve refuses it, or it does not start; what served before goes on serving.
@@ -122,23 +122,23 @@ def deploy(
     _require_same_door(config, dashboard)
     store = open_control(config.settings)
     for line in warnings(store, sum(node["Alive"] for node in ray.nodes())):
-        say(line)
-    versions = Versions(store, say)
+        log(line)
+    versions = Versions(store, log)
     version = versions.begin(config.settings, restores)
     good, before = serving(dashboard, config.name), deployed_at(config.name)
     try:
         _submit(config.data, dashboard)
-        say(f"version {version.number}: {version.model}")
-        follow(config, before, patience, say)
+        log(f"version {version.number}: {version.model}")
+        follow(config, before, patience, log)
     except UserError:
         versions.end(version, "failed")
-        _take_back(config, good, dashboard, say)
+        _take_back(config, good, dashboard, log)
         raise
     versions.end(version, "served")
-    say(f"version {version.number} serves at {config.address}")
+    log(f"version {version.number} serves at {config.address}")
 
 
-def _take_back(config: ServeConfig, good: Serving, dashboard: str, say: Say) -> None:
+def _take_back(config: ServeConfig, good: Serving, dashboard: str, log: Log) -> None:
     """Give Serve what it had before: else it would go on trying for what failed, and replace no replica that dies.
 
     What that was Serve itself has said; a record in the store leads to nothing unless a person asks for it.
@@ -147,13 +147,13 @@ def _take_back(config: ServeConfig, good: Serving, dashboard: str, say: Say) -> 
     if now.application == good.application:
         return
     if now.args != application_of(config.data)["args"]:
-        say(
+        log(
             "the version that failed is not taken back: somebody else has deployed another one since"
         )
     elif good.is_good:
         _submit(config.data | {"applications": good.applications}, dashboard)
     elif good.args:
-        say(
+        log(
             "no version is known to have served before this one: `rollback` goes back to an earlier one"
         )
 

@@ -36,7 +36,7 @@ def plan_text(
         (
             "requests a replica",
             f"{max_ongoing(settings):,}",
-            "limits.max_requests, and some that the doors answer",
+            "limits.max_requests, and some that the gateway answers",
         ),
         (
             "requests waiting",

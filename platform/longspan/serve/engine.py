@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from longspan.config.engine_options import ALWAYS
 from longspan.errors import UserError
 from longspan.model.facts import ModelFacts
 from longspan.observe.tables import size
-from longspan.recipe.engine_options import ALWAYS
 from longspan.serve.hardware import Hardware
 from longspan.serve.model import ServedModel
 from longspan.serve.schema import ServeSettings
@@ -162,7 +162,7 @@ def _settled(
             "requests with tools are answered as models do that know them",
         ),
         "tool_call_parser": ("hermes", "the form of most models with a ChatML template"),
-        "allowed_origins": ([], "the doors say which sites may call: limits.allow_origins"),
+        "allowed_origins": ([], "the gateway says which sites may call: limits.allow_origins"),
         "structured_outputs_config": (
             {"backend": "xgrammar"},
             "left to choose, vLLM takes for all requests what the first one needs",

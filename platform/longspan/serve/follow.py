@@ -19,7 +19,7 @@ from longspan.serve.config import ServeConfig
 
 POLL_SECONDS = 1.0
 REMIND_SECONDS = 60.0
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def deployed_at(name: str) -> float | None:
@@ -28,14 +28,14 @@ def deployed_at(name: str) -> float | None:
     return found.last_deployed_time_s if found else None
 
 
-def follow(config: ServeConfig, before: float | None, patience: float, say: Say) -> None:
+def follow(config: ServeConfig, before: float | None, patience: float, log: Log) -> None:
     """Wait until the version deployed last serves; a line for every step, and every minute.
 
     Args:
         config: what was deployed.
         before: when the version before it was, by `deployed_at`.
         patience: seconds that it has.
-        say: takes the lines.
+        log: takes the lines.
 
     Raises:
         UserError: it does not start, or not in time.
@@ -62,9 +62,9 @@ def follow(config: ServeConfig, before: float | None, patience: float, say: Say)
         if now - began > patience:
             raise UserError(f"it did not serve within {duration(patience)} ({line}){_room()}")
         if line != said:
-            say(line)
+            log(line)
         elif now - told > REMIND_SECONDS:
-            say(f"{line}, for {duration(now - began)}{_room()}")
+            log(f"{line}, for {duration(now - began)}{_room()}")
         else:
             continue
         said, told = line, now

@@ -8,9 +8,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from longspan.errors import UserError
-from longspan.pools import LABEL
-from longspan.recipe.device import Device, this_machines_device
-from longspan.run.machines import gpus_of, machines, none_up
+from longspan.plan.device import Device, this_machines_device
+from longspan.runtime.nodes import gpus_of, machines, none_up
+from longspan.runtime.pool import LABEL
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Hardware:
     gpus: int
 
 
-def look_around(pool: str | None) -> Hardware:
+def probe_hardware(pool: str | None) -> Hardware:
     """The pool's node with most GPUs, or the cluster's; this machine where that has none. Ray is connected.
 
     GPUs are asked for by name without being taken: all of them may be at work for the version that

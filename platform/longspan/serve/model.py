@@ -40,7 +40,7 @@ class ServedModel:
     has_chat_template: bool
 
 
-def look_at(settings: ServeSettings) -> ServedModel:
+def inspect_served_model(settings: ServeSettings) -> ServedModel:
     """Read the model's small files; no weights.
 
     Raises:

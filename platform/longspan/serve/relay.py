@@ -51,7 +51,8 @@ class Relay:
         self._app, self._handle, self._replica = app, handle, replica
         self._characters = characters
         self._moved = Counter(
-            "longspan_serve_moved", "Requests passed on to the replica that has their beginning."
+            "longspan_serve_prefix_forwarded_requests",
+            "Requests passed on to the replica that has their beginning.",
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +64,7 @@ class Relay:
         request = await receive()
         body = request.get("body", b"")
         place = beginning(body, self._characters)
-        if place and await self._elsewhere(place, scope, body, receive, send):
+        if place and await self._forward(place, scope, body, receive, send):
             return
         unread: list[Message] = [request]
 
@@ -72,7 +73,7 @@ class Relay:
 
         await self._app(scope, again, send)
 
-    async def _elsewhere(
+    async def _forward(
         self, place: str, scope: Scope, body: bytes, receive: Receive, send: Send
     ) -> bool:
         """Let the owner answer; False where that is this replica, or there is none that can."""

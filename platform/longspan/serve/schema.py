@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from longspan.doors.limits import DoorLimits
-from longspan.recipe.engine_options import checked_options
-from longspan.recipe.places import Storage
-from longspan.recipe.section import Section
+from longspan.config.common import Storage
+from longspan.config.engine_options import checked_options
+from longspan.config.section import Section
+from longspan.serve.gateway.limits import GatewayLimits
 
 RESERVED = {
     "model": "model",
@@ -72,7 +72,7 @@ class ServeSettings(Section):
     engine: dict[str, Any] = Field(default_factory=dict)
     """More arguments of the vLLM engine, in place of what is derived (tensor_parallel_size, dtype,
     tool_call_parser, ...); docs/serving.md lists them."""
-    limits: DoorLimits = DoorLimits()
+    limits: GatewayLimits = GatewayLimits()
     """Limits of requests and of uploads."""
     storage: Storage = Storage()
     """Where relative names of models start."""

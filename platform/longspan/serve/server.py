@@ -23,19 +23,19 @@ from longspan._compat.llm_server import (
     set_model_root,
     unfinished_requests,
 )
-from longspan.doors.access_log import AccessLog
-from longspan.doors.admission import Room
-from longspan.doors.control_tokens import ControlTokens
-from longspan.doors.doors import Doors
-from longspan.doors.errors import Refusal
-from longspan.doors.keyring import KeyRing
-from longspan.doors.raymeter import RayMeter
-from longspan.page import routes as page
 from longspan.serve.capacity import relays
 from longspan.serve.control import open_control
 from longspan.serve.counter import TokenCounter
+from longspan.serve.gateway.access_log import AccessLog
+from longspan.serve.gateway.admission import Room
+from longspan.serve.gateway.control_tokens import ControlTokens
+from longspan.serve.gateway.errors import Refusal
+from longspan.serve.gateway.gateway import Gateway
+from longspan.serve.gateway.keyring import KeyRing
+from longspan.serve.gateway.raymeter import RayMeter
 from longspan.serve.health import health_routes
 from longspan.serve.model import ServedModel, check_loaded, fetch
+from longspan.serve.page import routes as page
 from longspan.serve.relay import Relay, answers
 from longspan.serve.scaling import METRIC
 from longspan.serve.schema import ServeSettings
@@ -67,7 +67,7 @@ class ChatServer(ASGIServer):
         await self._warm_up()
 
     async def application(self, engine_app: Any) -> Any:
-        """The doors around vLLM's own FastAPI application, our routes before its own."""
+        """The gateway around vLLM's own FastAPI application, our routes before its own."""
         self._engine_app = app = engine_app
         # `/v1/models` shows where a model was loaded from: a path of this node.
         set_model_root(app, self._model.name)
@@ -79,7 +79,7 @@ class ChatServer(ASGIServer):
         keys = KeyRing(
             open_control(self._settings), max_age_s=limits.keys_max_age_s, on_look=meter.keys_age
         )
-        return Doors(
+        return Gateway(
             self._relay(app),
             keys=keys,
             window=self._model.window,
@@ -106,7 +106,7 @@ class ChatServer(ASGIServer):
     async def answer_for_another(
         self, scope: dict[str, Any], body: bytes
     ) -> AsyncIterator[list[Message]]:
-        """What the engine says to a request that passed another replica's doors, as ASGI messages.
+        """What the engine says to a request that passed another replica's gateway, as ASGI messages.
 
         Raises:
             RuntimeError: there is no room; the other replica then answers by itself.

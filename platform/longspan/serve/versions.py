@@ -17,9 +17,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import AwareDatetime, Field, ValidationError
 
+from longspan.config.section import Section
 from longspan.config.yaml_text import load_yaml
 from longspan.errors import Unreachable, UserError
-from longspan.recipe.section import Section
 from longspan.serve.config import application_of
 from longspan.serve.schema import ServeSettings
 from longspan.storage import ObjectInfo, Store

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from longspan.doors.keys import first_key
 from longspan.errors import UserError
 from longspan.serve.config import ServeConfig
 from longspan.serve.control import open_control
-from longspan.serve.model import look_at
+from longspan.serve.gateway.keys import first_key
+from longspan.serve.model import inspect_served_model
 
 PATIENCE_SECONDS = 30.0
 KEPT = "YOUR-KEY"
@@ -17,7 +17,7 @@ KEPT = "YOUR-KEY"
 def welcome(config: ServeConfig) -> None:
     """Make the first key, print how to use it, and see that it opens the service; it is never shown again."""
     key = first_key(open_control(config.settings))
-    print(_text(config.address, look_at(config.settings).name, key))
+    print(_text(config.address, inspect_served_model(config.settings).name, key))
     if key:
         _wait_for(config.address, key)
 

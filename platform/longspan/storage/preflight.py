@@ -51,7 +51,7 @@ def require_access(store: Store, needs: Sequence[Need] = ROOT_NEEDS) -> None:
             missing += found
     if missing:
         lines = "".join(f"\n  {line}" for line in dict.fromkeys(missing))
-        raise UserError(f"this run may not do all that it needs to:{lines}{_advice(store)}")
+        raise UserError(f"missing permissions:{lines}{_advice(store)}")
 
 
 def _missing(store: Store, need: Need) -> list[str]:

@@ -15,7 +15,7 @@ from botocore import exceptions as botocore
 from s3transfer.exceptions import RetriesExceededError
 
 from longspan.errors import Unreachable, UserError
-from longspan.place import environment_in_words, is_submitted
+from longspan.job_environment import environment_in_words, is_submitted
 
 ERRORS = (botocore.ClientError, botocore.BotoCoreError, Boto3Error, RetriesExceededError)
 

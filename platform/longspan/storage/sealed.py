@@ -41,7 +41,7 @@ def loads(data: bytes) -> dict[str, Any]:
 
 
 def read(store: Store, path: str) -> dict[str, Any]:
-    """Read a sealed object; damage on the way is mended by reading it again.
+    """Read a sealed object; damage on the way is repaired by reading it again.
 
     Raises:
         Damaged: it is damaged where it is.

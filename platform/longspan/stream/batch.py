@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from longspan.ingest.marks import unmarked
+from longspan.shards.loss_mask import unmarked
 from longspan.stream.row import PADDING, Row, Rows
 
 NOT_COUNTED = -100
@@ -39,7 +39,7 @@ class Batch:
 class TokenWeights:
     """Weights of tokens in the loss: 1 in an answer, 0 in an excluded one, else the weight of the source.
 
-    Both are told by their marks (:mod:`longspan.ingest.marks`).
+    Both are told by their marks (:mod:`longspan.shards.loss_mask`).
     """
 
     others: tuple[float, ...]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from longspan.ingest.manifest import SourceManifest
 from longspan.order.order import Order
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
 from longspan.stream.batch import Batch, TokenWeights, collate, rank_share
 from longspan.stream.row import Rows

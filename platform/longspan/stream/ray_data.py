@@ -31,7 +31,7 @@ from ray.train import DataConfig
 
 from longspan.errors import UserError
 from longspan.parallel.arrangement import arrange
-from longspan.pools import selector
+from longspan.runtime.pool import selector
 from longspan.stream.batch import Batch
 from longspan.stream.items import pack, unpack
 from longspan.stream.plan import StreamPlan, local_batches

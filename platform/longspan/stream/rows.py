@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from longspan.ingest.manifest import SourceManifest
-from longspan.ingest.shards import Block, read_block
 from longspan.order.order import Order, RowPlan, RowPlans
 from longspan.order.packing import Cut, Packed, Spans, best_fit
+from longspan.shards.manifest import SourceManifest
+from longspan.shards.token_shards import Block, read_block
 from longspan.storage import Store
 from longspan.stream.pieces import Pieces, interleaved, joined, padded, whole
 from longspan.stream.row import Row, Rows

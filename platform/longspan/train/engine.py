@@ -19,8 +19,8 @@ from longspan._compat import deepspeed as zero
 from longspan.model.loss_checks import require_correct, require_shared_alike
 from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import SharedRows
+from longspan.train.checkpoint.fragments import Fragment, fragments_of
 from longspan.train.deepspeed_setup import initialize
-from longspan.train.fragments import Fragment, fragments_of
 from longspan.train.gradient_types import require_gradient_types
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Engine:
             skipped=skipped,
         )
 
-    def pass_over(self, batch: Batch) -> None:
+    def exclude_update(self, batch: Batch) -> None:
         """Count an update as done without looking at its rows."""
         assert batch.update == self.update_count, f"{batch.update} at {self.update_count}"
         self.update_count += 1

@@ -10,7 +10,7 @@ from longspan.train.gradient_types import DTYPES
 if TYPE_CHECKING:
     import torch
 
-    from longspan.train.schedule import CosineSchedule
+    from longspan.train.learning_rate import CosineSchedule
 
 
 @dataclass(frozen=True)

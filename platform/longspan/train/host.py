@@ -1,4 +1,4 @@
-"""What the training loop needs from the program it runs under: Ray Train, torchrun, or one process."""
+"""Host of the training loop: the interface to Ray Train, torchrun, or a single process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Restart(Exception):
 
 
 @dataclass(frozen=True)
-class Notice:
+class RescaleRequest:
     """A reason to have a checkpoint now.
 
     Attributes:
@@ -51,12 +51,12 @@ class Host(Protocol):
         """The rows of this worker's group of every update from ``first_update`` on."""
         ...
 
-    def notice(self) -> Notice | None:
+    def notice(self) -> RescaleRequest | None:
         """A reason to have a checkpoint now, the same on all ranks, which all call it."""
         ...
 
-    def say(self, line: str) -> None:
-        """Show a line to the person watching."""
+    def log(self, line: str) -> None:
+        """Print a line in the driver log."""
         ...
 
     def trackers(self) -> list[Tracker]:

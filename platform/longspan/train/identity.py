@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from longspan.config.section import Section
 from longspan.errors import UserError
-from longspan.recipe.section import Section
 
 if TYPE_CHECKING:
     from longspan.recipe.derive import RunPlan
     from longspan.recipe.schema import Recipe
-    from longspan.train.sources import Source
+    from longspan.train.data.row_sources import Source
 
 SCHEMA_VERSION = 2
 """Version 1 were sentences, see :mod:`.identity_v1`."""

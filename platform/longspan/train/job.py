@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from longspan.ingest.manifest import SourceManifest
 from longspan.model.cache import model_cache_folder
 from longspan.recipe.derive import RunPlan
 from longspan.recipe.schema import Recipe
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
-from longspan.train.checkpoint import CheckpointFacts, Checkpoints
+from longspan.train.checkpoint.checkpoints import CheckpointFacts, Checkpoints
+from longspan.train.data.row_sources import sources_of_rows
+from longspan.train.data.run_data import RunData
 from longspan.train.exported_model import ModelExport
 from longspan.train.identity import RunIdentity, run_identity
 from longspan.train.layout import RunLayout
-from longspan.train.run_data import RunData
-from longspan.train.sources import sources_of_rows
 
 
 @dataclass(frozen=True, repr=False)

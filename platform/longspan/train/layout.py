@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from longspan.history.starts import FOLDER as HISTORY
 from longspan.storage import Store
-from longspan.train.checkpoint import Checkpoints
+from longspan.train.checkpoint.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)

@@ -38,19 +38,19 @@ from longspan.parallel.groups import SequenceGroup
 from longspan.parallel.ulysses import install
 from longspan.stream.batch import Batch
 from longspan.train.callback import Callbacks, Training, Update
+from longspan.train.checkpoint.manager import CheckpointManager, latest_checkpoint, restore
+from longspan.train.checkpoint.run_record import record_of, save_buffers, write_run_record
 from longspan.train.collectives import broadcast_object
+from longspan.train.data.heldout import HeldOut
+from longspan.train.data.readahead import ReadAhead
 from longspan.train.deepspeed_setup import loading
 from longspan.train.engine import Engine
 from longspan.train.engine_config import EngineConfig
-from longspan.train.guard import Guard
-from longspan.train.heldout import HeldOut
 from longspan.train.host import Host
 from longspan.train.job import Job
-from longspan.train.keeping import Keeping, latest_checkpoint, restore
-from longspan.train.readahead import ReadAhead
+from longspan.train.learning_rate import CosineSchedule
+from longspan.train.loss_spike_guard import LossSpikeGuard
 from longspan.train.recorder import Recorder
-from longspan.train.run_record import record_of, save_buffers, write_run_record
-from longspan.train.schedule import CosineSchedule
 
 
 def train(job: Job, host: Host) -> None:
@@ -73,9 +73,9 @@ def train(job: Job, host: Host) -> None:
             restore(engine, job, found)
         facts = history_facts(engine, job, host)
         recorder = Recorder(job, host, read_facts(model_dir), engine.update_count)
-        guard = Guard(job, recorder, found.facts if found else None)
+        guard = LossSpikeGuard(job, recorder, found.facts if found else None)
         history = HistoryLog(job.store, job.layout.history_path, facts, recorder.note)
-        keeping = Keeping(engine, job, host, recorder, history, facts.start, guard)
+        manager = CheckpointManager(engine, job, host, recorder, history, facts.start, guard)
         is_finished = False
         try:
             callbacks = Callbacks(job.recipe, training_of(engine, job, host, recorder))
@@ -91,7 +91,7 @@ def train(job: Job, host: Host) -> None:
             if not found and not heldout.is_empty:
                 measure_before(engine, job, heldout, recorder)
             callbacks.on_start()
-            attempt = Attempt(engine, job, host, recorder, heldout, guard, keeping, callbacks)
+            attempt = Attempt(engine, job, host, recorder, heldout, guard, manager, callbacks)
             run_updates(attempt, batches)
             callbacks.on_end()
             trained = found is None or found.facts.update < job.plan.updates
@@ -216,8 +216,8 @@ class Attempt:
     host: Host
     recorder: Recorder
     heldout: HeldOut
-    guard: Guard
-    keeping: Keeping
+    guard: LossSpikeGuard
+    manager: CheckpointManager
     callbacks: Callbacks
 
 
@@ -227,36 +227,36 @@ def run_updates(attempt: Attempt, batches: Iterator[Batch]) -> None:
     Raises:
         Restart: the group is to start again, with other workers or at an earlier checkpoint.
     """
-    engine, job, recorder, keeping = attempt.engine, attempt.job, attempt.recorder, attempt.keeping
+    engine, job, recorder, manager = attempt.engine, attempt.job, attempt.recorder, attempt.manager
     heldout, guard = attempt.heldout, attempt.guard
-    passed_over = guard.passed_over()
+    excluded_updates = guard.excluded_updates()
     began = time.perf_counter()
     for batch in batches:
         waited = time.perf_counter() - began
-        if batch.update in passed_over:
-            engine.pass_over(batch)
-            recorder.event("passed over", engine.update_count)
+        if batch.update in excluded_updates:
+            engine.exclude_update(batch)
+            recorder.event("batch_excluded", engine.update_count)
         else:
             stats = engine.update(batch, guard.accepts)
             seconds = time.perf_counter() - began
             metrics = attempt.callbacks.on_update(Update(stats.update + 1, stats, batch))
             recorder.update(stats, batch.length, seconds=seconds, waited=waited, metrics=metrics)
-            guard.mind(stats, keeping.settle)
-        keeping.did(batch)
+            guard.observe(stats, manager.wait)
+        manager.on_update_end(batch)
         done = engine.update_count
         last = done == job.plan.updates
         if not heldout.is_empty and (last or done % job.plan.heldout_every == 0):
             recorder.heldout(heldout.measure(engine), "end" if last else "during", done)
-        due = done % job.plan.checkpoint_every == 0 and not guard.in_trouble
+        due = done % job.plan.checkpoint_every == 0 and not guard.has_recent_skips
         if last or due:
-            keeping.save()
+            manager.save()
         if not last and (notice := attempt.host.notice()):
-            keeping.save_now(notice)
+            manager.save_now(notice)
         began = time.perf_counter()
     assert engine.update_count == job.plan.updates, (
         f"the rows ended after update {engine.update_count} of {job.plan.updates}"
     )
-    keeping.finish()
+    manager.finish()
 
 
 def history_facts(engine: Engine, job: Job, host: Host) -> Facts:

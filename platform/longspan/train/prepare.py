@@ -12,31 +12,31 @@ from longspan.corpus.resolve import resolve as resolve_objects
 from longspan.corpus.sources import SourceSpec, format_of
 from longspan.errors import UserError
 from longspan.ingest.corpora import Ingest
-from longspan.ingest.manifest import SourceManifest
 from longspan.model.address import model_address
 from longspan.model.attention import Conditions, choose
 from longspan.model.hub import HubModel
 from longspan.model.kernels import require_gpu
 from longspan.model.source import require_weights
 from longspan.model.tied import require_tied_alike
+from longspan.plan.device import Device, this_machines_device
 from longspan.plan.hardware import peak_tflops
 from longspan.recipe.derive import RunPlan, derive
 from longspan.recipe.describe import describe
 from longspan.recipe.describe_rows import RowSource
-from longspan.recipe.device import Device, this_machines_device
 from longspan.recipe.extensions import check_extensions
-from longspan.recipe.model import look_at_model
+from longspan.recipe.model import inspect_model
 from longspan.recipe.repeats import SourceFacts, absurd_repeats, repeat_notes
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sharing import require_shared_rows
 from longspan.recipe.sources import run_needs, source_specs
+from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
 from longspan.storage.preflight import require_access
-from longspan.train.checkpoint import Checkpoints
-from longspan.train.data import check_chat_template, check_data, known_data, run_data
-from longspan.train.epochs import settled
+from longspan.train.checkpoint.checkpoints import Checkpoints
+from longspan.train.data.corpora import check_chat_template, check_data, known_data, run_data
+from longspan.train.data.epochs import settled
+from longspan.train.data.row_sources import packing_facts, sources_of_rows
 from longspan.train.job import Job, make_job
-from longspan.train.sources import packing_facts, sources_of_rows
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
@@ -96,7 +96,7 @@ def plan_text(recipe: Recipe) -> tuple[str, list[str]]:
     """The printed plan, and what stands in the way of running it (one message each)."""
     problems: list[str] = []
     store = open_store(recipe)
-    model = look_at_model(recipe, store)
+    model = inspect_model(recipe, store)
     device = this_machines_device(recipe.workers.gpus_per_worker)
     if model.unseen:
         problems.append(f"{model.unseen} (the plan takes its shape from 'architecture')")
@@ -144,14 +144,14 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     return job
 
 
-def prepare_without_ray(recipe: Recipe, device: Device, say: Callable[[str], None] = print) -> Job:
-    """The same over shards that exist already; ``say`` takes lines for a person to read."""
+def prepare_without_ray(recipe: Recipe, device: Device, log: Callable[[str], None] = print) -> Job:
+    """The same over shards that exist already; ``log`` takes lines for a person to read."""
     store = open_store(recipe)
     recipe = at_commits(recipe, store)
-    _say_commits(recipe, say)
-    _print_notes(_planned(recipe, store, device), say)
-    data = run_data(recipe, store, Ingest.done, say, distributed=False)
-    return _job(recipe, store, device, data, say)
+    _say_commits(recipe, log)
+    _print_notes(_planned(recipe, store, device), log)
+    data = run_data(recipe, store, Ingest.done, log, distributed=False)
+    return _job(recipe, store, device, data, log)
 
 
 @contextmanager
@@ -187,23 +187,23 @@ def at_commits(recipe: Recipe, store: Store) -> Recipe:
     return recipe.model_copy(update=found)
 
 
-def _say_commits(recipe: Recipe, say: Callable[[str], None]) -> None:
+def _say_commits(recipe: Recipe, log: Callable[[str], None]) -> None:
     for key, address in (("base_model", recipe.base_model), ("tokenizer", recipe.tokenizer or "")):
         model = HubModel.parse(address)
         if model and model.is_pinned:
-            say(f"{key}: {model.name} at commit {model.revision}")
+            log(f"{key}: {model.name} at commit {model.revision}")
 
 
-def _print_notes(plan: RunPlan, say: Callable[[str], None]) -> None:
+def _print_notes(plan: RunPlan, log: Callable[[str], None]) -> None:
     """Print to the job's output what --plan prints as well: logs of workers are read by nobody."""
     for note in plan.notes:
-        say(f"Note: {note}")
+        log(f"Note: {note}")
 
 
 def _planned(recipe: Recipe, store: Store, device: Device) -> RunPlan:
     """The plan of a recipe that can be run."""
     check_extensions(recipe)
-    model = look_at_model(recipe, store)
+    model = inspect_model(recipe, store)
     if model.unseen:
         raise UserError(model.unseen)
     require_isolation(recipe, model.facts)

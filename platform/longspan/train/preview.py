@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from longspan.config.locations import relative_root_note
-from longspan.train.data import check_ingest
+from longspan.train.data.corpora import check_ingest
 from longspan.train.prepare import check, plan_text
 
 if TYPE_CHECKING:

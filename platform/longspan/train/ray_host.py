@@ -19,24 +19,24 @@ from longspan.observe.raymetrics import RayMetrics
 from longspan.observe.tracker import Tracker
 from longspan.parallel.arrangement import count_across_nodes
 from longspan.parallel.groups import join_sequence_group
-from longspan.pools import selector
-from longspan.run.deaths import deaths_in_words
-from longspan.run.machines import start_machine
+from longspan.runtime.nodes import start_machine
+from longspan.runtime.pool import selector
+from longspan.runtime.priorities import ResourceRequest
+from longspan.runtime.process_deaths import deaths_in_words
 from longspan.stream.batch import Batch
 from longspan.stream.ray_data import OrderedDataConfig, batches
-from longspan.tenants import Share
 from longspan.train.collectives import (
     all_gather_objects,
     broadcast_object,
     device_of_messages,
 )
-from longspan.train.elastic import ProgressPolicy, RoomPolicy
-from longspan.train.fallback import Fallback
-from longspan.train.host import Notice
+from longspan.train.elastic.cluster_monitor import ClusterMonitor, Group
+from longspan.train.elastic.on_demand_fallback import Fallback
+from longspan.train.elastic.policy import ProgressPolicy, RoomPolicy
+from longspan.train.elastic.process_group import BoundTorchConfig
+from longspan.train.host import RescaleRequest
 from longspan.train.job import Job
 from longspan.train.loop import train
-from longspan.train.process_group import BoundTorchConfig
-from longspan.train.surroundings import Group, Surroundings
 
 # On a CPU every update allocates and frees gigabytes of activations. glibc gives large blocks back to
 # the kernel, which clears every page anew, more so in threads (Ray Train's function runs in one):
@@ -56,32 +56,32 @@ GROUP_START_TIMEOUT_S = 15
 """A group asks for room that is there: if it does not get it soon, that is gone."""
 
 
-def fit(job: Job, say: Callable[[str], None]) -> None:
-    """Run ``job`` on the connected Ray cluster until it ends; ``say``, on any node, takes its progress.
+def fit(job: Job, log: Callable[[str], None]) -> None:
+    """Run ``job`` on the connected Ray cluster until it ends; ``log``, on any node, takes its progress.
 
     Submitting the same name again continues from its last checkpoint.
 
     Raises:
         KeyboardInterrupt: somebody pressed Ctrl-C; the workers have ended.
     """
-    start_machine(job.recipe.data.pool, say)  # Its readers would wait for it without a word.
+    start_machine(job.recipe.data.pool, log)  # Its readers would wait for it without a word.
     workers = job.recipe.workers
     # Ray reads them here and passes them on.
     os.environ.update(
-        controller_timeouts(POLL_INTERVAL_S, GROUP_START_TIMEOUT_S, workers.hang_after)
+        controller_timeouts(POLL_INTERVAL_S, GROUP_START_TIMEOUT_S, workers.hang_timeout_s)
     )
-    failures = ProgressPolicy(job.checkpoints.latest_update, workers.max_failures, say)
-    while not _fit_once(job, say, failures):
+    failures = ProgressPolicy(job.checkpoints.latest_update, workers.max_failures, log)
+    while not _fit_once(job, log, failures):
         pass
 
 
-def _fit_once(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> bool:
+def _fit_once(job: Job, log: Callable[[str], None], failures: ProgressPolicy) -> bool:
     """Run it under one controller of Ray Train's; False if that has died and the run is to start again.
 
     The controller decides about all other failures, with a copy of the policy as it is here.
     """
     try:
-        _trainer(job, say, failures).fit()
+        _trainer(job, log, failures).fit()
     except SystemExit as ended:
         # Ray Train's answer to Ctrl-C: it ends the workers, then the process, with no status of its own.
         raise KeyboardInterrupt from ended
@@ -93,7 +93,7 @@ def _fit_once(job: Job, say: Callable[[str], None], failures: ProgressPolicy) ->
     return True
 
 
-def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> PolicyTrainer:
+def _trainer(job: Job, log: Callable[[str], None], failures: ProgressPolicy) -> PolicyTrainer:
     filesystem, path = job.store.filesystem_and_path("runs")
     plan, workers, worker = job.plan, job.recipe.workers, _worker(job)
     scaling = ScalingConfig(
@@ -104,7 +104,7 @@ def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> 
     )
     return PolicyTrainer(
         _train_worker,
-        train_loop_config={"job": job, "say": say},
+        train_loop_config={"job": job, "say": log},
         torch_config=BoundTorchConfig(backend="nccl" if plan.gpus_per_worker else "gloo"),
         scaling_config=scaling,
         run_config=RunConfig(
@@ -122,9 +122,9 @@ def _trainer(job: Job, say: Callable[[str], None], failures: ProgressPolicy) -> 
         group_size=RoomPolicy(
             scaling,
             worker,
-            yields=workers.yield_after is not None,
-            fallback=Fallback(worker, workers.falls_back_after, say),
-            say=say,
+            yields=workers.yield_after_s is not None,
+            fallback=Fallback(worker, workers.falls_back_after, log),
+            log=log,
             degree=workers.sequence_parallel,
         ),
         retry=failures,
@@ -144,18 +144,18 @@ def worker_environment(on_gpu: bool) -> dict[str, str]:
 class RayHost:
     """One Ray Train worker."""
 
-    def __init__(self, job: Job, say: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, log: Callable[[str], None]) -> None:
         """Inside a worker only."""
         context = ray.train.get_context()
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
-        self._job, self._say = job, say
+        self._job, self._say = job, log
         nodes = all_gather_objects(ray.get_runtime_context().get_node_id())
         degree = job.recipe.workers.sequence_parallel
         self.group = join_sequence_group(degree, nodes)
         across = count_across_nodes(nodes, degree)
         if across and self.rank == 0:
-            say(
+            log(
                 f"workers: {across} of {self.group.count} groups of {degree} workers that share rows are on several "
                 "nodes, where they exchange attention's inputs more slowly"
             )
@@ -168,7 +168,7 @@ class RayHost:
             iterator, self._job.data.stream(first_update), self.group.seat, self.world_size
         )
 
-    def notice(self) -> Notice | None:
+    def notice(self) -> RescaleRequest | None:
         """What the first worker noticed; all of them call it."""
         found = self._surroundings.take() if self._surroundings else None
         # One small number, at every update: what it stands for is sent only when there is something.
@@ -176,9 +176,9 @@ class RayHost:
         dist.broadcast(told, src=0)
         if not told.item():
             return None
-        return Notice(**broadcast_object(lambda: asdict(found) if found else None))
+        return RescaleRequest(**broadcast_object(lambda: asdict(found) if found else None))
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """To the job's output, by way of the driver."""
         self._say(line)
 
@@ -186,8 +186,8 @@ class RayHost:
         """Ray's own metrics."""
         return [RayMetrics(run=self._job.recipe.name)]
 
-    def _first_workers_surroundings(self, nodes: Sequence[str]) -> Surroundings | None:
-        """Surroundings of all workers, each on one of ``nodes``; None but on the first worker."""
+    def _first_workers_surroundings(self, nodes: Sequence[str]) -> ClusterMonitor | None:
+        """Monitor of all workers, each on one of ``nodes``; None but on the first worker."""
         if self.rank:
             return None
         workers = self._job.recipe.workers
@@ -196,11 +196,11 @@ class RayHost:
             least=workers.min,
             most=workers.max,
             each=_worker(self._job),
-            grow_after=workers.grow_after,
-            yield_after=workers.yield_after,
+            grow_after_s=workers.grow_after_s,
+            yield_after_s=workers.yield_after_s,
             degree=workers.sequence_parallel,
         )
-        return Surroundings(group, self._say)
+        return ClusterMonitor(group, self._say)
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -212,8 +212,8 @@ def _train_worker(config: dict[str, Any]) -> None:
         train(job, RayHost(job, config["say"]))
 
 
-def _worker(job: Job) -> Share:
+def _worker(job: Job) -> ResourceRequest:
     """What one worker takes, and of which nodes."""
     gpus, cpus = job.plan.gpus_per_worker, job.plan.cpus_per_worker
     resources = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
-    return Share(resources, selector(job.recipe.workers.pool))
+    return ResourceRequest(resources, selector(job.recipe.workers.pool))

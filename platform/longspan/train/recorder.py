@@ -1,4 +1,4 @@
-"""What the loop reports, from rank 0 alone: one record each, to every tracker and the person watching."""
+"""Reports of the training loop, from rank 0 only: one record each, to every tracker and the driver log."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from longspan.observe.trackers.isolated import IsolatedTracker, close_all
 from longspan.observe.trackers.run import TrackedRun, without_credentials
 from longspan.plan.flops import flops_per_token, model_flops_utilization, packed_flops
 from longspan.recipe.extensions import TrackerChoice
+from longspan.train.checkpoint.async_save import Saved
+from longspan.train.data.heldout import HeldOutLoss
+from longspan.train.elastic.replayed_work import latest_start, waste, waste_so_far
 from longspan.train.engine import UpdateStats
-from longspan.train.heldout import HeldOutLoss
 from longspan.train.host import Host
 from longspan.train.job import Job
-from longspan.train.saver import Saved
-from longspan.train.waste import latest_start, waste, waste_so_far
 
 FINISH_S = 60.0
 """How long trackers may take at the end of a run."""
@@ -44,9 +44,9 @@ class Recorder:
         self._selected = self._start_selected(first_update) if self._speaks else []
 
     def note(self, line: str) -> None:
-        """A line for the person watching, and nobody else."""
+        """A line for the driver log only."""
         if self._speaks:
-            self._host.say(line)
+            self._host.log(line)
 
     def begins(self, update: int, resumed: bool) -> None:
         """The workers begin, or go on; what was done and is not kept is counted."""
@@ -112,10 +112,10 @@ class Recorder:
         names = [corpus.name for corpus in self._job.data.corpora]
         self._log(loss.record(phase, update, names))
 
-    def keep(self) -> None:
+    def persist(self) -> None:
         """Store the records of what a checkpoint is about to cover: it would not be done again."""
         if self._metrics:
-            self._metrics.keep()
+            self._metrics.persist()
 
     def saved(self, saved: Saved | None) -> None:
         """It is known what became of a checkpoint."""
@@ -157,17 +157,17 @@ class Recorder:
 
     def _make_trackers(self) -> list[Tracker]:
         """Trackers that every run has; the run itself reads its metrics, and shows its progress."""
-        job, say = self._job, self._host.say
-        self._metrics = MetricsLog(job.store, job.layout.metrics_path, warn=say)
-        return [Progress(self._totals(), say=say), self._metrics, *self._host.trackers()]
+        job, log = self._job, self._host.log
+        self._metrics = MetricsLog(job.store, job.layout.metrics_path, warn=log)
+        return [Progress(self._totals(), log=log), self._metrics, *self._host.trackers()]
 
     def _start_selected(self, first_update: int) -> list[IsolatedTracker]:
         """Trackers that the recipe selects, each in a thread of its own."""
-        job, say = self._job, self._host.say
+        job, log = self._job, self._host.log
         config = without_credentials(job.recipe.model_dump(mode="json"))
-        run = TrackedRun(job.recipe.name, job.store, job.layout.run_path, first_update, config, say)
+        run = TrackedRun(job.recipe.name, job.store, job.layout.run_path, first_update, config, log)
         return [
-            IsolatedTracker(choice.name, partial(_tracker, choice, run), say)
+            IsolatedTracker(choice.name, partial(_tracker, choice, run), log)
             for choice in job.recipe.trackers
         ]
 

@@ -16,18 +16,18 @@ from longspan.config.load import load
 from longspan.errors import UserError
 from longspan.observe.tracker import Tracker
 from longspan.parallel.groups import join_sequence_group
-from longspan.recipe.device import Device, this_machines_device
+from longspan.plan.device import Device, this_machines_device
 from longspan.recipe.load import load_training
 from longspan.recipe.schema import Recipe
 from longspan.recipe.sft import SftRecipe
 from longspan.stream.batch import Batch
 from longspan.stream.plan import local_batches
-from longspan.train.checkpoint import CheckpointFacts
+from longspan.train.checkpoint.checkpoints import CheckpointFacts
 from longspan.train.collectives import all_gather_objects, broadcast_object
+from longspan.train.elastic.rendezvous import LOOPBACK, use_interface_of
 from longspan.train.host import Restart
 from longspan.train.job import Job
 from longspan.train.loop import train
-from longspan.train.rendezvous import LOOPBACK, use_interface_of
 
 
 class LocalHost:
@@ -47,7 +47,7 @@ class LocalHost:
     def notice(self) -> None:
         """Nobody tells it anything."""
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """To standard output."""
         print(line, flush=True)
 
@@ -64,7 +64,7 @@ def run(job: Job) -> None:
             return train(job, host)
         except Restart as reason:
             if host.rank == 0:
-                host.say(f"starting again: {reason}")
+                host.log(f"starting again: {reason}")
         # DeepSpeed's engine refers to itself: it would stay beside the next one.
         gc.collect()
         if torch.cuda.is_available():
@@ -97,7 +97,7 @@ def _prepare(recipe: Recipe) -> Job:
     )
     prepared: list[Job] = []
     broadcast_object(lambda: prepared.append(prepare_without_ray(recipe, device)))
-    job = prepared[0] if prepared else prepare_without_ray(recipe, device, say=lambda line: None)
+    job = prepared[0] if prepared else prepare_without_ray(recipe, device, log=lambda line: None)
     facts = job.checkpoint_facts()
     for other in map(CheckpointFacts.from_json, all_gather_objects(facts.to_json())):
         for each in facts.differences(other):

@@ -27,8 +27,8 @@ class Gpu:
 
 def check_devices() -> Iterator[Finding]:
     """Check GPUs and that torch can use them; without a GPU, the CPU."""
+    from longspan.plan.device import this_machines_device
     from longspan.plan.hardware import bf16_support
-    from longspan.recipe.device import this_machines_device
 
     gpus = installed_gpus()
     if not gpus:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from longspan.cli.checks.finding import Finding
-from longspan.run.head_address import VARIABLE, require_head
+from longspan.runtime.head_address import VARIABLE, require_head
 
 TIMEOUT_S = 5.0
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"

@@ -16,7 +16,7 @@ from longspan.cluster.kubernetes.pods import (
 from longspan.cluster.kubernetes.schema import METADATA, Egress
 from longspan.cluster.kubernetes.security import Json
 from longspan.cluster.schema import Settings
-from longspan.pools import LABEL
+from longspan.runtime.pool import LABEL
 
 NAMESPACE = "kubernetes.io/metadata.name"
 DNS_PORT, HTTPS_PORT, API_PORT = 53, 443, 6443

@@ -9,7 +9,7 @@ from longspan.cluster.kubernetes.pods import (
 )
 from longspan.cluster.kubernetes.security import Json
 from longspan.cluster.schema import ROLES, Settings
-from longspan.pools import LABEL
+from longspan.runtime.pool import LABEL
 
 
 def base(settings: Settings) -> list[Json]:
@@ -53,7 +53,7 @@ def budget(settings: Settings, component: str, pool: str, least: int) -> Json:
         "spec": {
             "minAvailable": least,
             "selector": {"matchLabels": labels},
-            # One that serves nobody does not keep its machine from being mended.
+            # One that serves nobody does not keep its machine from being repaired.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from longspan.recipe.section import Section
+from longspan.config.section import Section
 
 ItemName = Literal[
     "short_tasks_retained",

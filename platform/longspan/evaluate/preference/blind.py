@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from longspan.config.section import Section
 from longspan.errors import UserError
 from longspan.evaluate.preference.answers import Answer
 from longspan.hashing import content_id, uniform
-from longspan.recipe.section import Section
 
 KEY_VERSION: Literal[1] = 1
 

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from longspan.config.section import Section
 from longspan.errors import UserError
 from longspan.evaluate.intervals import ClusterSums, mean_of
 from longspan.evaluate.preference.blind import Key
 from longspan.evaluate.results import Estimate
 from longspan.hashing import sampling_seed
-from longspan.recipe.section import Section
 
 Choice = Literal["a", "b", "tie"]
 VOTES_VERSION: Literal[1] = 1

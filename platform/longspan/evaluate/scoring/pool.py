@@ -19,7 +19,7 @@ from longspan.generate.parts import PartWriter, read_parts
 from longspan.generate.progress import Log
 from longspan.hashing import content_id
 from longspan.observe.units import count
-from longspan.pools import selector
+from longspan.runtime.pool import selector
 
 if TYPE_CHECKING:
     from longspan.storage import Store
@@ -93,7 +93,7 @@ class Workers:
     @classmethod
     def of_cluster(cls, pool: str | None, log: Log) -> Workers:
         """Return one per GPU of a pool's nodes, or as many as its free CPUs are enough for if it has none."""
-        from longspan.run.machines import free_cpus, gpus_of, machines, start_machine
+        from longspan.runtime.nodes import free_cpus, gpus_of, machines, start_machine
 
         start_machine(pool, log)
         nodes = machines(pool)

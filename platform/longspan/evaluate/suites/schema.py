@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from longspan.recipe.section import Section
+from longspan.config.section import Section
 
 Preset = Literal["paper-short", "paper-long", "paper-safety"]
 

@@ -17,7 +17,7 @@ from longspan.observe.trackers.run import TrackedRun
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-RUN_TAG = "longspan.run"
+RUN_TAG = "longspan.runtime"
 MAX_PARAMETERS = 100
 """Parameters of one request."""
 MAX_CHARACTERS = 500

@@ -1,1 +1,0 @@
-"""What every job driver does around its stage: the console, the cluster, the closing summary."""

@@ -1,0 +1,1 @@
+"""The gateway of the chat service: authentication, admission, request validation and the access log."""

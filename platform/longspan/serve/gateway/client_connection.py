@@ -1,0 +1,41 @@
+"""A request as the inner app receives it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import Message, Receive
+
+
+class ClientConnection:
+    """Gives the inner app a body that was read before, and then the news that the client is gone.
+
+    The engine's app waits for that news and stops generating. It can come from the client, or from
+    the gateway, which hangs up in its place.
+
+    Args:
+        receive: the server's.
+        body: the whole body.
+    """
+
+    def __init__(self, receive: Receive, body: bytes) -> None:
+        self._receive = receive
+        self._body: bytes | None = body
+        self._gone = asyncio.Event()
+
+    async def receive(self) -> Message:
+        """ASGI's receive."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def until_gone(self) -> None:
+        """Returns when the client has hung up, or has its whole answer."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def hang_up(self) -> None:
+        """Tell the inner app that the client is gone."""
+        self._gone.set()

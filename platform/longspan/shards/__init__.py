@@ -1,0 +1,1 @@
+"""Token shards: the stored form of tokenized documents, their manifests and loss masks."""
