@@ -28,6 +28,7 @@ SCRIPTS = [
     *(f"jobs/{name}.py" for name in ("pretrain", "sft", "ingest", "self_instruct", "pipeline")),
     "jobs/evaluate.py",
     "jobs/check_history.py",
+    "docs/draw_layers.py",
     "docs/draw_order.py",
     "docs/take_page.py",
     "docs/write_commands.py",

@@ -322,7 +322,9 @@ def test_a_run_may_start_on_what_is_ready(
 
     ingest(ingest_of(early, store))
     assert run_data(early, store, never, log.append) == began
-    assert "; 1 objects since then (1 new, 0 changed) are not in it" in log[-1]
+    assert (
+        "; 1 objects were added or changed after this run started (1 new, 0 changed) and" in log[-1]
+    )
 
 
 def test_too_little_may_be_ready(recipe: Callable[..., Recipe], store: Store) -> None:

@@ -26,7 +26,8 @@ def job_of(
         heldout=SimpleNamespace(rows_per_source=2),
     )
     plan = SimpleNamespace(stages=[Stage(length, 8, 20)])
-    return SimpleNamespace(plan=plan, recipe=recipe, corpora=manifests, store=store)
+    data = SimpleNamespace(corpora=manifests)
+    return SimpleNamespace(plan=plan, recipe=recipe, data=data, store=store)
 
 
 def test_a_source_that_holds_nothing_out_has_no_rows(store: Store, sources: Sources) -> None:  # noqa: F811
