@@ -110,7 +110,7 @@ class _Stages:
     """The stages over one choice of documents."""
 
     def __init__(self, prepared: Prepared, files: Sequence[DocumentFile], log: Log) -> None:
-        self._prepared, self._files, self._say = prepared, files, log
+        self._prepared, self._files, self._log = prepared, files, log
         self._generator: TextGenerator | None = None
         recipe = prepared.recipe
         asked_with = prepared.prompts.hash_of("question")
@@ -180,11 +180,11 @@ class _Stages:
                 items.append(({"path": file.path, "documents": wanted, "name": name}, size))
         if not items:
             return []
-        self._say(f"examples: {sum(map(len, accepted.values())):,} to make")
+        self._log(f"examples: {sum(map(len, accepted.values())):,} to make")
         by_id = {row["id"]: row for row in rows}
         made = []
         for result in run_on_all_cpus(
-            "examples", ExampleWorker, (making, accepted), items, GROUP_TOKENS, self._say
+            "examples", ExampleWorker, (making, accepted), items, GROUP_TOKENS, self._log
         ):
             for id, why in result["left_out"]:
                 row = by_id[id]
@@ -213,10 +213,10 @@ class _Stages:
             for file in self._files
             if (wanted := [d for d in file.documents if not chunks.isdisjoint(d["chunks"])])
         ]
-        self._generator = self._generator or make_generator(self._prepared, self._say)
+        self._generator = self._generator or make_generator(self._prepared, self._log)
         schema = REPLIES if name == "questions" else VERDICTS
         stage = Stage("instruct", name, source, items_of(files), requests, folder, schema)
-        return len(ask(stage, self._generator, self._prepared.store, self._say))
+        return len(ask(stage, self._generator, self._prepared.store, self._log))
 
 
 def _model(prepared: Prepared) -> str:

@@ -112,7 +112,7 @@ class Progress:
         seconds: float = 1.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._totals, self._say = totals, log
+        self._totals, self._log = totals, log
         self._out = sys.stdout if out is None else out
         self._rewrites = log is None and self._out.isatty()
         self._seconds, self._clock = seconds, clock
@@ -153,8 +153,8 @@ class Progress:
 
     def _whole_line(self, line: str) -> None:
         self.close()
-        if self._say is not None:
-            self._say(line)
+        if self._log is not None:
+            self._log(line)
             return
         self._out.write(line + "\n")
         self._out.flush()

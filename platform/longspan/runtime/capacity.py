@@ -69,7 +69,7 @@ def available_nodes(
 
 
 def worker_nodes(group: PlacementGroup | None) -> list[str]:
-    """The nodes of a group of workers, one after another; none of one that holds nothing any more."""
+    """Return the node of each worker of a placement group; empty if the group was removed."""
     found = placement_group_table(group) if group else {}
     if found.get("state") == "REMOVED":
         return []
@@ -82,9 +82,9 @@ def max_workers(
     pending_replicas: Sequence[PendingReplica] = (),
     least: int = 0,
 ) -> int:
-    """How many workers fit on nodes beside what others wait for who go first.
+    """Return how many workers fit on nodes after pending replicas of higher priority are placed.
 
-    A replica is skipped that fits nowhere, or that would leave fewer workers than the least.
+    A replica is skipped if it fits nowhere, or if it would leave fewer workers than ``least``.
     """
     workers = _workers(nodes, worker)
     for replica in pending_replicas:

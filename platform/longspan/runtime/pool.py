@@ -1,4 +1,4 @@
-"""Pools: nodes that a cluster keeps for one kind of work, by a label that they carry.
+"""Pools: nodes reserved for one kind of work, identified by a label.
 
 `cluster/settings.yaml` gives the label to the machines of each pool; elsewhere `ray start --labels` does.
 """
@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 LABEL = "longspan.io/pool"
 MARKET = "ray.io/market-type"
-"""Ray's label of what a machine is paid as: `spot` or `on-demand`."""
+"""Ray's label of a node's market type: `spot` or `on-demand`."""
 
 
 def selector(pool: str | None) -> dict[str, str]:
-    """Ray's label selector of a pool; any node's where there is none."""
+    """Return Ray's label selector of a pool; None matches any node."""
     return {LABEL: pool} if pool else {}
 
 
 def on_demand(selector: Mapping[str, str]) -> dict[str, str]:
-    """The same nodes, if nobody takes them away."""
+    """Return the selector restricted to on-demand nodes."""
     return {**selector, MARKET: "on-demand"}

@@ -1,13 +1,13 @@
 """Priorities on a cluster that several jobs share.
 
-1. **The chat service**: people wait for it. It keeps what it has.
-2. **Training**: as many workers as there is room for, between `workers.min` and `workers.max`. Where a replica
-   of the chat service waits for room, it gives up as many workers as that takes, after a checkpoint, but
-   none of the least; when the room is free again it takes it back.
-3. **Ingest, self-instruct and all else**: they get from Ray what is free when they ask. Training gives
-   nothing up for them, and they nothing for anybody.
+1. **The chat service** has the highest priority and keeps its replicas.
+2. **Training** uses as many workers as fit, between `workers.min` and `workers.max`. If a chat replica is
+   pending, training gives up as many workers as the replica needs, after a checkpoint, but none of `workers.min`; it
+   takes them back when the resources are free again.
+3. **Ingest, self-instruct and all other jobs** get the resources that are free when they request them. Nothing is given
+   up for them, and they give nothing up.
 
-Pools keep tenants apart altogether: who asks for another pool's nodes waits for those alone.
+Jobs in different pools do not compete: a job waits for nodes of its own pool only.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ PENDING_STATES = ("PENDING", "RESCHEDULING")
 
 @dataclass(frozen=True)
 class ResourceRequest:
-    """What has to be on one node.
+    """Resources requested on one node.
 
     Attributes:
-        resources: so much of each.
-        selector: of the labels that the node has to have, as Ray writes it.
+        resources: quantity by name.
+        selector: Ray's label selector of the node.
     """
 
     resources: Mapping[str, float]
     selector: Mapping[str, str]
 
     def may_be_on(self, labels: Mapping[str, str]) -> bool:
-        """Whether a node of these labels is one for it."""
+        """Return whether a node with these labels matches the selector."""
         return matches_selector(labels, self.selector)
 
 
 @dataclass(frozen=True)
 class PendingReplica:
-    """Room that somebody waits for who goes first.
+    """Replica of the chat service that waits for resources.
 
     Attributes:
         id: of the placement group.
         tenant: the application's name.
-        shares: all of it; each may be on another node.
+        shares: its resource requests; each may be placed on another node.
     """
 
     id: str

@@ -1,7 +1,7 @@
 """Guard against loss spikes: skips updates without a finite gradient, or with a loss far above recent losses.
 
-One is skipped and counted. After several in a row the run goes back to its latest checkpoint and passes
-over their rows; if that happens again before there is a newer checkpoint, it ends.
+A single update is skipped and counted. After several in a row the run resumes from its latest checkpoint and excludes
+their rows; if that happens again before there is a newer checkpoint, the run ends.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from longspan.train.job import Job
 from longspan.train.recorder import Recorder
 
 WINDOW = 32
-"""Updates that a loss is compared with."""
+"""Number of recent updates that a loss is compared with."""
 MIN_HISTORY = 8
-"""With fewer there is nothing to compare with."""
+"""Minimum number of recent losses; with fewer, no loss is refused."""
 
 
 class RecentLosses:
-    """What the loss has been in the last updates that were made."""
+    """Losses of the most recent updates."""
 
     def __init__(self, most: float | None, losses: Iterable[float] = ()) -> None:
         """A loss may be ``most`` nats per token above the median of the last ones; None: any finite one."""
@@ -36,17 +36,17 @@ class RecentLosses:
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """The last ones, for whoever goes on from here."""
+        """The losses, oldest first; stored in checkpoints."""
         return tuple(self._losses)
 
     def too_high(self, loss: float) -> bool:
-        """Whether a loss is a spike."""
+        """Return whether a loss is a spike."""
         if self._most is None or len(self._losses) < MIN_HISTORY:
             return False
         return loss - statistics.median(self._losses) > self._most
 
     def add(self, loss: float) -> None:
-        """An update was made."""
+        """Add the loss of an update."""
         self._losses.append(loss)
 
 
@@ -54,7 +54,7 @@ class LossSpikeGuard:
     """Decides which updates are made; all ranks see the same losses and decide alike."""
 
     def __init__(self, job: Job, recorder: Recorder, before: CheckpointFacts | None) -> None:
-        """``before``: where the run goes on from."""
+        """``before``: metadata of the checkpoint that the run resumes from."""
         training = job.recipe.training
         self._job, self._recorder = job, recorder
         self._usual = RecentLosses(training.max_loss_rise, before.losses if before else ())

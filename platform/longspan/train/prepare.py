@@ -130,7 +130,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
     store = open_store(recipe)
     require_access(store, run_needs(recipe, model_address(recipe.base_model, store)))
     recipe = at_commits(recipe, store)
-    _say_commits(recipe, print)
+    _log_commits(recipe, print)
     plan = _planned(recipe, store, device)
     _print_notes(plan, print)
     if device.kind == "cpu":
@@ -148,7 +148,7 @@ def prepare_without_ray(recipe: Recipe, device: Device, log: Callable[[str], Non
     """The same over shards that exist already; ``log`` takes lines for a person to read."""
     store = open_store(recipe)
     recipe = at_commits(recipe, store)
-    _say_commits(recipe, log)
+    _log_commits(recipe, log)
     _print_notes(_planned(recipe, store, device), log)
     data = run_data(recipe, store, Ingest.done, log, distributed=False)
     return _job(recipe, store, device, data, log)
@@ -187,7 +187,7 @@ def at_commits(recipe: Recipe, store: Store) -> Recipe:
     return recipe.model_copy(update=found)
 
 
-def _say_commits(recipe: Recipe, log: Callable[[str], None]) -> None:
+def _log_commits(recipe: Recipe, log: Callable[[str], None]) -> None:
     for key, address in (("base_model", recipe.base_model), ("tokenizer", recipe.tokenizer or "")):
         model = HubModel.parse(address)
         if model and model.is_pinned:

@@ -149,7 +149,7 @@ class RayHost:
         context = ray.train.get_context()
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
-        self._job, self._say = job, log
+        self._job, self._log = job, log
         nodes = all_gather_objects(ray.get_runtime_context().get_node_id())
         degree = job.recipe.workers.sequence_parallel
         self.group = join_sequence_group(degree, nodes)
@@ -180,7 +180,7 @@ class RayHost:
 
     def log(self, line: str) -> None:
         """To the job's output, by way of the driver."""
-        self._say(line)
+        self._log(line)
 
     def trackers(self) -> list[Tracker]:
         """Ray's own metrics."""
@@ -200,7 +200,7 @@ class RayHost:
             yield_after_s=workers.yield_after_s,
             degree=workers.sequence_parallel,
         )
-        return ClusterMonitor(group, self._say)
+        return ClusterMonitor(group, self._log)
 
 
 def _train_worker(config: dict[str, Any]) -> None:

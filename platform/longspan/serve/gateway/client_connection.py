@@ -1,4 +1,4 @@
-"""A request as the inner app receives it."""
+"""Connection of a client, as the inner app sees it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from starlette.types import Message, Receive
 
 
 class ClientConnection:
-    """Gives the inner app a body that was read before, and then the news that the client is gone.
+    """Delivers a body that was already read to the inner app, then a disconnect when the client is gone.
 
-    The engine's app waits for that news and stops generating. It can come from the client, or from
-    the gateway, which hangs up in its place.
+    The engine's app waits for the disconnect and stops generating. It comes from the client, or from the gateway at a
+    time limit.
 
     Args:
         receive: the server's.
@@ -32,7 +32,7 @@ class ClientConnection:
         return {"type": "http.disconnect"}
 
     async def until_gone(self) -> None:
-        """Returns when the client has hung up, or has its whole answer."""
+        """Return when the client has hung up, or has received its whole answer."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 

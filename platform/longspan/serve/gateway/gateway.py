@@ -1,17 +1,17 @@
-"""Everything between the socket and the engine's own app: who may ask what, how much, and for how long.
+"""Gateway between the socket and the engine's app: authentication, admission, validation and limits.
 
 ``Gateway`` is an ASGI app around another. A request passes, in this order:
 
 1. the paths that are served (`routes`): 404, 405; no websockets;
 2. the API key (`keyring`): 401;
-3. the limits of the key and the room of the replica (`admission`): 429, 503;
+3. the limits of the key and the capacity of the replica (`admission`): 429, 503;
 4. its body, in time, not too large, JSON of known fields within bounds (`body`): 408, 413, 400;
 5. the inner app, which sees a fixed set of headers and never a key, and is told at once when the
-   client hangs up or the time is over (`connection`).
+   client hangs up or the time is over (`client_connection`).
 
 The answer passes back (`reply`): errors in OpenAI's shape, a stream's chunks as they come, tokens
-counted (`usage`) and charged (`charge`). When all is over, the visit is told to the access log and the
-meter. All of it is plain ASGI: a streamed chunk costs a few function calls and a search for a few bytes.
+counted (`usage`) and charged (`charged_tokens`). At the end the request's entry goes to the access log and the
+metrics. All of it is plain ASGI: a streamed chunk costs a few function calls and a search for a few bytes.
 """
 
 from __future__ import annotations

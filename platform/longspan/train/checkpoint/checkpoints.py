@@ -136,7 +136,7 @@ class Checkpoints:
         """Contact nothing yet; ``log`` takes lines about corrupt checkpoints."""
         self.store = store
         self.path = f"{run_path}/{FOLDER}"
-        self._say = log
+        self._log = log
 
     def folder(self, update: int) -> str:
         """Folder of the checkpoint after so many updates."""
@@ -278,20 +278,20 @@ class Checkpoints:
             folder = path.removesuffix(f"/{RECORD}")
             name = folder.rsplit("/", 1)[-1]
             if f"{folder}/{DAMAGED}" in files:
-                self._say(f"checkpoint {name} is corrupt; falling back to the previous one")
+                self._log(f"checkpoint {name} is corrupt; falling back to the previous one")
                 continue
             try:
                 checkpoint = self._read(folder)
             except FileNotFoundError:  # Deleted since.
                 continue
             except sealed.Damaged as error:
-                self._say(
+                self._log(
                     f"checkpoint {name}: its record is corrupt ({error}); falling back to the previous one"
                 )
                 continue
             bad = [part.path for part in checkpoint.parts if files.get(part.path) != part.bytes]
             if bad:
-                self._say(
+                self._log(
                     f"checkpoint {name}: {self.store.uri(bad[0])} is missing or has another size; "
                     "falling back to the previous one"
                 )

@@ -27,16 +27,16 @@ LAST_CALL_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Group:
-    """The workers that run.
+    """A running worker group.
 
     Attributes:
-        nodes: where each of them is.
-        least: how many there have to be.
-        most: how many there may be.
-        each: what one takes, and of which nodes.
-        grow_after_s: seconds for which a start is left alone before it grows.
-        yield_after_s: seconds for which others wait who go first before they get room; None: they never do.
-        degree: how many workers share a row; there are only whole groups of so many.
+        nodes: node of each worker.
+        least: minimum number of workers.
+        most: maximum number of workers.
+        each: resources of one worker.
+        grow_after_s: seconds after a start before the group may grow.
+        yield_after_s: seconds that a replica of higher priority is pending before workers are given up; None: never.
+        degree: workers that share a row; the group has a multiple of it.
     """
 
     nodes: tuple[str, ...]
@@ -49,11 +49,11 @@ class Group:
 
 
 class ClusterMonitor:
-    """Looks at the cluster every few seconds, in a thread."""
+    """Polls the cluster every few seconds, in a thread."""
 
     def __init__(self, group: Group, log: Callable[[str], None]) -> None:
-        """Begin to look; ``log`` is told when that fails."""
-        self._group, self._say = group, log
+        """Start polling; ``log`` takes a line when that fails."""
+        self._group, self._log = group, log
         self._began = time.monotonic()
         self._found: deque[RescaleRequest] = deque(maxlen=1)
         self._noticed: set[tuple[str, bool]] = set()
@@ -61,7 +61,7 @@ class ClusterMonitor:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def take(self) -> RescaleRequest | None:
-        """What was noticed since, once."""
+        """Return the latest request to rescale, once."""
         return self._found.popleft() if self._found else None
 
     def _watch(self) -> None:
@@ -74,7 +74,7 @@ class ClusterMonitor:
                 failing = False
             except Exception as error:  # The head is away, say: no reason to end what runs.
                 if not failing:
-                    self._say(f"cannot see what happens to the cluster's nodes: {error}")
+                    self._log(f"cannot see what happens to the cluster's nodes: {error}")
                 failing = True
 
     def _look(self) -> RescaleRequest | None:

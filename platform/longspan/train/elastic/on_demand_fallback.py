@@ -28,7 +28,7 @@ class Fallback:
             after: seconds for which workers may be missing; None: nothing is ever asked for.
             log: takes lines for a person to read.
         """
-        self._worker, self._after, self._say = worker, after, log
+        self._worker, self._after, self._log = worker, after, log
         self._since: float | None = None
         self._looked = 0.0
         self._asked: list[Any] = []
@@ -45,7 +45,7 @@ class Fallback:
             return
         if now - self._since >= self._after and now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            if types := refused(self._worker.selector.get(LABEL), self._say):
+            if types := refused(self._worker.selector.get(LABEL), self._log):
                 self._ask_for(missing - len(self._asked), types)
 
     def _came(self, missing: int) -> bool:
@@ -60,7 +60,7 @@ class Fallback:
 
     def _ask_for(self, workers: int, types: list[str]) -> None:
         if not self._asked:
-            self._say(asks_on_demand(types))
+            self._log(asks_on_demand(types))
         # A task for each: it ends at once where there is room, and leaves that to a worker.
         self._asked += [self._ask() for _ in range(workers)]
 

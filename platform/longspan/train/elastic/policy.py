@@ -70,7 +70,7 @@ class RoomPolicy(GroupSizePolicy):
             degree: how many workers share a row; there are only whole groups of so many.
         """
         self._config = scaling_config
-        self._worker, self._yields, self._say, self._degree = worker, yields, log, degree
+        self._worker, self._yields, self._log, self._degree = worker, yields, log, degree
         self._fallback = fallback
         self._group: PlacementGroup | None = None
         self._unseen = False
@@ -116,7 +116,7 @@ class RoomPolicy(GroupSizePolicy):
         if workers < config.min_workers:
             if now - self._said >= SAY_SECONDS:
                 self._said = now
-                self._say(waiting_line(workers, config.min_workers, worker.resources))
+                self._log(waiting_line(workers, config.min_workers, worker.resources))
             return None
         return workers
 
@@ -143,7 +143,7 @@ class ProgressPolicy:
             most: failures in a row without a new checkpoint between them.
             log: takes lines for a person to read.
         """
-        self._latest_update, self._most, self._say = latest_update, most, log
+        self._latest_update, self._most, self._log = latest_update, most, log
         self._failures = self._update = 0
 
     def should_retry(self, error: TrainingFailedError) -> bool:
@@ -152,7 +152,7 @@ class ProgressPolicy:
         if mistake and not isinstance(mistake, Unreachable):
             return False
         if _is_planned(error):
-            self._say(f"starting again: {_reason(error) or _in_words(error)}")
+            self._log(f"starting again: {_reason(error) or _in_words(error)}")
             return True
         try:
             update = self._latest_update()
@@ -163,9 +163,9 @@ class ProgressPolicy:
         what = _in_words(error)
         if self._failures > self._most:
             times = "once" if self._failures == 1 else f"{self._failures} times in a row"
-            self._say(f"failed {times} without a new checkpoint: {what}")
+            self._log(f"failed {times} without a new checkpoint: {what}")
             return False
-        self._say(f"failed: {what}; starting again from the checkpoint at update {update}")
+        self._log(f"failed: {what}; starting again from the checkpoint at update {update}")
         return True
 
 
