@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 START_S = 240
 """An engine starts in less."""
 
-pytestmark = [pytest.mark.real, pytest.mark.deep, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
