@@ -7,6 +7,7 @@ One test starts ranks with the real launcher: `torch.distributed.run` is what us
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -146,6 +147,8 @@ def _rank(
             os.dup2(file.fileno(), number)
     os.environ.clear()
     os.environ.update(environment)
+    # What the server has imported stays: a collection need not look through it.
+    gc.freeze()
     try:
         status = target(*arguments) or 0
     except SystemExit as ended:

@@ -19,7 +19,8 @@ from tests.tiny import make_tiny_model
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("chaos")
-    return Project(folder, make_tiny_model(folder / "base", tied=False), dashboard="")
+    # Over a bad network each object takes seconds to ingest.
+    return Project(folder, make_tiny_model(folder / "base", tied=False), "", long_files=12)
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 
 
-def write_corpora(store: Path) -> None:
-    """The interpreter's own sources: long text files, one-paragraph JSON lines, Parquet rows."""
+def write_corpora(store: Path, long_files: int = 40) -> None:
+    """The interpreter's own sources: long text files (40 at most), one-paragraph JSON lines, Parquet rows."""
     for folder in ("long", "short", "code"):
         (store / "corpora" / folder).mkdir(parents=True)
     modules = sorted(LIBRARY.glob("*.py"), key=lambda path: path.name)[:90]
     sources = [path.read_text(encoding="utf-8") for path in modules]
-    for path, text in zip(modules[:40], sources[:40], strict=True):
+    for path, text in zip(modules[:long_files], sources[:long_files], strict=True):
         (store / "corpora" / "long" / f"{path.stem}.txt").write_text(text)
     paragraphs = [part for text in sources[40:60] for part in text.split("\n\n") if len(part) > 80]
     lines = "".join(json.dumps({"text": part}) + "\n" for part in paragraphs)
@@ -66,11 +66,11 @@ def write_recipe(path: Path, store: Store, model: Path) -> None:
 class Project:
     """A folder with a store and a recipe, and the cluster that its jobs run on."""
 
-    def __init__(self, folder: Path, model: Path, dashboard: str) -> None:
+    def __init__(self, folder: Path, model: Path, dashboard: str, long_files: int = 40) -> None:
         self.folder, self.model, self.dashboard = folder, model, dashboard
         self.store = Store(str(folder / "store"))
         self.recipe, self.pipeline = folder / "recipe.yaml", folder / "pipeline.yaml"
-        write_corpora(folder / "store")
+        write_corpora(folder / "store", long_files)
         write_recipe(self.recipe, self.store, model)
 
     def submit(
