@@ -58,14 +58,14 @@ def test_a_drained_node_gives_up_its_group_without_a_loss_and_a_new_node_complet
     drained, *others = nodes
     with standing_still(nodes):
         cluster.drain(drained, seconds=120)
-    run.said(r"noticed at update \d+, reason 1 of its nodes will be taken away in \d+ s")
+    run.said(r"rescale_requested at update \d+, reason 1 of its nodes will be taken away in \d+ s")
     # Three nodes have room for one group; what the drained node's group has computed is not lost.
     run.said(r"resumed at update \d+, workers 2")
 
     run.said(r"checkpoint at update")
     with standing_still(others):
         cluster.add("e")
-    run.said(r"noticed at update \d+, reason there is room for 4 workers")
+    run.said(r"rescale_requested at update \d+, reason there is room for 4 workers")
     run.said(r"resumed at update \d+, workers 4")
 
     run.ended()

@@ -42,7 +42,7 @@ def test_it_grows_when_a_node_comes_and_leaves_one_that_the_cloud_will_take_away
     run.said(rf"update \d+/{UPDATES}")
     with stays.paused():  # It would be done before the other is there.
         spot = cluster.add("b")
-    run.said(r"noticed at update \d+, reason there is room for 2 workers")
+    run.said(r"rescale_requested at update \d+, reason there is room for 2 workers")
     run.said(r"resumed at update \d+, workers 2")
 
     with watched(cluster, spot) as (instance, watcher):
@@ -53,7 +53,7 @@ def test_it_grows_when_a_node_comes_and_leaves_one_that_the_cloud_will_take_away
             said, _ = watcher.communicate(timeout=60)
         assert watcher.returncode == 0
         assert "spot watcher: terminate in 1" in said
-    run.said(r"noticed at update \d+, reason 1 of its nodes will be taken away in \d+ s")
+    run.said(r"rescale_requested at update \d+, reason 1 of its nodes will be taken away in \d+ s")
     run.said(r"resumed at update \d+, workers 1")
     # Ray itself ends a node that it drains as soon as nothing runs there, or at the deadline.
     run.ended()

@@ -42,14 +42,14 @@ def test_training_gives_up_a_worker_for_chat_and_takes_it_back(
         with busy(service):
             with paused(cluster):  # It would be done before Serve asks for a replica.
                 until(lambda: waiting(cluster))
-            run.said(r"noticed at update \d+, reason chat waits for room: 1 of 2 workers stay")
+            run.said(r"rescale_requested at update \d+, reason chat waits for room: 1 of 2 workers stay")
             run.said(r"resumed at update \d+, workers 1")
             run.said(rf"update \d+/{UPDATES}")
             with paused(cluster):
                 until(lambda: taken(cluster) == 2 and not waiting(cluster))
         with paused(cluster):
             until(lambda: taken(cluster) == 1)
-        run.said(r"noticed at update \d+, reason there is room for 2 workers")
+        run.said(r"rescale_requested at update \d+, reason there is room for 2 workers")
         run.said(r"resumed at update \d+, workers 2")
         run.ended()
     assert met.errors == []
