@@ -59,7 +59,8 @@ import sys
 for name in {ABSENT!r}:
     sys.modules[name] = None
 import benchmarks.gpu
-from longspan.train import deepspeed_setup, engine_config, rendezvous, schedule
+from longspan.train import deepspeed_setup, engine_config, learning_rate
+from longspan.train.elastic import rendezvous
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
