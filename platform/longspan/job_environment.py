@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -17,6 +18,12 @@ UPLOADS = "working_dir_files"
 def is_submitted() -> bool:
     """Whether this is a driver that `ray job submit` had a node of the cluster start."""
     return JOB_VARIABLE in os.environ
+
+
+def modules_of_submission() -> list[str]:
+    """Return the URIs of the modules that `ray job submit` uploaded (`py_modules` of its runtime environment)."""
+    config = json.loads(os.environ.get(JOB_VARIABLE) or "{}")
+    return list((config.get("runtime_env") or {}).get("py_modules") or ())
 
 
 def is_uploaded_copy() -> bool:

@@ -14,6 +14,7 @@ import ray.data  # Sets its own loggers up, before we turn them down.
 
 import longspan
 from longspan.errors import UserError
+from longspan.job_environment import modules_of_submission
 from longspan.plan.device import Device, this_machines_device
 from longspan.runtime.driver_log import Log, printed_lines
 from longspan.runtime.head_address import require_head
@@ -59,8 +60,10 @@ def connected(data_pool: str | None = None) -> Iterator[Log]:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Without it the dashboard knows of no Train run; Ray looks for it in the driver, not in workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
+    # Ray refuses a job's modules beside ours unless ours, which then include the job's, may replace them.
+    os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
     ray.init(
-        runtime_env={"py_modules": [str(package)]},
+        runtime_env={"py_modules": [str(package), *modules_of_submission()]},
         logging_level=logging.WARNING,
         log_to_driver=False,
     )
