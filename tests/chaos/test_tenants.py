@@ -42,7 +42,9 @@ def test_training_gives_up_a_worker_for_chat_and_takes_it_back(
         with busy(service):
             with paused(cluster):  # It would be done before Serve asks for a replica.
                 until(lambda: waiting(cluster))
-            run.said(r"rescale_requested at update \d+, reason chat waits for room: 1 of 2 workers stay")
+            run.said(
+                r"rescale_requested at update \d+, reason chat waits for room: 1 of 2 workers stay"
+            )
             run.said(r"resumed at update \d+, workers 1")
             run.said(rf"update \d+/{UPDATES}")
             with paused(cluster):

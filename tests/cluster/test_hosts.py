@@ -92,7 +92,9 @@ def test_a_host_that_is_cut_off_is_done_without_and_taken_in_again(
         run.said(r"failed: worker \d: ")
         run.said(r"resumed at update \d+, workers 1")
     with slowed(lambda: workers_on(network)):  # It would end before the host is back.
-        run.said(r"rescale_requested at update \d+, reason there is room for 2 workers", seconds=300)
+        run.said(
+            r"rescale_requested at update \d+, reason there is room for 2 workers", seconds=300
+        )
     run.said(r"resumed at update \d+, workers 2", seconds=200)
     run.ended()
     finding = project.history("tiny")

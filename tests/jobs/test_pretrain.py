@@ -57,7 +57,9 @@ def test_submitting_it_again_goes_on_where_it_ended(
     assert "resumed at update 12" in again.stdout
     assert again.stdout.count("as at this run's start") == 3
     assert "ingest:" not in again.stdout
-    assert "1 objects were added or changed after this run started (1 new, 0 changed)" in again.stdout
+    assert (
+        "1 objects were added or changed after this run started (1 new, 0 changed)" in again.stdout
+    )
     assert len(project.records("tiny", "update")) == 12
 
 
