@@ -214,7 +214,7 @@ def _eager(model: nn.Module) -> Kernels:
 
 
 def _inputs(shape: Shape, place: Place, tokens: int) -> dict[str, Callable[[], tuple[Any, ...]]]:
-    """What each part is called with: new tensors at each call, for kernels overwrite them."""
+    """Arguments of each part: new tensors at each call, because kernels overwrite them."""
     head = shape.hidden // shape.heads
 
     def random(*size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the parts of `benchmarks/gpu.py` share: the model's shape, packed rows, clocks, results."""
+"""Shared parts of `benchmarks/gpu.py`: the model's shape, packed rows, clocks, results."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Shape:
         )
 
     def computed(self) -> ModelFacts:
-        """The same without the input embedding, which is a lookup and no multiplication."""
+        """Return the model's facts for FLOPs, without the input embedding, which is a lookup."""
         facts = self.facts()
         return replace(facts, parameters=facts.parameters - self.vocab * self.hidden)
 

@@ -81,7 +81,7 @@ def _section_at(path: Sequence[Any], schema: type[BaseModel]) -> type[BaseModel]
             continue
         if section is None or part not in section.model_fields:
             return None
-        section = _model_in(section.model_fields[part].annotation)
+        section = section_in(section.model_fields[part].annotation)
     return section
 
 
@@ -90,16 +90,17 @@ def all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        inner = _model_in(field.annotation)
+        inner = section_in(field.annotation)
         if inner is not None:
             keys += all_keys(inner, f"{prefix}{name}.")
     return keys
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that an annotation holds, as in ``Section | None`` or ``list[Section]``; None without one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) is None:
         return None
-    found = [_model_in(argument) for argument in get_args(annotation)]
+    found = [section_in(argument) for argument in get_args(annotation)]
     return next((model for model in found if model is not None), None)

@@ -25,7 +25,7 @@ class WithStorage(Protocol):
 
 
 def base_folder() -> Path:
-    """Where relative local paths start: the current folder.
+    """Return the folder in which relative local paths start: the current folder.
 
     A job submitted with ``--working-dir`` runs in an uploaded copy that has no data; there it is the
     checkout that the environment belongs to.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 
+from longspan.config.explain import section_in
 from longspan.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,9 @@ def with_new_names(schema: type[BaseModel], data: Any, path: str = "") -> Any:
                 f"{path}{name}",
             )
         field = schema.model_fields.get(name) if isinstance(name, str) else None
-        inner = _section_in(field.annotation) if field else None
+        inner = (
+            section_in(field.annotation) if field and not _is_mapping(field.annotation) else None
+        )
         result[name] = _renamed_within(inner, value, f"{path}{name}.") if inner else value
     return result
 
@@ -52,11 +55,6 @@ def _renamed_within(schema: type[BaseModel], value: Any, path: str) -> Any:
     return with_new_names(schema, value, path)
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the section of ``Section``, ``Section | None`` or ``list[Section]``; None for other annotations."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (None, dict, Mapping):
-        return None
-    found = (_section_in(argument) for argument in get_args(annotation))
-    return next((section for section in found if section is not None), None)
+def _is_mapping(annotation: Any) -> bool:
+    """Return whether a field's keys are the user's own names, so that none of them was renamed."""
+    return get_origin(annotation) in (dict, Mapping)

@@ -20,7 +20,7 @@ Item = str | File | LeftOut | BadInput
 
 
 def read(stream: Readable, object_path: str, wanted: RowSelector) -> Iterator[Item]:
-    """What is wanted of every line; blank lines are skipped."""
+    """Yield the selected fields of every line; blank lines are skipped."""
     number = found = 0
     for part in lines(stream, object_path):
         if isinstance(part, BadInput):

@@ -235,13 +235,13 @@ class ReportedEngine(Section):
     window: int | None = None
     """Tokens of prompt and answer that it takes (`max_model_len`); None: not stated."""
     rope: dict[str, Any] = Field(default_factory=dict)
-    """Its `rope_parameters`; empty for an endpoint, as no API reports them."""
+    """`rope_parameters` of its model; empty for an endpoint, because no API reports them."""
     dtype: str | None = None
     """Type of the weights; None for an endpoint."""
     tokens: dict[str, str] = Field(default_factory=dict)
     """Hashes of the tokens that it makes of a fixed text, and of a fixed conversation in the chat template."""
     unchecked: list[str] = Field(default_factory=list)
-    """What could not be compared, each with its reason."""
+    """Properties that could not be compared, each with the reason."""
 
 
 class Provenance(Section):

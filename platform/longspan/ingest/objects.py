@@ -84,7 +84,7 @@ class Settings:
 
 
 def _of_extension(spec: SourceSpec) -> list[Any]:
-    """What else decides on the documents of a format that is an extension."""
+    """Return the options and the version of a format that is an extension; both decide its documents."""
     found = extension_format(spec)
     return [found.version, dict(spec.format_options)] if found else []
 

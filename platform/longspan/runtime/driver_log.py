@@ -57,7 +57,7 @@ class Collector(Lines):
             self._news.set()
 
 
-class Log:
+class DriverLog:
     """The worker's end: prints a line in the job's output, wherever the worker is."""
 
     def __init__(self, actor: Any) -> None:
@@ -69,7 +69,7 @@ class Log:
 
 
 @contextmanager
-def printed_lines() -> Iterator[Log]:
+def printed_lines() -> Iterator[DriverLog]:
     """Print, as they come, the lines that workers give to what this yields."""
     # Beside this process: any other node may go while the job goes on.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -78,7 +78,7 @@ def printed_lines() -> Iterator[Log]:
     printer = threading.Thread(target=_print, args=(actor,), daemon=True)
     printer.start()
     try:
-        yield Log(actor)
+        yield DriverLog(actor)
     finally:
         actor.close.remote()
         printer.join(timeout=5)

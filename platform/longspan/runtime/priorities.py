@@ -54,7 +54,7 @@ class PendingReplica:
 
 
 def pending_replicas() -> list[PendingReplica]:
-    """What replicas of Ray Serve wait for, those first that have waited longest."""
+    """Return the pending replicas of Ray Serve, the longest pending first."""
     waiting = [group for group in placement_groups() if group.state in PENDING_STATES]
     waiting.sort(key=lambda group: (group.created_ms, group.name))
     return [

@@ -16,7 +16,7 @@ import longspan
 from longspan.errors import UserError
 from longspan.job_environment import modules_of_submission
 from longspan.plan.device import Device, this_machines_device
-from longspan.runtime.driver_log import Log, printed_lines
+from longspan.runtime.driver_log import DriverLog, printed_lines
 from longspan.runtime.head_address import require_head
 from longspan.runtime.nodes import Labels, awaited, gpus_of, machines, none_up, start_machine
 from longspan.runtime.pool import selector
@@ -42,7 +42,7 @@ class WorkerSettings(Protocol):
 
 
 @contextmanager
-def connected(data_pool: str | None = None) -> Iterator[Log]:
+def connected(data_pool: str | None = None) -> Iterator[DriverLog]:
     """Connect to the cluster (a local one is started where there is none) with this code on every node.
 
     Args:

@@ -32,11 +32,11 @@ from longspan.recipe.sources import run_needs, source_specs
 from longspan.shards.manifest import SourceManifest
 from longspan.storage import Store
 from longspan.storage.preflight import require_access
-from longspan.train.checkpoint.checkpoints import Checkpoints
 from longspan.train.data.corpora import check_chat_template, check_data, known_data, run_data
 from longspan.train.data.epochs import settled
 from longspan.train.data.row_sources import packing_facts, sources_of_rows
 from longspan.train.job import Job, make_job
+from longspan.train.layout import RunLayout
 
 if TYPE_CHECKING:
     from longspan.model.facts import ModelFacts
@@ -145,7 +145,7 @@ def prepare(recipe: Recipe, device: Device) -> Job:
 
 
 def prepare_without_ray(recipe: Recipe, device: Device, log: Callable[[str], None] = print) -> Job:
-    """The same over shards that exist already; ``log`` takes lines for a person to read."""
+    """Prepare a job over shards that exist already, without Ray; ``log`` takes lines for the user."""
     store = open_store(recipe)
     recipe = at_commits(recipe, store)
     _log_commits(recipe, log)
@@ -160,12 +160,12 @@ def _saying_how_to_extend(recipe: Recipe, store: Store) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        run = f"runs/{recipe.name}"
-        if not (store.exists(f"{run}/exported.json") and store.exists(f"{run}/model/config.json")):
+        run = RunLayout(store, recipe.name)
+        if not (store.exists(run.exported_path) and store.exists(f"{run.model_path}/config.json")):
             raise
         raise UserError(
             f"{error}. Run {recipe.name!r} has finished: to train its model further, start another run from it with "
-            f"name=NEW-NAME base_model={run}/model training.seed={recipe.training.seed + 1}"
+            f"name=NEW-NAME base_model={run.model_path} training.seed={recipe.training.seed + 1}"
         ) from None
 
 
@@ -179,7 +179,7 @@ def at_commits(recipe: Recipe, store: Store) -> Recipe:
         found["tokenizer"] = model_address(recipe.tokenizer, store)
     asked = HubModel.parse(recipe.base_model)
     if asked and not asked.revision and not found["base_model"].startswith(("/", "s3://")):
-        checkpoint = Checkpoints(store, f"runs/{recipe.name}").latest()
+        checkpoint = RunLayout(store, recipe.name).checkpoints.latest()
         run = checkpoint.facts.run if checkpoint else None
         began_with = run.base_model if run else ""
         if (began := HubModel.parse(began_with)) and began.name == asked.name:

@@ -26,9 +26,9 @@ from longspan.train.host import Host
 from longspan.train.job import Job
 
 FINISH_S = 60.0
-"""How long trackers may take at the end of a run."""
+"""Time limit of all trackers at the end of a run, in seconds."""
 RESTART_S = 5.0
-"""How long trackers may take when the workers start again, or fail."""
+"""Time limit of all trackers at a restart or a failure, in seconds."""
 
 
 class Recorder:

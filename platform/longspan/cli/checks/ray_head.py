@@ -16,7 +16,7 @@ TIMEOUT_S = 5.0
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 DASHBOARD = "RAY_API_SERVER_ADDRESS"
 DEFAULT_TOKEN = Path("~/.ray/auth_token")
-"""Where Ray looks for the token if the environment does not say."""
+"""Default path of Ray's token."""
 
 
 def check_ray() -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def _read(path: Path) -> str:
 
 
 def _answer_to(token: str) -> Finding:
-    """What the dashboard answers to a request with the token."""
+    """Return the dashboard's answer to a request with the token."""
     url = os.environ.get(DASHBOARD, "").rstrip("/")
     if not url:
         return Finding("ok", "ray token", f"found; not tried, because {DASHBOARD} is not set")

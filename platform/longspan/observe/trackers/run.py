@@ -1,4 +1,4 @@
-"""What a tracker is told of the run that it tracks."""
+"""Description of a run for its trackers."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Fragment:
 
     @property
     def elements(self) -> int:
-        """How many elements it has."""
+        """Number of elements."""
         return len(self.tensors[MASTER])
 
 
@@ -52,7 +52,7 @@ class Copies:
         self._places: dict[tuple[str, int, int], Fragment] = {}
 
     def take(self, fragments: Sequence[Fragment]) -> list[Fragment]:
-        """The same as fragments are now; overwrites what the last call gave."""
+        """Return copies of the fragments; overwrites those of the last call."""
         copies = [self._place(fragment) for fragment in fragments]
         for copy, fragment in zip(copies, fragments, strict=True):
             for kind, tensor in fragment.tensors.items():
@@ -74,7 +74,7 @@ class Copies:
 
 
 def fragments_of(deepspeed: Any) -> list[Fragment]:
-    """What this rank has: views of the optimizer's own memory, which may be written to.
+    """Return this rank's fragments: writable views of the optimizer's memory.
 
     Every element of every parameter is in exactly one rank's fragments.
     """
